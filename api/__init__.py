@@ -1,0 +1,1 @@
+"""REST interface under `/api/v1` with its OpenAPI description."""

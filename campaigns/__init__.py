@@ -1,0 +1,1 @@
+"""Broadcasts: audiences, runs and their recipients, posts on outlets, tracking and reports."""

@@ -1,0 +1,1 @@
+"""Server-rendered web console: pages that work by links and forms."""

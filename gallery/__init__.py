@@ -1,0 +1,1 @@
+"""The flows that are shipped, one folder each, with their tests, in Italian and English."""
