@@ -66,7 +66,7 @@ class ListLimits(Struct, frozen=True, kw_only=True):
 
 
 class MediaLimits(Struct, frozen=True, kw_only=True):
-    """One kind of file. `mimes` empty: any. `max_bytes_by_url` is for files that the platform fetches itself."""
+    """One kind of file. `mimes` empty: any. `max_bytes_by_url`: files that the platform fetches itself."""
 
     max_bytes: int
     max_bytes_by_url: int
@@ -168,7 +168,7 @@ class MediaNeed(Struct, frozen=True):
 
 
 class ApiCall(Struct, frozen=True, kw_only=True):
-    """One request, ready but for stored files. `idempotent`: a second time does no harm (edits, answers to taps)."""
+    """One request, ready but for stored files. `idempotent`: doing it twice does no harm (edits)."""
 
     method: str
     payload: dict[str, Any]
@@ -217,7 +217,7 @@ class Client(Protocol):
         """Makes the call once. Raises SendError, which says whether it can have been executed."""
 
     async def request(self, method: str, body: bytes) -> tuple[int, bytes]:
-        """The seam: JSON bytes to a method; status and bytes back. Raises SendError when there was no answer."""
+        """The seam: JSON bytes to a method, status and bytes back. Raises SendError without an answer."""
 
     async def download(self, platform_id: str, *, max_bytes: int) -> Downloaded:
         """A file that somebody sent to us. Raises SendError(media_invalid) when it is gone or too large."""
@@ -258,7 +258,7 @@ class Management(Protocol):
 
 
 class Channel(Protocol):
-    """What a package registers. One instance per kind, without state; all but the last two members is pure."""
+    """What a package registers: one instance per kind, no state; all but the last two members is pure."""
 
     kind: str  # set by `@channel`
     label: Mapping[str, str]  # {"it": …, "en": …}
@@ -294,7 +294,7 @@ class Channel(Protocol):
     ) -> list[ApiCall]:
         """The calls for one message, in order; degraded by rule, never cut.
 
-        `own_id` is our message id, which the platform brings back with taps or statuses where it can (0: none).
+        `own_id` is our message id; the platform brings it back with taps or statuses if it can (0: none).
         `capabilities` None: the kind's own. Raises SendError(rejected | media_invalid | template_invalid)
         saying why the content cannot be shown here.
         """
