@@ -75,7 +75,7 @@ def to_data(predicate: Predicate) -> dict[str, Any]:
 
 
 def matches(predicate: Predicate, lookup: Callable[[str], Any] | Mapping[str, Any]) -> bool:
-    """Whether it holds. `lookup` gives the value of a subject, or None."""
+    """Whether a grounded predicate holds. `lookup` gives the value of a subject, or None."""
     get = lookup.get if isinstance(lookup, Mapping) else lookup
     match predicate:
         case Test(subject, op, value):
@@ -86,6 +86,24 @@ def matches(predicate: Predicate, lookup: Callable[[str], Any] | Mapping[str, An
             return any(matches(part, get) for part in parts)
         case Not(part):
             return not matches(part, get)
+
+
+def grounded(predicate: Predicate, now: int) -> Predicate:
+    """The predicate with "now" and spans ("30 days") made absolute at `now` (ms UTC), as `matches` and SQL need.
+
+    The same object when nothing in it depends on the time.
+    """
+    match predicate:
+        case Test(subject, op, value):
+            absolute = operator(op).ground(value, now)
+            return predicate if absolute is value else Test(subject, op, absolute)
+        case All(parts) | AnyOf(parts):
+            fixed = tuple(grounded(part, now) for part in parts)
+            same = all(one is other for one, other in zip(fixed, parts, strict=True))
+            return predicate if same else type(predicate)(fixed)
+        case Not(part):
+            inner = grounded(part, now)
+            return predicate if inner is part else Not(inner)
 
 
 def subjects(predicate: Predicate) -> Iterator[str]:

@@ -1,0 +1,27 @@
+"""`greater`: the subject's number is greater than the value. Numeric text counts; others: false."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domain.comparisons import check_number, number, shown
+from domain.operators import Base, in_words, register
+
+
+@register
+class Greater(Base):
+    """`{"subject": "contact.fields.age", "op": "greater", "value": 18}`."""
+
+    key = "greater"
+    label = in_words("è più di", "is more than")
+    types = frozenset({"number"})
+
+    def check(self, value: Any, *, where: str) -> None:
+        check_number(value, where)
+
+    def matches(self, actual: Any, value: Any) -> bool:
+        found = number(actual)
+        return found is not None and found > value
+
+    def sentence(self, subject: str, value: Any, language: str) -> str:
+        return f"{subject} {self.label[language]} {shown(value, language)}"
