@@ -1,13 +1,14 @@
-"""STOP and START words: what a person writes to end, or to take up again, messages that they did not ask for.
+"""STOP and START words: what a person writes to end, or to take up again, messages they did not ask for.
 
 A text counts only when it *is* one of these words, folded for case, accents, punctuation and emoji: "stop" and
 "STOP!!" do, "non stop" and "stop at 5" do not. Left out on purpose are words that are ordinary answers in the
-middle of a flow and would silence somebody who only wants to change an order: "annulla", "cancella", "cancel",
-"esci", "exit", "fine", "end", "quit", "no", "no grazie". With a second word that says what is ended they count
-("annulla iscrizione"). "basta" alone counts: at worst a person is asked whether they want to hear from us again.
+middle of a flow and would silence somebody who only wants to change an order: "annulla", "cancella",
+"cancel", "esci", "exit", "fine", "end", "quit", "no", "no grazie". With a second word that says what is ended
+they count ("annulla iscrizione"). "basta" alone counts: at worst a person is asked whether they want to hear
+from us again.
 
-`/stop` counts like the word, because Telegram users know it as a command. `/start` is not an opt-in: Telegram's
-button writes it, and whoever follows a link to an order has asked for nothing else.
+`/stop` counts like the word, because Telegram users know it as a command. `/start` is not an opt-in:
+Telegram's button writes it, and whoever follows a link to an order has asked for nothing else.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 import unicodedata
 
 MAX_LENGTH = 40  # characters; no word of the lists is longer, and longer texts need not be folded
+
+_BLANKS = {code: " " for code in range(128) if not chr(code).isalnum()}
 
 # Folded: no accents, no apostrophes.
 _OUT = frozenset(
@@ -89,6 +92,7 @@ def is_opt_in(text: str) -> bool:
 
 def _fold(text: str) -> str:
     """Letters and digits in lower case without accents, words one blank apart: "  Opt-Out! " -> "opt out"."""
-    if not text.isascii():
-        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
+    if text.isascii():
+        return " ".join(text.lower().translate(_BLANKS).split())
+    letters = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return " ".join("".join(c if c.isalnum() else " " for c in letters).casefold().split())
