@@ -83,7 +83,7 @@ class SendError(AppError):
     """One attempt failed.
 
     `retryable`: the same request may be sent again, it was certainly not executed.
-    `retry_after`: seconds to wait before that (None: the caller's back-off).
+    `retry_after`: seconds to wait before that (None: the caller's back-off), times `growth` for every further attempt.
     `scope`: what has to wait: "message", "address" (this person or chat), "channel".
     """
 
@@ -97,6 +97,7 @@ class SendError(AppError):
         scope: str = "message",
         code: str = "",
         new_address: str | None = None,
+        growth: float = 1.0,
     ) -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
@@ -106,3 +107,4 @@ class SendError(AppError):
         self.scope = scope
         self.code = code  # the vendor's own code, as text
         self.new_address = new_address
+        self.growth = growth
