@@ -1,8 +1,9 @@
-"""Values that tests put where secrets and personal data go, and that must never come out in a log or an error.
+"""Values that tests put where secrets and personal data go, and that must never come out in a log or an
+error.
 
-Use them in fixtures wherever a token, a phone number or a text is needed. After the suite everything that was logged,
-printed or written to a crash output is searched for them (`tests/support/canaries.py`); a single hit fails the run.
-All are invented: the phone number is of the range reserved for fiction.
+Use them in fixtures wherever a token, a phone number or a text is needed. After the suite everything that was
+logged, printed or written to a crash output is searched for them (`tests/support/canaries.py`); a single hit
+fails the run. All are invented: the phone number is of the range reserved for fiction.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every test has: databases, a network that ends at this machine, and a search for leaked personal data."""
+"""What every test has: databases, a network that ends at this machine, a search for leaked personal data."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""After the suite: nothing that was logged, printed or left by a crashing process holds a canary (see `tests.canary`).
+"""After the suite: nothing that was logged, printed or left by a crash holds a canary (see `tests.canary`).
 
-Searched are the captured output and log records of every test, passed or failed, as they reach the controller, and
-all files in the run's `logs/` folder, where tests send the output of child processes. Assertion messages are not: they
-quote the test's own values. A hit fails the whole run and names the test or file, never the value.
+Searched are the captured output and log records of every test, passed or failed, as they reach the
+controller, and all files in the run's `logs/` folder, where tests send the output of child processes.
+Assertion messages are not: they quote the test's own values. A hit fails the whole run and names the test or
+file, never the value.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import pytest
 from tests.canary import CANARIES
 from tests.support.run import RUN
 
-# What a canary looks like in a log: as it is, in a URL, and a phone number in WhatsApp's form without the plus.
-NEEDLES = tuple({form.encode() for value in CANARIES for form in (value, quote(value, safe=""), value.lstrip("+"))})
+# What a canary looks like in a log: as it is, in a URL, and (a phone number at WhatsApp) without the plus.
+NEEDLES = tuple(
+    {form.encode() for value in CANARIES for form in (value, quote(value, safe=""), value.lstrip("+"))}
+)
 CHUNK = 1 << 20  # bytes read at a time: a log may be larger than memory should be
 OVERLAP = max(map(len, NEEDLES))  # a canary across two chunks is found in the second
 

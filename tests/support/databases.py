@@ -1,12 +1,13 @@
 """Databases for tests: a SQLite file or a database on one real PostgreSQL server per run.
 
-The server comes from a package, needs no root and listens on a unix socket only. The first test that asks for it
-starts it (under a lock, so that xdist workers share it); the run's clean-up ends it. A database costs a few
-milliseconds: it is copied from a template, so that migrations run once per test run and not once per test.
+The server comes from a package, needs no root and listens on a unix socket only. The first test that asks for
+it starts it (under a lock, so that xdist workers share it); the run's clean-up ends it. A database costs a
+few milliseconds: it is copied from a template, so that migrations run once per test run and not once per
+test.
 
     sqlite_url, postgres_url     an empty database of its own for one test
     any_database_url             the same test on both, one after the other
-    postgres                     the server, for what needs more: `postgres.create()`, `postgres.template(name, fill)`
+    postgres                     the server, for more: `postgres.create()`, `.template(name, fill)`
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class PostgresServer:
         return f"postgresql+asyncpg://postgres:@/{database}?host={self.folder}"
 
     def create(self, template: str = "template0") -> str:
-        """Make a database, empty or copied from a template of `template()`; gives its URL. Drop it with `drop`."""
+        """Make a database, empty or copied from a template of `template()`; gives its URL."""
         name = f"test_{uuid.uuid4().hex}"
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
@@ -101,7 +102,7 @@ def postgres_url(postgres: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
-    """URL of a SQLite database file that does not exist yet (a file, never memory: that is what runs in production)."""
+    """URL of a SQLite database file that does not exist yet (never memory: production has files)."""
     return f"sqlite:///{tmp_path / 'passaparola.sqlite3'}"
 
 
@@ -126,8 +127,8 @@ def _start_postgres(run: Run, data: Path) -> None:
 def _package(runtime: Path) -> Any:
     """Import the package that brings PostgreSQL, in the one way that works for every user.
 
-    It wants a runtime folder with its own folder in it: without the first it warns at import, without the second it
-    takes one lock file in the shared temporary folder, which the next user then may not open.
+    It wants a runtime folder with its own folder in it: without the first it warns at import, without the
+    second it takes one lock file in the shared temporary folder, which the next user then may not open.
     """
     before = os.environ.get("XDG_RUNTIME_DIR")
     (runtime / "python_PostgresServer").mkdir(parents=True)
@@ -144,7 +145,7 @@ def _package(runtime: Path) -> Any:
 
 
 def _forget_at_exit(server: Any) -> None:
-    """The process that started the server may end before the others: the run's clean-up stops it, not this one."""
+    """The process that started the server may end before the others: the run stops it."""
     atexit.unregister(server._cleanup)
 
 

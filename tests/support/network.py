@@ -1,8 +1,9 @@
 """A test that leaves this machine fails, also when the code under test swallows the error.
 
-An audit hook sees every connect, datagram and name lookup of Python's sockets, asyncio's and uvloop's connections
-included (both connect through them). What is not loopback or a unix socket is refused on the spot, and the test that
-did it fails at its end. Child processes are not covered: tests start those with loopback addresses only.
+An audit hook sees every connect, datagram and name lookup of Python's sockets, asyncio's and uvloop's
+connections included (both connect through them). What is not loopback or a unix socket is refused on the
+spot, and the test that did it fails at its end. Child processes are not covered: tests start those with
+loopback addresses only.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class LeftTheMachine(ConnectionRefusedError):
 
 
 def is_local(host: object) -> bool:
-    """Whether a host as given to connect() or getaddrinfo() stays on this machine. Names but localhost do not."""
+    """Whether a host as given to connect() or getaddrinfo() stays here; of names only localhost does."""
     if isinstance(host, bytes):
         host = host.decode(errors="replace")
     if host in (None, "", "localhost"):
@@ -47,14 +48,17 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
         return
     if event in ("socket.connect", "socket.sendto"):
         connection, address = arguments[0], arguments[1]
-        if not isinstance(connection, socket.socket) or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        if not isinstance(connection, socket.socket) or connection.family not in (
+            socket.AF_INET,
+            socket.AF_INET6,
+        ):
             return
         if isinstance(address, tuple) and not is_local(address[0]):
             _refuse(f"{event} to {address[0]}")
     elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        # An address in numbers is parsed, not asked for.
-        if not is_local(arguments[0]) and not _is_address(arguments[0]):
-            _refuse(f"name lookup of {arguments[0]!r}")
+        host = arguments[0]
+        if not is_local(host) and not _is_address(host):  # an address in numbers is parsed, not asked for
+            _refuse(f"name lookup of {host!r}")
 
 
 def _refuse(attempt: str) -> None:
@@ -67,7 +71,7 @@ sys.addaudithook(_audit)
 
 @pytest.fixture(autouse=True)
 def stays_on_this_machine() -> Iterator[list[str]]:
-    """Refuses and reports every way out; gives the list of attempts, which only the guard's own tests clear."""
+    """Refuses and reports every way out; gives the attempts, which only the guard's own tests clear."""
     global _guarding
     _attempts.clear()
     _guarding = True

@@ -1,9 +1,10 @@
 """One folder per test run, shared by all xdist workers, and a list of the processes that the run has started.
 
-The controller makes the folder and tells the workers its path. Whatever a run starts outside itself (PostgreSQL, a
-server that a test ends with kill -9) is recorded there by process id and start time. At its end the controller ends
-what is left and removes the folder; when the runner itself was killed, the next run does it: only for folders of this
-user whose owner is dead, and only processes whose id and start time both match, so that a reused id is never hit.
+The controller makes the folder and tells the workers its path. Whatever a run starts outside itself
+(PostgreSQL, a server that a test ends with kill -9) is recorded there by process id and start time. At its
+end the controller ends what is left and removes the folder; when the runner itself was killed, the next run
+does it: only for folders of this user whose owner is dead, and only processes whose id and start time both
+match, so that a reused id is never hit.
 
     <temporary folder>/pp<uid>-xxxxxxxx/
         owner        "<pid> <start time>" of the controller
@@ -28,7 +29,7 @@ import pytest
 
 @dataclass(frozen=True)
 class Run:
-    """The running session: its folder, and whether this process made it (the controller) or was told it (a worker)."""
+    """The running session: its folder, and whether this process made it (controller) or not (worker)."""
 
     folder: Path
     is_controller: bool

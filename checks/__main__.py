@@ -1,0 +1,25 @@
+"""Run every rule over the project that this folder belongs to; exit status 1 when one is broken."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from checks import dependencies, http_client, lock_files, routes, tables, words
+
+RULES = (dependencies, lock_files, tables, routes, http_client, words)
+
+
+def main(root: Path) -> int:
+    found = 0
+    for rule in RULES:
+        for problem in rule.problems(root):
+            found += 1
+            print(f"{rule.__name__}: {problem}", file=sys.stderr)
+    if not found:
+        print(f"checks: {len(RULES)} rules hold")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(__file__).resolve().parent.parent))
