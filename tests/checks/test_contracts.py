@@ -1,4 +1,4 @@
-"""The import contracts of pyproject.toml, broken on purpose in an empty house: each is reported with the line."""
+"""Each import contract of pyproject.toml, broken on purpose in an empty house, is reported with its line."""
 
 from __future__ import annotations
 
