@@ -1,1 +1,1 @@
-"""One file per question that is measured; `python -m benchmarks` prints numbers with units and the budgets beside them."""
+"""Measurements, one file per question; `python -m benchmarks` prints numbers with units and the budgets beside them."""
