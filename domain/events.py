@@ -203,6 +203,7 @@ class TimerDue(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_fie
     """A wait ended. Stale when the session is no longer at (`step_id`, `visit`) of that version."""
 
     timer_id: int
+    conversation_id: int
     session_id: int
     step_id: str
     visit: int  # how often the session had entered a step when the timer was set
@@ -215,6 +216,7 @@ class SessionCommand(_Incoming, frozen=True, omit_defaults=True, kw_only=True, t
     `what`: take_over | hand_back | stop | start_flow | expire. `data` holds `flow`, `by`, `note`, `variables` …
     """
 
+    conversation_id: int
     what: str
     data: dict[str, Any] = field(default_factory=dict)
 

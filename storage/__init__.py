@@ -1,4 +1,1 @@
-"""The store: database access, tables, migrations, durable jobs and wake-up signals.
-
-Tables carry no behaviour; each layer above owns the writes to its own tables.
-"""
+"""The store: database, tables, migrations, leases, jobs, sealing, signals. Its functions are synchronous."""

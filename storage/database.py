@@ -1,0 +1,404 @@
+"""One way to the database, for SQLite and PostgreSQL alike.
+
+Theory of operation. Every function that touches the store is synchronous and takes a SQLAlchemy `Connection`.
+`write(fn)` runs it in a transaction and returns after the commit; `read(fn)` runs it on a reader.
+
+SQLite: one writer thread owns the only writing connection. It has three queues: *live* (intake, steps, marks),
+*people* (console, API, command) and *bulk* (campaigns, clean-up). It takes all of the live queue as one transaction
+(group commit with a window of 0: what arrived during the last commit is the next batch), each function in its own
+savepoint, so that one failure is only its own; then at most one of people, then one bulk unit, which afterwards rests
+as long as it ran. The transaction is synchronous=FULL when one of its functions is durable, else NORMAL: an attempt
+counter or a reply's mark need not survive a power cut. Readers are pooled connections used in threads.
+
+PostgreSQL: `write` takes a pooled asyncpg connection and runs the function through `AsyncConnection.run_sync`; a
+non-durable one sets synchronous_commit off for its transaction.
+
+Bulk statements take one parameter, a JSON *object* made by `bulk`, and have one text for both databases; columns are
+cast, the parameter never (an array fails on PostgreSQL, a cast parameter gives silent NULLs on SQLite). The few
+differences stand in `Dialect`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import msgspec
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from domain.errors import Conflict, RejectedInput, Unavailable
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+READERS = 4  # threads: enough for a console page beside the worker's reads; SQLite readers do not block the writer
+READ_LIMIT_S = 5.0  # a reader that takes longer holds up checkpoints: it is interrupted
+QUEUE_LIMIT = 20_000  # functions that wait for the writer; past it the caller is told to come back (I7)
+GROUP_LIMIT = 512  # functions in one live transaction: bounds how long the writer is held
+BUSY_TIMEOUT_MS = 5_000  # another process (a backup, a person's sqlite3 shell) may hold the file this long
+CACHE_KB = 65_536
+POOL = 10  # PostgreSQL connections a process; 100 is the server's usual limit, so up to 9 processes fit
+STATEMENT_TIMEOUT_MS = 12_000  # below half a lease (30 s), so that a stuck owner cannot outlive its lease unseen
+IDLE_TIMEOUT_MS = 12_000
+
+
+class Queue(StrEnum):
+    """Who waits for the writer."""
+
+    live = "live"
+    people = "people"
+    bulk = "bulk"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What differs between the databases, as SQL fragments."""
+
+    name: str
+    for_update: str  # locks the rows read, "" where the writer is alone
+    for_key_share: str
+    greatest: str  # function names
+    least: str
+
+    def json_text(self, column: str, key_parameter: str) -> str:
+        """The text of a top-level key of a JSON text column; the key is a bound parameter."""
+        if self.name == "sqlite":
+            return f"({column} ->> {key_parameter})"
+        return f"(CAST({column} AS json) ->> {key_parameter})"
+
+
+DIALECTS = {
+    "sqlite": Dialect("sqlite", "", "", "max", "min"),
+    "postgresql": Dialect("postgresql", "FOR UPDATE", "FOR KEY SHARE", "greatest", "least"),
+}
+
+
+def dialect(connection: Connection) -> Dialect:
+    """The fragments for this connection's database."""
+    return DIALECTS[connection.dialect.name]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def bulk(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The one parameter of a bulk statement: a JSON object `{"0": row, "1": row, …}`, in the order of the rows."""
+    return _encode({str(n): row for n, row in enumerate(rows)}).decode()
+
+
+def bulk_values(values: Iterable[int | str]) -> str:
+    """A bulk parameter of single values; read them as `e.value ->> 'v'`."""
+    return bulk({"v": value} for value in values)
+
+
+def json_rows(columns: Mapping[str, str], *, parameter: str = "rows", alias: str = "e") -> str:
+    """`SELECT`-able columns over a bulk parameter: `json_rows({"id": "BIGINT", "name": "TEXT"})` gives
+    `SELECT CAST(e.value ->> 'id' AS BIGINT) AS id, e.value ->> 'name' AS name FROM json_each(:rows) e`."""
+    parts = [
+        f"{alias}.value ->> '{name}' AS {name}"
+        if kind == "TEXT"
+        else f"CAST({alias}.value ->> '{name}' AS {kind}) AS {name}"
+        for name, kind in columns.items()
+    ]
+    return f"SELECT {', '.join(parts)} FROM json_each(:{parameter}) {alias}"
+
+
+def insert_rows(table: str, columns: Mapping[str, str], *, conflict: str = "") -> str:
+    """A bulk INSERT of `:rows` into `table`; `conflict` e.g. `ON CONFLICT DO NOTHING`. The `WHERE true` keeps SQLite
+    from reading ON CONFLICT as a join's ON."""
+    return f"INSERT INTO {table} ({', '.join(columns)}) {json_rows(columns)} WHERE true {conflict}".rstrip()  # noqa: S608 (constant names of ours)
+
+
+class Database:
+    """The store of one process. `open` gives one; `close` ends its threads and connections."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.dialect = DIALECTS[url.get_backend_name()]
+
+    @staticmethod
+    async def open(url: str, *, exclusive: bool = False) -> Database:
+        """Opens the database of a URL `sqlite:///file` or `postgresql+asyncpg://…`.
+
+        `exclusive` (the server) refuses with Conflict when another server has the same SQLite file.
+        """
+        parsed = parse_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return SqliteDatabase(parsed, exclusive=exclusive)
+        from storage.postgresql import PostgresqlDatabase
+
+        return await PostgresqlDatabase.connect(parsed)
+
+    async def write(self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True) -> T:
+        """Runs `work` in a write transaction; returns its result after the commit, raises its error after the
+        rollback. Raises Unavailable when the store cannot be reached or too many wait."""
+        raise NotImplementedError  # pragma: no cover (both databases have their own)
+
+    async def read(self, work: Work[T]) -> T:
+        """Runs `work` on a reader, which sees what was committed before."""
+        raise NotImplementedError  # pragma: no cover
+
+    async def close(self) -> None:
+        """Finishes what was handed over and closes all connections."""
+        raise NotImplementedError  # pragma: no cover
+
+    def waiting(self) -> dict[str, int]:
+        """How many functions wait, by queue."""
+        return {}
+
+
+def parse_url(url: str) -> URL:
+    """A database URL we can serve. Raises RejectedInput that says what is wrong."""
+    where = "PASSAPAROLA_DATABASE_URL"
+    try:
+        parsed = make_url(url)
+    except Exception as error:
+        raise RejectedInput(
+            "is not a database URL (sqlite:////path/file.sqlite3 or postgresql+asyncpg://user@host/name)", where=where
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and parsed.database:
+        return parsed.set(drivername="sqlite")
+    if backend == "postgresql":
+        return parsed.set(drivername="postgresql+asyncpg")
+    raise RejectedInput(f"{backend!r} is not served: use sqlite with a file, or postgresql+asyncpg", where=where)
+
+
+# --- SQLite -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Request:
+    work: Work[Any]
+    durable: bool
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class SqliteDatabase(Database):
+    """One file, one writer thread, a few readers."""
+
+    def __init__(self, url: URL, *, exclusive: bool) -> None:
+        super().__init__(url)
+        self._path = Path(str(url.database))
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock_file = _take_file(self._path) if exclusive else None
+        self._loop = asyncio.get_running_loop()
+        self._engine = sqlite_engine(url)
+        self._readers = sqlite_engine(url, reader=True)
+        self._reader_threads = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
+        self._queues: dict[Queue, deque[_Request]] = {queue: deque() for queue in Queue}
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._bulk_rests_until = 0.0
+        self._writer = threading.Thread(target=self._write_for_ever, name="sqlite-writer", daemon=True)
+        self._writer.start()
+
+    async def write(self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True) -> T:
+        request = _Request(work, durable, self._loop.create_future())
+        with self._wake:
+            if self._stopping:
+                raise Unavailable("the store is closing")
+            if len(self._queues[queue]) >= QUEUE_LIMIT:
+                raise Unavailable("too much is waiting to be written", retry_after=2.0)
+            self._queues[queue].append(request)
+            self._wake.notify()
+        # Shielded: a caller that goes away must not make a commit look undone to those who share it.
+        result: T = await asyncio.shield(request.future)
+        return result
+
+    async def read(self, work: Work[T]) -> T:
+        return await self._loop.run_in_executor(self._reader_threads, self._read, work)
+
+    async def close(self) -> None:
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        await self._loop.run_in_executor(None, self._writer.join)
+        self._reader_threads.shutdown(wait=True)
+        self._readers.dispose()
+        self._engine.dispose()
+        if self._lock_file is not None:
+            self._lock_file.close()
+
+    def waiting(self) -> dict[str, int]:
+        return {queue.value: len(requests) for queue, requests in self._queues.items()}
+
+    def _read(self, work: Work[T]) -> T:
+        try:
+            with self._readers.connect() as connection:
+                raw = connection.connection.driver_connection
+                deadline = time.monotonic() + READ_LIMIT_S
+                raw.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)  # type: ignore[union-attr]
+                try:
+                    return work(connection)
+                finally:
+                    raw.set_progress_handler(None, 0)  # type: ignore[union-attr]
+        except OperationalError as error:
+            raise _as_unavailable(error) from error
+
+    def _write_for_ever(self) -> None:
+        connection: Connection | None = None
+        while (group := self._next_group()) is not None:
+            queue, requests = group
+            started = time.monotonic()
+            try:
+                if connection is None:
+                    connection = self._engine.connect()
+                _commit_group(connection, requests)
+            except BaseException as error:
+                for request in requests:
+                    request.error = request.error or _as_unavailable(error)
+                if connection is not None and isinstance(error, DBAPIError):
+                    with contextlib.suppress(Exception):  # what it still has to say was said by `error`
+                        connection.invalidate()
+                        connection.close()
+                    connection = None
+            if queue is Queue.bulk:
+                ended = time.monotonic()
+                self._bulk_rests_until = ended + (ended - started)
+            self._answer(requests)
+        if connection is not None:
+            connection.close()
+
+    def _next_group(self) -> tuple[Queue, list[_Request]] | None:
+        with self._wake:
+            while True:
+                live, people, waiting = (self._queues[q] for q in (Queue.live, Queue.people, Queue.bulk))
+                # After a live group one of the others gets its turn: live work may not starve people for ever.
+                if people and (not live or self._people_turn()):
+                    return Queue.people, [people.popleft()]
+                if live:
+                    return Queue.live, [live.popleft() for _ in range(min(len(live), GROUP_LIMIT))]
+                rest = self._bulk_rests_until - time.monotonic()
+                if waiting and (rest <= 0 or self._stopping):
+                    return Queue.bulk, [waiting.popleft()]
+                if self._stopping and not waiting:
+                    return None
+                self._wake.wait(rest if waiting else None)
+
+    _turn = 0
+
+    def _people_turn(self) -> bool:
+        self._turn += 1
+        return self._turn % 2 == 0
+
+    def _answer(self, requests: list[_Request]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(_resolve, requests)
+        except RuntimeError:  # the loop is gone: nobody waits any more
+            return
+
+
+def _commit_group(connection: Connection, requests: list[_Request]) -> None:
+    """One transaction for all; a function that fails is rolled back alone, to its savepoint."""
+    durable = any(request.durable for request in requests)
+    cursor = connection.connection.driver_connection.cursor()  # type: ignore[union-attr]
+    cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    if len(requests) == 1:  # the usual case at low load: no savepoint needed
+        with connection.begin():
+            requests[0].result = requests[0].work(connection)
+        return
+    with connection.begin():
+        for request in requests:
+            cursor.execute("SAVEPOINT work")
+            try:
+                request.result = request.work(connection)
+            except Exception as error:
+                request.error = _as_unavailable(error)
+                cursor.execute("ROLLBACK TO work")
+            cursor.execute("RELEASE work")
+
+
+def _resolve(requests: list[_Request]) -> None:
+    for request in requests:
+        if request.future.done():
+            continue
+        if request.error is not None:
+            request.future.set_exception(request.error)
+            request.future.exception()  # a caller that went away must not leave a warning behind
+        else:
+            request.future.set_result(request.result)
+
+
+def _as_unavailable(error: BaseException) -> BaseException:
+    if isinstance(error, OperationalError | InterfaceError):
+        return Unavailable(f"the store does not answer ({type(error.orig).__name__})")
+    return error
+
+
+def sqlite_engine(url: URL, *, reader: bool = False) -> Engine:
+    """An engine whose connections have our pragmas and begin write transactions at once: a deferred one that turns
+    into a write later fails with "database is locked" without waiting."""
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=READERS,
+        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"busy_timeout={BUSY_TIMEOUT_MS}",
+            f"cache_size=-{CACHE_KB}",
+            "temp_store=MEMORY",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN DEFERRED" if reader else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _take_file(path: Path) -> IO[str]:
+    """The server's lock beside the database file; the operating system frees it when the process ends."""
+    lock = Path(f"{path}.server-lock").open("a+")  # noqa: SIM115 (held for the life of the process)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        holder = lock.read().strip()
+        lock.close()
+        raise Conflict(
+            f"another Passaparola server (process {holder or 'unknown'}) is using {path}: stop it first, "
+            "or give this one its own PASSAPAROLA_DATA_DIR"
+        ) from error
+    lock.seek(0)
+    lock.truncate()
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def scalar_int(connection: Connection, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
+    """The single integer that a query gives (0 when it gives none)."""
+    value = connection.execute(text(sql), parameters or {}).scalar()
+    return int(value or 0)
+
+
+def rows_of(connection: Connection, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
+    """All rows of a query, as named tuples."""
+    return connection.execute(text(sql), parameters or {}).all()

@@ -1,0 +1,91 @@
+"""Leases: who owns a lane, a channel's outbox, a poller, the scheduler, a node number.
+
+A lease is a row (name, owner, fence, expiry). The expiry is by the database's clock, so that the clocks of several
+machines need not agree. `take` gets what is free or expired and raises its fence; `renew` extends what is still ours
+and tells what was lost. A writer that relies on a lease locks its row with (name, fence) in its own transaction
+(`hold`): a takeover raises the fence and so waits for it, a renewal does not conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from storage.database import bulk_values, dialect
+
+LEASE_MS = 30_000
+RENEW_EVERY_S = LEASE_MS / 3000  # a third: two renewals may fail before the lease is lost
+
+_NOW = {
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000.0 AS BIGINT)",
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+}
+
+
+def now(connection: Connection) -> int:
+    """The database's clock, ms UTC."""
+    return int(connection.execute(text(f"SELECT {_NOW[connection.dialect.name]}")).scalar_one())
+
+
+def take(connection: Connection, names: Sequence[str], owner: str, *, limit: int | None = None) -> dict[str, int]:
+    """Takes up to `limit` of the named leases that are free, expired or already ours; gives name → fence."""
+    if not names:
+        return {}
+    clock = _NOW[connection.dialect.name]
+    connection.execute(
+        text(
+            "INSERT INTO lease (name, workspace_id, fence, owner, expires_at) "
+            "SELECT e.value ->> 'v', 0, 0, '', 0 FROM json_each(:names) e WHERE true ON CONFLICT DO NOTHING"
+        ),
+        {"names": bulk_values(names)},
+    )
+    skip = "FOR UPDATE SKIP LOCKED" if dialect(connection).name == "postgresql" else ""
+    rows = connection.execute(
+        text(
+            f"UPDATE lease SET owner = :owner, fence = CASE WHEN owner = :owner THEN fence ELSE fence + 1 END, "
+            f"expires_at = {clock} + :length WHERE name IN ("
+            f"SELECT name FROM lease WHERE name IN (SELECT e.value ->> 'v' FROM json_each(:names) e) "
+            f"AND (owner = :owner OR expires_at < {clock}) ORDER BY name LIMIT :limit {skip}) RETURNING name, fence"
+        ),
+        {"names": bulk_values(names), "owner": owner, "length": LEASE_MS, "limit": limit or len(names)},
+    ).all()
+    return {row.name: row.fence for row in rows}
+
+
+def renew(connection: Connection, held: dict[str, int], owner: str) -> dict[str, int]:
+    """Extends the leases that are still ours; gives those, so that the caller lets go of the rest at once."""
+    if not held:
+        return {}
+    rows = connection.execute(
+        text(
+            f"UPDATE lease SET expires_at = {_NOW[connection.dialect.name]} + :length "
+            "WHERE owner = :owner AND name IN (SELECT e.value ->> 'v' FROM json_each(:names) e) RETURNING name, fence"
+        ),
+        {"names": bulk_values(held), "owner": owner, "length": LEASE_MS},
+    ).all()
+    return {row.name: row.fence for row in rows if held.get(row.name) == row.fence}
+
+
+def release(connection: Connection, names: Sequence[str], owner: str) -> None:
+    """Lets others have them at once."""
+    connection.execute(
+        text(
+            "UPDATE lease SET owner = '', expires_at = 0 "
+            "WHERE owner = :owner AND name IN (SELECT e.value ->> 'v' FROM json_each(:names) e)"
+        ),
+        {"names": bulk_values(names), "owner": owner},
+    )
+
+
+def hold(connection: Connection, fences: dict[str, int]) -> set[str]:
+    """Locks the lease rows until the transaction ends; gives the names whose fence is no longer ours."""
+    rows = connection.execute(
+        text(
+            "SELECT name, fence FROM lease WHERE name IN (SELECT e.value ->> 'v' FROM json_each(:names) e) "
+            f"ORDER BY name {dialect(connection).for_key_share}"
+        ),
+        {"names": bulk_values(fences)},
+    ).all()
+    current = {row.name: row.fence for row in rows}
+    return {name for name, fence in fences.items() if current.get(name) != fence}
