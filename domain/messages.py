@@ -250,6 +250,7 @@ class Tap(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="tap"):
     title: str = ""
     callback_id: str | None = None  # to be answered by `CallbackAnswer`
     message_external_id: str | None = None  # the message that carried the button
+    message_id: int = 0  # our own id of that message, where the platform brings it back (0: not known)
 
 
 class ReceivedMedia(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="media"):
