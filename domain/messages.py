@@ -286,12 +286,14 @@ class ReceivedLocation(Struct, frozen=True, omit_defaults=True, tag_field="kind"
 
 
 class ReceivedContact(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="contact"):
-    """A card. `own` only when the platform vouches that it is the sender's own number."""
+    """A card. `own` only when the platform vouches that it is the sender's own number. `others`: more cards of the
+    same message."""
 
     phone: str | None
     name: str = ""
     own: bool = False
     email: str | None = None
+    others: tuple["ReceivedContact", ...] = ()
 
 
 class ReceivedReaction(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="reaction"):
