@@ -22,7 +22,7 @@ class Body(Struct, gc=False):
 
 class Entry(Struct, gc=False):
     changes: list[Raw] = []
-    id: str | None = None  # business account
+    id: int | str | None = None  # business account
     time: Number = None
 
 
@@ -31,9 +31,9 @@ class Change(Struct, gc=False):
     value: Raw
 
 
-class Metadata(Struct, gc=False):
+class Metadata(Struct, frozen=True, gc=False):
     display_phone_number: str | None = None
-    phone_number_id: str | None = None
+    phone_number_id: int | str | None = None
 
 
 class Value(Struct, gc=False):

@@ -1,0 +1,27 @@
+"""What the owner gives to connect a WhatsApp number: ids and secrets from Meta's app dashboard."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+DIGITS = r"^[0-9]{5,32}$"
+
+
+class WhatsAppConfig(BaseModel):
+    """One WhatsApp Business number. The token is best that of a system user, with the permissions
+    `whatsapp_business_messaging` and `whatsapp_business_management`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    phone_number_id: str = Field(pattern=DIGITS, title="Phone number id", description="App dashboard → API setup")
+    business_account_id: str = Field(
+        pattern=DIGITS, title="WhatsApp Business account id", description="App dashboard → API setup"
+    )
+    access_token: SecretStr = Field(min_length=8, max_length=1024, title="Access token")
+    app_secret: SecretStr = Field(min_length=8, max_length=256, title="App secret", description="Signs deliveries")
+    verify_token: SecretStr = Field(
+        min_length=8, max_length=256, title="Verify token", description="A word of yours, given to Meta as well"
+    )
+    api_version: str = Field(
+        default="", pattern=r"^(v[0-9]{1,3}\.[0-9])?$", title="Graph API version", description="Empty: the setting's"
+    )
