@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_CACHE_DIR := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench lock setup clean
+.PHONY: help run test check format bench docs lock setup clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -51,6 +51,9 @@ format: $(STAMP) ## put the code into shape
 
 bench: $(STAMP) ## measure against the budgets; prints "holds" or "falls short" beside each
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(STAMP) ## renew the generated pages in docs/reference
+	@$(BIN)/python -m checks.reference
 
 # Universal: one lock for all systems and Pythons; hashed; it names no host. Existing pins stay unless UPGRADE is given:
 #   make lock UPGRADE="--upgrade-package aiohttp"   or   make lock UPGRADE=--upgrade
