@@ -33,7 +33,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(STAMP) ## start everything embedded with the demo town; Ctrl-C ends it
-	@$(if $(PORT),PASSAPAROLA_PORT=$(PORT)) exec $(BIN)/passaparola demo
+	@exec env $(if $(PORT),PASSAPAROLA_PORT=$(PORT)) $(BIN)/passaparola demo
 
 test: $(STAMP) ## the whole test suite (ARGS="…" is handed to pytest)
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
