@@ -1,0 +1,82 @@
+"""WhatsApp Business (Cloud API): one connected number is one channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from aiohttp import ClientSession
+
+from bot.channels.base import (
+    ApiCall,
+    Capabilities,
+    Client,
+    Credentials,
+    Delivery,
+    Management,
+    Receipt,
+    channel,
+)
+from bot.channels.whatsapp import inbound, limits, outbound
+from bot.channels.whatsapp.client import WhatsAppClient
+from bot.channels.whatsapp.config import WhatsAppConfig
+from domain.errors import SendError
+from domain.events import PlatformEvent
+from domain.messages import Content, Ephemeral
+
+
+@channel("whatsapp")
+class WhatsAppChannel:
+    """The contract of `bot/channels/base.py`, joined from the modules of this package."""
+
+    kind: str
+    label: Mapping[str, str] = {"it": "WhatsApp", "en": "WhatsApp"}  # noqa: RUF012  read only
+    config = WhatsAppConfig
+    secret_fields = frozenset({"access_token", "app_secret", "verify_token"})
+    generated_secrets: tuple[str, ...] = ()
+    signature_headers = (inbound.SIGNATURE_HEADER,)
+
+    def account_ids(self, values: Mapping[str, str]) -> tuple[str, ...]:
+        """The number, then the business account, whose fields concern all its numbers."""
+        return values["phone_number_id"], values["business_account_id"]
+
+    def capabilities(self, values: Mapping[str, str]) -> Capabilities:
+        return limits.capabilities(int(values.get("messages_per_second") or limits.STANDARD_RATE))
+
+    def verify(self, delivery: Delivery, credentials: Credentials) -> None:
+        inbound.verify(delivery, credentials)
+
+    def handshake(self, query: Mapping[str, str], credentials: Credentials) -> str:
+        return inbound.handshake(query, credentials)
+
+    def parse(self, body: bytes) -> list[PlatformEvent]:
+        return inbound.parse(body)
+
+    def render(
+        self,
+        content: Content,
+        *,
+        address: str,
+        topic: str | None = None,
+        own_id: int = 0,
+        language: str = "en",
+        capabilities: Capabilities | None = None,
+    ) -> list[ApiCall]:
+        return outbound.render(content, address=address, own_id=own_id, language=language)
+
+    def render_ephemeral(
+        self, ephemeral: Ephemeral, *, address: str, topic: str | None = None
+    ) -> ApiCall | None:
+        return outbound.render_ephemeral(ephemeral)
+
+    def explain(self, call: ApiCall, status: int, body: bytes) -> Receipt | SendError:
+        return outbound.explain(call, status, body)
+
+    def rate_scope(self, address: str) -> Literal["address", "group"]:
+        return "group" if address.startswith(inbound.GROUP) else "address"
+
+    def client(self, credentials: Credentials, session: ClientSession, *, origin: str) -> Client:
+        return WhatsAppClient(credentials, session, origin=origin)
+
+    def management(self, credentials: Credentials, session: ClientSession, *, origin: str) -> Management:
+        return WhatsAppClient(credentials, session, origin=origin)

@@ -13,15 +13,32 @@ class WhatsAppConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    phone_number_id: str = Field(pattern=DIGITS, title="Phone number id", description="App dashboard → API setup")
+    phone_number_id: str = Field(
+        pattern=DIGITS, title="Phone number id", description="App dashboard → API setup"
+    )
     business_account_id: str = Field(
         pattern=DIGITS, title="WhatsApp Business account id", description="App dashboard → API setup"
     )
     access_token: SecretStr = Field(min_length=8, max_length=1024, title="Access token")
-    app_secret: SecretStr = Field(min_length=8, max_length=256, title="App secret", description="Signs deliveries")
+    app_secret: SecretStr = Field(
+        min_length=8, max_length=256, title="App secret", description="Signs deliveries"
+    )
     verify_token: SecretStr = Field(
-        min_length=8, max_length=256, title="Verify token", description="A word of yours, given to Meta as well"
+        min_length=8,
+        max_length=256,
+        title="Verify token",
+        description="A word of yours, given to Meta as well",
+    )
+    messages_per_second: int = Field(
+        default=80,
+        ge=1,
+        le=1000,
+        title="Messages a second",
+        description="80; 1000 where Meta raised it, 20 beside the phone app",
     )
     api_version: str = Field(
-        default="", pattern=r"^(v[0-9]{1,3}\.[0-9])?$", title="Graph API version", description="Empty: the setting's"
+        default="",
+        pattern=r"^(v[0-9]{1,3}\.[0-9])?$",
+        title="Graph API version",
+        description="Empty: the setting's",
     )

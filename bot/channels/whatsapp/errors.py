@@ -39,15 +39,23 @@ MEANINGS: dict[int, Meaning] = {
     131000: _AWAY,
     131016: _AWAY,
     133004: _AWAY,
-    131057: Meaning(SendFailure.unavailable, True, MINUTE, "channel"),  # the number's throughput is being raised
-    4: Meaning(SendFailure.rate_limited, True, MINUTE, "channel"),  # an app's hourly limit: seconds do not help
+    131057: Meaning(
+        SendFailure.unavailable, True, MINUTE, "channel"
+    ),  # the number's throughput is being raised
+    4: Meaning(
+        SendFailure.rate_limited, True, MINUTE, "channel"
+    ),  # an app's hourly limit: seconds do not help
     80007: Meaning(SendFailure.rate_limited, True, MINUTE, "channel"),
     613: _THROTTLED,
     130429: _THROTTLED,
     131056: Meaning(SendFailure.rate_limited, True, 4.0, "address", growth=4.0),  # pair limit: 4^n seconds
     132069: Meaning(SendFailure.rate_limited, True, HOUR),  # a form of ours is throttled to 10 an hour
-    134101: Meaning(SendFailure.template_invalid, True, 10 * MINUTE),  # still being copied, at most 10 minutes
-    131053: Meaning(SendFailure.media_invalid, True),  # their fetch of a link fails now and then: worth a second try
+    134101: Meaning(
+        SendFailure.template_invalid, True, 10 * MINUTE
+    ),  # still being copied, at most 10 minutes
+    131053: Meaning(
+        SendFailure.media_invalid, True
+    ),  # their fetch of a link fails now and then: worth a second try
     # this person
     131026: _UNREACHABLE,  # not on WhatsApp, terms not accepted, app too old
     130472: _UNREACHABLE,  # part of an experiment: gets no marketing
@@ -110,6 +118,9 @@ MEANINGS: dict[int, Meaning] = {
     133016: _AUTH,
     134011: _AUTH,
 }
+# "Something went wrong" with a 5xx does not say whether it went wrong before or after the message was taken; a status
+# webhook will. In a `failed` status the same code is certain.
+_VAGUE = {1, 131000}
 _OBJECT_UNKNOWN = 33  # subcode of 100: the id in the URL is not ours (any more)
 
 
@@ -127,9 +138,9 @@ def meaning(code: int | None, *, subcode: int | None = None) -> Meaning:
     return _REJECTED
 
 
-def send_error(code: int, detail: str, *, subcode: int | None = None) -> SendError:
+def send_error(code: int, detail: str, *, subcode: int | None = None, http_status: int = 400) -> SendError:
     """The error for a code in an answer to a send."""
-    found = meaning(code, subcode=subcode)
+    found = _UNKNOWN if code in _VAGUE and http_status >= 500 else meaning(code, subcode=subcode)
     return SendError(
         found.reason,
         detail,

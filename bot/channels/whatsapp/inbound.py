@@ -65,7 +65,9 @@ _ESCAPES = re.compile(
 )
 _STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _MAX_DEPTH = 100  # real deliveries reach 15
-_REFERENCE = re.compile(r"\(ref: ?([\w-]{1,64})\)")  # the visible code in a wa.me link's text: "Ciao! (ref: spring24)"
+_REFERENCE = re.compile(
+    r"\(ref: ?([\w-]{1,64})\)"
+)  # the visible code in a wa.me link's text: "Ciao! (ref: spring24)"
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unreadable)
 
 
@@ -182,7 +184,9 @@ def _items(raw: Raw, read: Callable[[Value], Iterator[PlatformEvent]]) -> list[P
     for name in Value.__struct_fields__:
         if name in members:
             try:
-                good[name] = getattr(payloads.value.decode(b'{"%b":%b}' % (name.encode(), bytes(members[name]))), name)
+                good[name] = getattr(
+                    payloads.value.decode(b'{"%b":%b}' % (name.encode(), bytes(members[name]))), name
+                )
             except _UNREADABLE as error:
                 bad.append(_malformed(name, members[name], error))
     events = list(read(Value(**good)))
@@ -294,7 +298,11 @@ def _system(message: Message, key: str, account: str, at: int) -> PlatformEvent:
     kind = system.type or ""
     if kind == "customer_identity_changed":  # same address, new device keys: worth knowing, nothing moves
         return AccountNotice(
-            key=key, account=account, occurred_at=at, what="customer_identity", data={"message_id": message.id}
+            key=key,
+            account=account,
+            occurred_at=at,
+            what="customer_identity",
+            data={"message_id": message.id},
         )
     if kind not in ("user_changed_number", "customer_changed_number", "user_changed_user_id"):
         raise UnknownType(f"system:{kind}")

@@ -88,7 +88,9 @@ FIELDS: dict[str, Field] = {
     "message_template_status_update": Field("template_status", _template_status),
     "message_template_quality_update": Field("template_quality", _template_quality),
     "message_template_components_update": Field("template_components", lambda _: INFO),
-    "template_category_update": Field("template_category", lambda _: WARNING),  # it costs something else from then on
+    "template_category_update": Field(
+        "template_category", lambda _: WARNING
+    ),  # it costs something else from then on
     "phone_number_quality_update": Field("number_quality", _number_quality),
     "phone_number_name_update": Field("number_name", _number_name),
     "business_capability_update": Field("capability", lambda _: INFO),

@@ -120,12 +120,19 @@ def _contacts(message: Message) -> Received | None:
 
 def _card(card: Card) -> ReceivedContact:
     name = card.name
-    full = name and (name.formatted_name or " ".join(part for part in (name.first_name, name.last_name) if part))
+    full = name and (
+        name.formatted_name or " ".join(part for part in (name.first_name, name.last_name) if part)
+    )
     phone = card.phones[0] if card.phones else None
     written = (phone.phone or "") if phone else ""
     digits = "".join(c for c in written if c.isascii() and c.isdigit())
     return ReceivedContact(
-        phone=(phone_of(phone.wa_id) or (phone_of(digits) if written.startswith("+") else None) or written or None)
+        phone=(
+            phone_of(phone.wa_id)
+            or (phone_of(digits) if written.startswith("+") else None)
+            or written
+            or None
+        )
         if phone
         else None,
         name=full or "",
@@ -186,7 +193,9 @@ def _order(message: Message) -> Received | None:
     if order is None:
         return None
     items = plain(order.product_items or [])
-    return FormAnswer("order", {"catalog_id": order.catalog_id or "", "text": order.text or "", "items": items})
+    return FormAnswer(
+        "order", {"catalog_id": order.catalog_id or "", "text": order.text or "", "items": items}
+    )
 
 
 def _unsupported(message: Message) -> Received | None:

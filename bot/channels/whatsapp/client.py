@@ -1,0 +1,327 @@
+"""The Graph API on the wire: bytes out, status and bytes back, and what no connection means.
+
+Nothing here retries: the sender has the only retries. The token stands in one header and nowhere else: not in a URL,
+an error or a log. Redirects are refused, because they would carry it to another host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import ClientSession, ClientTimeout, FormData
+from msgspec import Struct
+from yarl import URL
+
+from bot.channels.base import (
+    Account,
+    ApiCall,
+    Credentials,
+    Downloaded,
+    MediaNeed,
+    Receipt,
+    StoredFile,
+    Uploaded,
+    WebhookHealth,
+)
+from bot.channels.whatsapp import limits
+from bot.channels.whatsapp.outbound import explain
+from domain.errors import SendError, SendFailure
+
+DEFAULT_VERSION = "v25.0"
+SEND_TIMEOUT = ClientTimeout(total=30, sock_connect=5)  # Meta's own limit for a send is well below
+FILE_TIMEOUT = ClientTimeout(total=120, sock_connect=5)  # 100 MB on a slow line
+MAX_ANSWER = 1024 * 1024  # bytes; a page of 100 templates has about 300 kB
+UPLOAD_LIFE_S = 29 * 86400  # they keep it 30 days
+MEDIA_HOSTS = ("fbsbx.com", "fbcdn.net", "facebook.com", "whatsapp.net")  # who may see the token
+MAX_TEMPLATE_PAGES = 100
+PHONE_FIELDS = (
+    "id,display_phone_number,verified_name,quality_rating,throughput,code_verification_status,name_status,"
+    "platform_type,account_mode,status,health_status"
+)
+TEMPLATE_FIELDS = "id,name,status,category,language,components,quality_score,parameter_format"
+
+_UPLOAD = ApiCall(method="media", payload={})
+
+
+class _Media(Struct):
+    url: str
+    mime_type: str | None = None
+    file_size: int | str | None = None
+
+
+class _Page(Struct):
+    data: list[dict[str, Any]]
+    paging: dict[str, Any] | None = None
+
+
+_media = msgspec.json.Decoder(_Media)
+_page = msgspec.json.Decoder(_Page)
+_object = msgspec.json.Decoder(dict[str, Any])
+
+
+class WhatsAppClient:
+    """One connected number on a session that somebody else owns."""
+
+    def __init__(self, credentials: Credentials, session: ClientSession, *, origin: str) -> None:
+        self._session = session
+        self._origin = origin.rstrip("/")
+        self._base = f"{self._origin}/{credentials.get('api_version') or DEFAULT_VERSION}/"
+        self._number = credentials["phone_number_id"]
+        self._business = credentials["business_account_id"]
+        self._verify_token = credentials["verify_token"]
+        self._headers = {
+            "Authorization": f"Bearer {credentials['access_token']}",
+            "User-Agent": "passaparola",
+        }
+        self._json_headers = {**self._headers, "Content-Type": "application/json"}
+        self._methods: dict[str, URL] = {}
+
+    # --- the way of every message -----------------------------------------------------------------------------------
+
+    async def send(self, call: ApiCall, files: Mapping[int, StoredFile] | None = None) -> Receipt:
+        """Uploads what is missing, makes the call once. Raises SendError, which says whether it can have been executed."""
+        payload, uploaded = call.payload, ()
+        if call.needs_media:
+            payload, uploaded = await self._with_files(call, files or {})
+        status, body = await self.request(call.method, msgspec.json.encode(payload))
+        answer = explain(call, status, body)
+        if isinstance(answer, SendError):
+            raise answer
+        return msgspec.structs.replace(answer, uploaded=uploaded) if uploaded else answer
+
+    async def request(self, method: str, body: bytes) -> tuple[int, bytes]:
+        """The seam: JSON bytes to `POST /{version}/{phone number id}/{method}`. Raises SendError without an answer."""
+        url = self._methods.get(method)
+        if url is None:
+            url = self._methods[method] = URL(f"{self._base}{self._number}/{method}", encoded=True)
+        return await self._call("POST", url, data=body, headers=self._json_headers)
+
+    async def upload(self, file: StoredFile, need: MediaNeed) -> str:
+        """Gives the platform a file; answers its id, good for 30 days. Raises SendError: nothing was sent yet."""
+        most = limits.MEDIA[need.media].max_bytes
+        if len(file.data) > most:
+            raise SendError(
+                SendFailure.media_invalid, f"a file of {len(file.data)} bytes; WhatsApp takes {most}"
+            )
+        form = FormData()
+        form.add_field("messaging_product", "whatsapp")
+        form.add_field("type", need.mime or file.mime)
+        form.add_field(
+            "file", file.data, filename=need.filename or file.filename, content_type=need.mime or file.mime
+        )
+        url = URL(f"{self._base}{self._number}/media", encoded=True)
+        try:
+            status, body = await self._call(
+                "POST", url, data=form, headers=self._headers, timeout=FILE_TIMEOUT
+            )
+            found = self._readable(status, body)
+        except SendError as error:
+            if (
+                error.reason is SendFailure.unknown
+            ):  # a file that nobody points at harms nobody: certainly not sent
+                raise SendError(
+                    SendFailure.unavailable, error.detail, retryable=True, code=error.code
+                ) from error
+            raise
+        platform_id = found.get("id")
+        if not isinstance(platform_id, str):
+            raise SendError(SendFailure.unavailable, "the upload gave no id", retryable=True)
+        return platform_id
+
+    async def _with_files(
+        self, call: ApiCall, files: Mapping[int, StoredFile]
+    ) -> tuple[dict[str, Any], tuple[Uploaded, ...]]:
+        payload = copy.deepcopy(call.payload)
+        uploaded: dict[int, str] = {}
+        for need in call.needs_media:
+            if need.media_id not in uploaded:
+                file = files.get(need.media_id)
+                if file is None:
+                    raise SendError(
+                        SendFailure.media_invalid, f"the stored file {need.media_id} is not there"
+                    )
+                uploaded[need.media_id] = await self.upload(file, need)
+            _place(payload, need.slot)["id"] = uploaded[need.media_id]
+        return payload, tuple(
+            Uploaded(each, platform_id, UPLOAD_LIFE_S) for each, platform_id in uploaded.items()
+        )
+
+    # --- files that came in -----------------------------------------------------------------------------------------
+
+    async def download(self, platform_id: str, *, max_bytes: int) -> Downloaded:
+        """A file that somebody sent: first its address, good for 5 minutes, then its bytes."""
+        found = self._readable(*await self._get(platform_id, {"phone_number_id": self._number}))
+        try:
+            media = msgspec.convert(found, _Media)
+        except msgspec.ValidationError as error:
+            raise SendError(
+                SendFailure.media_invalid, "the platform names no address for the file"
+            ) from error
+        url = URL(media.url)
+        if not self._may_see_token(url):
+            raise SendError(SendFailure.media_invalid, f"the file lies on an unexpected host: {url.host}")
+        try:
+            status, data = await self._call(
+                "GET", url, headers=self._headers, timeout=FILE_TIMEOUT, limit=max_bytes
+            )
+        except _TooLarge as error:
+            raise SendError(
+                SendFailure.media_invalid, f"the file is larger than {max_bytes} bytes"
+            ) from error
+        if status != 200:
+            raise SendError(
+                SendFailure.media_invalid, f"the file is gone (HTTP {status})", code=f"http_{status}"
+            )
+        return Downloaded(data=data, mime=media.mime_type)
+
+    def _may_see_token(self, url: URL) -> bool:
+        if str(url.origin()) == str(URL(self._origin).origin()):
+            return True
+        host = url.host or ""
+        return url.scheme == "https" and any(
+            host == known or host.endswith(f".{known}") for known in MEDIA_HOSTS
+        )
+
+    # --- the rare calls ---------------------------------------------------------------------------------------------
+
+    async def identify(self) -> Account:
+        """The number as the platform has it, with quality, throughput and health in `detail`."""
+        found = self._readable(*await self._get(self._number, {"fields": PHONE_FIELDS}))
+        name = str(found.get("verified_name") or found.get("display_phone_number") or "")
+        return Account(id=str(found.get("id", self._number)), name=name, detail=found)
+
+    async def register_webhook(self, url: str) -> None:
+        """Has this number's deliveries sent to `url`, and the account's unless another number of ours has them."""
+        override = {"override_callback_uri": url, "verify_token": self._verify_token}
+        if not any(each.get("override_callback_uri") for each in await self.subscribed_apps()):
+            await self._change(f"{self._business}/subscribed_apps", override)
+        await self._change(self._number, {"webhook_configuration": override})
+
+    async def remove_webhook(self) -> None:
+        """Takes back what `register_webhook` asked for; other numbers of the account keep theirs."""
+        own = (await self.webhook_health()).url
+        await self._change(self._number, {"webhook_configuration": {"override_callback_uri": ""}})
+        if own and any(each.get("override_callback_uri") == own for each in await self.subscribed_apps()):
+            url = URL(f"{self._base}{self._business}/subscribed_apps", encoded=True)
+            self._readable(*await self._call("DELETE", url, headers=self._headers))
+
+    async def webhook_health(self) -> WebhookHealth:
+        """Where this number's deliveries go. Meta tells neither what waits nor what failed."""
+        found = self._readable(*await self._get(self._number, {"fields": "webhook_configuration"}))
+        configured = found.get("webhook_configuration")
+        return WebhookHealth(
+            url=str(configured.get("phone_number") or "") if isinstance(configured, dict) else ""
+        )
+
+    async def subscribed_apps(self) -> list[dict[str, Any]]:
+        """The apps that hear of the business account, each with its own callback where it has one."""
+        return await self._listed(f"{self._business}/subscribed_apps", {})
+
+    async def templates(self) -> list[dict[str, Any]]:
+        """Every template of the business account: `{id, name, status, category, language, components, …}`."""
+        return await self._listed(
+            f"{self._business}/message_templates", {"fields": TEMPLATE_FIELDS, "limit": "100"}
+        )
+
+    async def _listed(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        after = ""
+        for _ in range(MAX_TEMPLATE_PAGES):
+            status, body = await self._get(path, {**query, "after": after} if after else query)
+            self._readable(status, body)
+            try:
+                page = _page.decode(body)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise SendError(SendFailure.unavailable, "an unreadable list", retryable=True) from error
+            found += page.data
+            after = _next_cursor(page)
+            if not after:
+                break
+        return found
+
+    # --- bytes ------------------------------------------------------------------------------------------------------
+
+    async def _get(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes]:
+        return await self._call("GET", URL(self._base + path).with_query(query), headers=self._headers)
+
+    async def _change(self, path: str, body: Mapping[str, Any]) -> None:
+        url = URL(self._base + path, encoded=True)
+        self._readable(
+            *await self._call("POST", url, data=msgspec.json.encode(body), headers=self._json_headers)
+        )
+
+    def _readable(self, status: int, body: bytes) -> dict[str, Any]:
+        """The JSON object of a good answer; the table's error for any other."""
+        try:
+            found = _object.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            found = {}
+        if status == 200 and found and "error" not in found:
+            return found
+        answer = explain(_UPLOAD, status, body)
+        if isinstance(answer, SendError):
+            raise answer
+        return found
+
+    async def _call(
+        self,
+        verb: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        data: bytes | FormData | None = None,
+        timeout: ClientTimeout = SEND_TIMEOUT,  # noqa: ASYNC109  a limit of the session's request, not of this task
+        limit: int = MAX_ANSWER,
+    ) -> tuple[int, bytes]:
+        try:
+            async with self._session.request(
+                verb, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                return response.status, await _read(response, limit)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise SendError(
+                SendFailure.not_connected, type(error).__name__, retryable=True, scope="channel"
+            ) from error
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            raise SendError(SendFailure.unknown, type(error).__name__) from error
+
+
+class _TooLarge(Exception):
+    """An answer is larger than its limit."""
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The whole body, or _TooLarge as soon as it is known to be more than `limit` bytes."""
+    length = response.content_length
+    if length is not None and length <= limit:
+        return await response.read()
+    if length is not None:
+        raise _TooLarge
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > limit:
+            raise _TooLarge
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _place(payload: dict[str, Any], slot: str) -> dict[str, Any]:
+    """The object in a payload that a slot names: `template.components.0.parameters.0.image`."""
+    place: Any = payload
+    for step in slot.split("."):
+        place = place[int(step)] if isinstance(place, list) else place[step]
+    found: dict[str, Any] = place
+    return found
+
+
+def _next_cursor(page: _Page) -> str:
+    paging = page.paging or {}
+    cursors = paging.get("cursors")
+    after = cursors.get("after") if isinstance(cursors, dict) else None
+    return str(after) if after and paging.get("next") else ""
