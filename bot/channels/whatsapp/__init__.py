@@ -30,7 +30,7 @@ class WhatsAppChannel:
     """The contract of `bot/channels/base.py`, joined from the modules of this package."""
 
     kind: str
-    label: Mapping[str, str] = {"it": "WhatsApp", "en": "WhatsApp"}  # noqa: RUF012  read only
+    label: Mapping[str, str] = {"it": "WhatsApp", "en": "WhatsApp"}
     config = WhatsAppConfig
     secret_fields = frozenset({"access_token", "app_secret", "verify_token"})
     generated_secrets: tuple[str, ...] = ()

@@ -6,7 +6,6 @@ an error or a log. Redirects are refused, because they would carry it to another
 
 from __future__ import annotations
 
-import asyncio
 import copy
 from collections.abc import Mapping
 from typing import Any
@@ -84,8 +83,9 @@ class WhatsAppClient:
     # --- the way of every message -----------------------------------------------------------------------------------
 
     async def send(self, call: ApiCall, files: Mapping[int, StoredFile] | None = None) -> Receipt:
-        """Uploads what is missing, makes the call once. Raises SendError, which says whether it can have been executed."""
-        payload, uploaded = call.payload, ()
+        """Uploads what is missing, then makes the call once. The SendError says whether it can have been executed."""
+        payload = call.payload
+        uploaded: tuple[Uploaded, ...] = ()
         if call.needs_media:
             payload, uploaded = await self._with_files(call, files or {})
         status, body = await self.request(call.method, msgspec.json.encode(payload))
@@ -165,14 +165,9 @@ class WhatsAppClient:
         url = URL(media.url)
         if not self._may_see_token(url):
             raise SendError(SendFailure.media_invalid, f"the file lies on an unexpected host: {url.host}")
-        try:
-            status, data = await self._call(
-                "GET", url, headers=self._headers, timeout=FILE_TIMEOUT, limit=max_bytes
-            )
-        except _TooLarge as error:
-            raise SendError(
-                SendFailure.media_invalid, f"the file is larger than {max_bytes} bytes"
-            ) from error
+        status, data = await self._call(
+            "GET", url, headers=self._headers, timeout=FILE_TIMEOUT, limit=max_bytes
+        )
         if status != 200:
             raise SendError(
                 SendFailure.media_invalid, f"the file is gone (HTTP {status})", code=f"http_{status}"
@@ -283,12 +278,17 @@ class WhatsAppClient:
                 verb, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 return response.status, await _read(response, limit)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise SendError(
-                SendFailure.not_connected, type(error).__name__, retryable=True, scope="channel"
-            ) from error
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-            raise SendError(SendFailure.unknown, type(error).__name__) from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+            why = type(error).__name__  # the text of the error would name our address
+            raise SendError(SendFailure.not_connected, why, retryable=True, scope="channel") from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            why = type(error).__name__
+            if verb == "GET":  # asking again changes nothing
+                raise SendError(SendFailure.unavailable, why, retryable=True) from error
+            raise SendError(SendFailure.unknown, why) from error
+        except _TooLarge as error:
+            reason = SendFailure.media_invalid if verb == "GET" else SendFailure.unknown
+            raise SendError(reason, f"the answer is larger than {limit} bytes") from error
 
 
 class _TooLarge(Exception):

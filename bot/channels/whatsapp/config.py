@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 DIGITS = r"^[0-9]{5,32}$"
 
@@ -42,3 +42,14 @@ class WhatsAppConfig(BaseModel):
         title="Graph API version",
         description="Empty: the setting's",
     )
+
+    @field_validator("access_token", "app_secret", "verify_token", mode="before")
+    @classmethod
+    def _pasted(cls, secret: object) -> object:
+        """Blanks around a pasted secret go; inside it they are a mistake that no header could carry."""
+        if not isinstance(secret, str):
+            return secret
+        secret = secret.strip()
+        if not secret.isascii() or not secret.isprintable() or " " in secret:
+            raise ValueError("must be printable ASCII without blanks")
+        return secret
