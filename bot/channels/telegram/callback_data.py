@@ -21,10 +21,10 @@ def reference(own_id: int) -> str:
     return _PREFIX + "".join(_ALPHABET[(own_id >> shift) & 63] for shift in range(60, -1, -6))
 
 
-def join(head: str, option_id: str) -> str | None:
-    """The data of one button (`head` from `reference`); None when the id does not fit."""
+def join(head: str | None, option_id: str) -> str | None:
+    """The data of one button (`head` from `reference`, None without one); None when the id does not fit."""
     size = len(option_id) if option_id.isascii() else len(option_id.encode())
-    if 0 < size <= MAX_ID_BYTES:
+    if head is not None and 0 < size <= MAX_ID_BYTES:
         return head + option_id
     return option_id if 0 < size <= MAX_BYTES and not option_id.startswith(_PREFIX) else None
 

@@ -1,0 +1,173 @@
+"""The Bot API over one aiohttp session: bytes out, bytes in, and honest about what is not known.
+
+The token is part of every address (https://core.telegram.org/bots/api#making-requests), so no address and no text
+of aiohttp's errors ever goes into an error, a log or a repr of ours. Nothing is retried here.
+
+Times: connecting at most 10 s, silence at most 30 s, all together 75 s. Shorter ones would make sends unknown
+that Telegram is still about to answer.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, FormData
+from yarl import URL
+
+from bot.channels.base import ApiCall, Credentials, Downloaded, Receipt, StoredFile
+from bot.channels.telegram.answers import explain, no_answer
+from domain.errors import SendError, SendFailure
+
+CONNECT_S, READ_S, TOTAL_S = 10.0, 30.0, 75.0
+UPLOAD_S = 300.0  # 50 MB at 170 kB/s
+MAX_ANSWER = 4_000_000  # bytes; a batch of 100 updates is below 1 MB
+_TIMEOUT = ClientTimeout(total=TOTAL_S, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=READ_S)
+_UPLOAD = ClientTimeout(total=UPLOAD_S, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=READ_S)
+_JSON = {"Content-Type": "application/json"}
+# No request was written: name not found, refused, TLS, or no free connection in time.
+_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class TelegramClient:
+    """One bot. See `bot.channels.base.Client`."""
+
+    def __init__(self, credentials: Credentials, session: ClientSession, *, origin: str) -> None:
+        self._session = session
+        self._api = f"{origin.rstrip('/')}/bot{credentials['token']}/"
+        self._files = f"{origin.rstrip('/')}/file/bot{credentials['token']}/"
+        self._extra = {"allow_paid_broadcast": True} if credentials.get("paid_broadcast") == "true" else {}
+        self._urls: dict[str, URL] = {}
+
+    async def send(self, call: ApiCall, files: Mapping[int, StoredFile] | None = None) -> Receipt:
+        """Makes the call once. `files` holds the bytes for `call.needs_media`. Raises SendError."""
+        payload = call.payload
+        if self._extra and call.method.startswith("send") and call.method != "sendChatAction":
+            payload = payload | self._extra
+        if call.needs_media:
+            form = _form(payload, call, files or {})
+            status, body = await self._post(call, form, None, _UPLOAD)
+        else:
+            status, body = await self._post(call, _encode(payload), _JSON, _TIMEOUT)
+        outcome = explain(call, status, body)
+        if isinstance(outcome, SendError):
+            raise outcome
+        return outcome
+
+    async def request(
+        self, method: str, body: bytes, *, idempotent: bool = False, read_s: float = READ_S
+    ) -> tuple[int, bytes]:
+        """JSON to a method; HTTP status and body back. Raises SendError when there is no answer."""
+        timeout = _TIMEOUT
+        if read_s != READ_S:
+            timeout = ClientTimeout(
+                total=TOTAL_S + read_s, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=read_s
+            )
+        return await self._post(
+            ApiCall(method=method, payload={}, idempotent=idempotent), body, _JSON, timeout
+        )
+
+    async def call(self, method: str, payload: dict[str, Any], *, read_s: float = READ_S) -> Any:
+        """A method that changes nothing (get…); its `result`. Raises SendError."""
+        status, body = await self.request(method, _encode(payload), idempotent=True, read_s=read_s)
+        outcome = explain(ApiCall(method=method, payload=payload, idempotent=True), status, body)
+        if isinstance(outcome, SendError):
+            raise outcome
+        return msgspec.json.decode(body)["result"]
+
+    async def download(self, platform_id: str, *, max_bytes: int) -> Downloaded:
+        """A file by its file_id. Bots get files up to 20 MB: https://core.telegram.org/bots/api#getfile"""
+        found = await self.call("getFile", {"file_id": platform_id})
+        path = found.get("file_path") if isinstance(found, dict) else None
+        if not isinstance(path, str) or path.startswith("/") or ".." in path.split("/"):
+            raise SendError(SendFailure.media_invalid, "Telegram gave no path for the file")
+        url = URL(self._files + quote(path), encoded=True)
+        failed = ApiCall(method="download", payload={}, idempotent=True)
+        try:
+            async with self._session.get(url, timeout=_UPLOAD, allow_redirects=False) as response:
+                if response.status != 200:
+                    raise _download_failed(response.status)
+                data = await _read(response, max_bytes)
+                if data is None:
+                    raise SendError(SendFailure.media_invalid, f"the file has more than {max_bytes} bytes")
+                return Downloaded(data, response.content_type, path.rsplit("/", 1)[-1])
+        except _NOT_CONNECTED as error:
+            raise _not_connected(error) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise no_answer(failed, _name(error)) from None
+
+    async def _post(
+        self, call: ApiCall, data: bytes | FormData, headers: Mapping[str, str] | None, limits: ClientTimeout
+    ) -> tuple[int, bytes]:
+        url = self._urls.get(call.method)
+        if url is None:
+            url = self._urls[call.method] = URL(self._api + quote(call.method), encoded=True)
+        try:
+            async with self._session.post(
+                url, data=data, headers=headers, timeout=limits, allow_redirects=False
+            ) as response:
+                answer = await _read(response, MAX_ANSWER)
+                if answer is None:
+                    raise no_answer(call, f"an answer of more than {MAX_ANSWER} bytes")
+                return response.status, answer
+        except _NOT_CONNECTED as error:
+            raise _not_connected(error) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise no_answer(call, _name(error)) from None
+
+
+def _name(error: BaseException) -> str:
+    """The error's class: its text holds the address, and the address the token."""
+    return type(error).__name__
+
+
+def _not_connected(error: BaseException) -> SendError:
+    return SendError(SendFailure.not_connected, _name(error), retryable=True, scope="channel")
+
+
+def _download_failed(status: int) -> SendError:
+    if status in (401, 403, 404, 410):  # the path is good for an hour: whoever tries again gets a new one
+        return SendError(SendFailure.media_invalid, f"the file is gone (HTTP {status})", code=str(status))
+    return SendError(
+        SendFailure.unavailable, f"HTTP {status}", retryable=True, scope="channel", code=str(status)
+    )
+
+
+async def _read(response: ClientResponse, max_bytes: int) -> bytes | None:
+    """The body, None when it is longer. A known small length takes the short way."""
+    length = response.content_length
+    if length is not None and length <= max_bytes:
+        return await response.read()
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_chunked(65_536):
+        size += len(chunk)
+        if size > max_bytes:
+            response.close()
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _form(payload: dict[str, Any], call: ApiCall, files: Mapping[int, StoredFile]) -> FormData:
+    """Multipart: https://core.telegram.org/bots/api#sending-files (values that are not text as JSON)."""
+    form = FormData()
+    for name, value in payload.items():
+        form.add_field(name, value if isinstance(value, str) else _encode(value).decode())
+    for need in call.needs_media:
+        file = files.get(need.media_id)
+        if file is None:
+            raise SendError(SendFailure.media_invalid, f"the stored file {need.media_id} is missing")
+        form.add_field(
+            need.slot,
+            io.BytesIO(file.data),
+            filename=need.filename or file.filename,
+            content_type=need.mime or file.mime,
+        )
+    return form
