@@ -24,7 +24,8 @@ ROOMS = (
 WORKSHOPS = ("benchmarks", "checks", "tests")
 
 # Made by tools or people beside the project, never part of it.
-_NOT_OURS = {"__pycache__", "data", "dist", "node_modules"}
+_NOT_OURS = {"__pycache__", "node_modules"}
+_NOT_OURS_ON_TOP = {"data", "dist"}
 
 
 def files(root: Path, folders: Iterable[str] = (".",), suffixes: Iterable[str] = ()) -> Iterator[Path]:
@@ -34,7 +35,8 @@ def files(root: Path, folders: Iterable[str] = (".",), suffixes: Iterable[str] =
         for path in sorted((root / folder).rglob("*")):
             parts = path.relative_to(root).parts
             hidden = any(part.startswith(".") and part != ".ci" for part in parts[:-1])
-            if hidden or not _NOT_OURS.isdisjoint(parts) or not path.is_file():
+            ours = _NOT_OURS.isdisjoint(parts) and parts[0] not in _NOT_OURS_ON_TOP
+            if hidden or not ours or not path.is_file():
                 continue
             if not wanted or path.suffix in wanted:
                 yield path

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
-_POLICY = re.compile(r"public|webhook|loopback|console|api:[a-z_]+(\.[a-z_]+)*")
+_POLICY = re.compile(r"public|webhook|loopback|console|api:[a-z_]+([.:][a-z_]+)*")
 
 
 def access(policy: str) -> Callable[[Handler], Handler]:

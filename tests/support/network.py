@@ -1,9 +1,9 @@
 """A test that leaves this machine fails, also when the code under test swallows the error.
 
-An audit hook sees every connect, datagram and name lookup of Python's sockets, asyncio's and uvloop's
-connections included (both connect through them). What is not loopback or a unix socket is refused on the
-spot, and the test that did it fails at its end. Child processes are not covered: tests start those with
-loopback addresses only.
+An audit hook sees every connect, datagram and name lookup of Python's sockets. uvloop has sockets and lookups of
+its own, so its connections and lookups are watched at the loop's methods. What is not loopback or a unix socket is
+refused on the spot, and the test that did it fails at its end. Child processes are not covered: tests start those
+with loopback addresses only.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import ipaddress
 import socket
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import uvloop
 
 _attempts: list[str] = []
 _guarding = False
@@ -21,52 +23,6 @@ _guarding = False
 
 class LeftTheMachine(ConnectionRefusedError):
     """A test tried to reach another machine."""
-
-
-def is_local(host: object) -> bool:
-    """Whether a host as given to connect() or getaddrinfo() stays here; of names only localhost does."""
-    if isinstance(host, bytes):
-        host = host.decode(errors="replace")
-    if host in (None, "", "localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(str(host).split("%")[0]).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_address(host: object) -> bool:
-    try:
-        ipaddress.ip_address(str(host))
-    except ValueError:
-        return False
-    return True
-
-
-def _audit(event: str, arguments: tuple[object, ...]) -> None:
-    if not _guarding or not event.startswith("socket."):
-        return
-    if event in ("socket.connect", "socket.sendto"):
-        connection, address = arguments[0], arguments[1]
-        if not isinstance(connection, socket.socket) or connection.family not in (
-            socket.AF_INET,
-            socket.AF_INET6,
-        ):
-            return
-        if isinstance(address, tuple) and not is_local(address[0]):
-            _refuse(f"{event} to {address[0]}")
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        host = arguments[0]
-        if not is_local(host) and not _is_address(host):  # an address in numbers is parsed, not asked for
-            _refuse(f"name lookup of {host!r}")
-
-
-def _refuse(attempt: str) -> None:
-    _attempts.append(attempt)
-    raise LeftTheMachine(f"tests stay on this machine: {attempt}")
-
-
-sys.addaudithook(_audit)
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +35,63 @@ def stays_on_this_machine() -> Iterator[list[str]]:
     _guarding = False
     if _attempts:
         pytest.fail("left this machine: " + "; ".join(dict.fromkeys(_attempts)))
+
+
+def is_local(host: object) -> bool:
+    """Whether a host as given to connect() or getaddrinfo() stays here; of names only localhost does."""
+    if host in (None, "", b"", "localhost", b"localhost"):
+        return True
+    address = _address(host)
+    return address is not None and address.is_loopback
+
+
+def _address(host: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    text = host.decode(errors="replace") if isinstance(host, bytes) else str(host)
+    try:
+        return ipaddress.ip_address(text.split("%")[0])  # an IPv6 address may name its interface
+    except ValueError:
+        return None
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in ("socket.connect", "socket.sendto"):
+        connection, address = arguments[:2]
+        if connection.family in (socket.AF_INET, socket.AF_INET6) and isinstance(address, tuple):
+            _connects(address[0])
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        _looks_up(arguments[0])
+
+
+def _connects(host: object) -> None:
+    if not is_local(host):
+        _refuse(f"connection to {host!r}")
+
+
+def _looks_up(host: object) -> None:
+    if not is_local(host) and _address(host) is None:  # an address in numbers is parsed, not asked for
+        _refuse(f"name lookup of {host!r}")
+
+
+def _refuse(attempt: str) -> None:
+    if _guarding:
+        _attempts.append(attempt)
+        raise LeftTheMachine(f"tests stay on this machine: {attempt}")
+
+
+def _watch_uvloop() -> None:
+    connect, look_up = uvloop.Loop.create_connection, uvloop.Loop.getaddrinfo
+
+    async def create_connection(loop: Any, factory: Any, host: Any = None, *rest: Any, **options: Any) -> Any:
+        _connects(host)
+        return await connect(loop, factory, host, *rest, **options)
+
+    async def getaddrinfo(loop: Any, host: Any, *rest: Any, **options: Any) -> Any:
+        _looks_up(host)
+        return await look_up(loop, host, *rest, **options)
+
+    for watched in (create_connection, getaddrinfo):
+        setattr(uvloop.Loop, watched.__name__, watched)
+
+
+sys.addaudithook(_audit)
+_watch_uvloop()

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import psutil
@@ -114,24 +114,34 @@ def test_leaving_this_machine_fails_the_test_that_did(suite: Suite) -> None:
     assert done.stdout.count("Failed: left this machine: ") >= 3
 
 
-@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_event_loops_are_guarded_too(
-    loop_factory: Callable[[], asyncio.AbstractEventLoop], stays_on_this_machine: list[str]
-) -> None:
-    """Both event loops connect through Python's sockets, where the guard stands."""
-
-    async def leave() -> None:
-        plain = socket.socket()
+async def raw_socket(loop: asyncio.AbstractEventLoop) -> None:
+    with socket.socket() as plain:
         plain.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(plain, FOREIGN)
-        finally:
-            plain.close()
+        await loop.sock_connect(plain, FOREIGN)
 
-    loop = loop_factory()
+
+async def connection(loop: asyncio.AbstractEventLoop) -> None:
+    await loop.create_connection(asyncio.Protocol, *FOREIGN)
+
+
+async def name_lookup(loop: asyncio.AbstractEventLoop) -> None:
+    await loop.getaddrinfo("chat.example.com", 443)
+
+
+@pytest.mark.parametrize("way_out", [raw_socket, connection, name_lookup])
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_event_loops_are_guarded_too(
+    make_loop: Callable[[], asyncio.AbstractEventLoop],
+    way_out: Callable[[asyncio.AbstractEventLoop], Coroutine[None, None, None]],
+    stays_on_this_machine: list[str],
+) -> None:
+    """Neither loop finds a way around the guard."""
+    loop = make_loop()
     with pytest.raises(LeftTheMachine):
-        loop.run_until_complete(leave())
+        loop.run_until_complete(way_out(loop))
+    loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
+    assert len(stays_on_this_machine) == 1
     stays_on_this_machine.clear()
 
 
