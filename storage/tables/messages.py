@@ -49,7 +49,7 @@ class Message(SQLModel, table=True):
 class Outbox(SQLModel, table=True):
     """A message that has to leave; its id is the message's. The row goes when the outcome is known.
 
-    `state`: 0 held (a predecessor of its turn has not left), 1 queued, 3 sending, 4 unknown (an orphan of a crash).
+    `state`: 0 held (a predecessor of its turn has not left), 1 queued, 3 sending.
     `lane`: 0 replies, 1 service, 2 marketing; a bulk item never stands before a reply.
     """
 
@@ -83,9 +83,9 @@ class Outbox(SQLModel, table=True):
     state: int = small(1)
     attempt: int = small()
     tries: int = small()  # attempts that certainly failed and were to be retried
+    part: int = small()  # calls of this message that the platform has taken already
     not_before: int = big(0)
     expires_at: int | None = big(nullable=True)
-    external_id: str = text()  # accepted, but the channel's order waits for "delivered"
     sending_at: int | None = big(nullable=True)
     created_at: int = big()
 

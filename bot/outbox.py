@@ -1,0 +1,574 @@
+"""The outbox: the one way out. Messages wait here, leave in order (I3), and are settled by their outcome.
+
+Theory of operation. A row is `held` while a predecessor of its turn has not left, then `queued`; the sender marks it
+`sending` in a committed transaction directly before its bytes are written (`mark`, which asks `may_send` under the
+person's consent row), and `settle` takes it out with what is known:
+
+  sent                 -> the next of the turn is released
+  failed (content)     -> the next of the turn is released
+  failed (person gone) -> the rest of the turn is skipped
+  retry (429, not connected) -> queued again, the turn waits; past its `expires_at` it is expired, with the rest
+  unknown              -> a conversational item goes once more, marked "possibly twice"; a marketing one, or a post
+                          that everybody would see twice, never: it stays `unknown`, visible, until a status tells
+
+A result settles by (item, attempt): the true result of a former owner still counts. Answer timeouts of a turn start
+when its last message was accepted. Those who own runs and posts hear outcomes in the same transaction (`@settles`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+from sqlalchemy import Connection, text
+
+from domain.messages import RANK, Content, MessageClass, MessageStatus, encode
+from storage.database import bulk, bulk_values, dialect, insert_rows, json_rows
+
+HELD, QUEUED, SENDING = 0, 1, 3
+LANE = {MessageClass.reply: 0, MessageClass.service: 1, MessageClass.marketing: 2}
+REPLY_LIFE_MS = 15 * 60_000  # a reply later than this answers a question that nobody asks any more
+MAX_TRIES = 12  # certain failures in a row (back-off up to a minute each) before an item counts as failed
+ORDER_WAIT_MS = 3_000  # how long the next of a turn waits for "delivered" where acceptance gives no order
+
+
+class Outgoing(Struct, kw_only=True):
+    """A message to be sent. `id` is the message's and the outbox row's; ids of a turn ascend with `position`."""
+
+    id: int
+    workspace_id: int
+    channel_id: int
+    address: str
+    content: Content
+    conversation_id: int = 0
+    contact_id: int = 0
+    identity_id: int = 0
+    outlet_id: int = 0
+    turn_id: int = 0
+    run_id: int = 0
+    campaign_id: int = 0
+    position: int = 0
+    message_class: MessageClass = MessageClass.reply
+    purpose: str = ""
+    author: str = "bot"
+    topic: str | None = None
+    place: str = "private"
+    language: str = ""
+    not_before: int = 0
+    expires_at: int | None = None
+
+
+class Item(NamedTuple):
+    """An outbox row as the sender holds it; `content` is its JSON."""
+
+    id: int
+    workspace_id: int
+    channel_id: int
+    conversation_id: int
+    contact_id: int
+    identity_id: int
+    outlet_id: int
+    turn_id: int
+    run_id: int
+    campaign_id: int
+    lane: int
+    message_class: str
+    purpose: str
+    address: str
+    topic: str | None
+    place: str
+    language: str
+    content: str
+    attempt: int
+    tries: int
+    part: int
+    not_before: int
+    expires_at: int | None
+
+
+class Result(Struct, kw_only=True):
+    """What one attempt gave. `state`: sent | failed | skipped | retry | unknown | expired.
+
+    `rest`: what happens to the rest of the turn: "release" or "skip". `ordered`: the next waits for "delivered".
+    """
+
+    id: int
+    attempt: int
+    state: str
+    at: int
+    external_id: str = ""
+    reason: str = ""
+    code: str = ""
+    retry_at: int = 0
+    counts_as_try: bool = True
+    part: int = 0
+    rest: str = "release"
+    ordered: bool = False
+    workspace_id: int = 0  # the next five are for what a failure means beyond the message (`bot.consequences`)
+    channel_id: int = 0
+    contact_id: int = 0
+    identity_id: int = 0
+    new_address: str = ""
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """Told to `@settles` functions. `state`: sent | failed | skipped | unknown | expired, or, on the second axis,
+    delivered | read. `previous`: "" for a first outcome, else what it was ("unknown", "sent")."""
+
+    message_id: int
+    workspace_id: int
+    run_id: int
+    campaign_id: int
+    contact_id: int
+    outlet_id: int
+    state: str
+    previous: str = ""
+    reason: str = ""
+    external_id: str = ""
+    at: int = 0
+
+
+Settler = Callable[..., None]
+_settlers: list[Settler] = []
+
+
+def settles(function: Settler) -> Settler:
+    """Registers `function(connection, outcomes, *, new_id, now)`: called in the transaction that settles them."""
+    if function not in _settlers:
+        _settlers.append(function)
+    return function
+
+
+def tell(connection: Connection, outcomes: Sequence[Outcome], *, new_id: Callable[[], int], now: int) -> None:
+    """Tells the registered rooms, in the caller's transaction."""
+    mine = [o for o in outcomes if o.run_id or o.outlet_id]
+    if mine:
+        for function in _settlers:
+            function(connection, mine, new_id=new_id, now=now)
+
+
+_ROW = {
+    "id": "BIGINT",
+    "workspace_id": "BIGINT",
+    "channel_id": "BIGINT",
+    "conversation_id": "BIGINT",
+    "contact_id": "BIGINT",
+    "identity_id": "BIGINT",
+    "outlet_id": "BIGINT",
+    "turn_id": "BIGINT",
+    "run_id": "BIGINT",
+    "message_class": "TEXT",
+    "purpose": "TEXT",
+    "content": "TEXT",
+    "created_at": "BIGINT",
+}
+_MESSAGE = {**_ROW, "direction": "TEXT", "author": "TEXT", "status": "TEXT", "status_rank": "SMALLINT"}
+_MESSAGE_CONSTANTS = ("external_id", "reason", "code", "pricing")
+_OUTBOX = {
+    **_ROW,
+    "campaign_id": "BIGINT",
+    "position": "SMALLINT",
+    "lane": "SMALLINT",
+    "address": "TEXT",
+    "topic": "TEXT",
+    "place": "TEXT",
+    "language": "TEXT",
+    "state": "SMALLINT",
+    "not_before": "BIGINT",
+    "expires_at": "BIGINT",
+}
+
+
+def _insert_with_constants(table: str, columns: dict[str, str], constants: dict[str, str]) -> str:
+    """A bulk insert whose remaining columns are the same literal in every row: less JSON to carry."""
+    names = ", ".join([*columns, *constants])
+    select = json_rows(columns).replace(" FROM json_each", ", " + ", ".join(constants.values()) + " FROM json_each")
+    return f"INSERT INTO {table} ({names}) {select} WHERE true"  # noqa: S608 (constant names of ours)
+
+
+_INSERT_MESSAGE = text(
+    _insert_with_constants(
+        "message", _MESSAGE, {**dict.fromkeys(_MESSAGE_CONSTANTS, "''"), "possibly_twice": "0", "consent_id": "0"}
+    )
+)
+_INSERT_OUTBOX = text(_insert_with_constants("outbox", _OUTBOX, {"attempt": "0", "tries": "0", "part": "0"}))
+_COLUMNS = ", ".join(Item._fields)
+
+
+def enqueue(connection: Connection, items: Sequence[Outgoing], *, now: int) -> list[Item]:
+    """Stores messages and their outbox rows; gives the queued heads, for a sender in the same process.
+
+    Of several items with one `turn_id` only the first is queued; the others are held.
+    """
+    if not items:
+        return []
+    messages, rows, heads = [], [], []
+    started: set[int] = set()
+    for item in items:
+        held = item.turn_id != 0 and item.turn_id in started
+        started.add(item.turn_id)
+        content = encode(item.content)
+        status = MessageStatus.held if held else MessageStatus.queued
+        shared = {
+            "id": item.id,
+            "workspace_id": item.workspace_id,
+            "channel_id": item.channel_id,
+            "conversation_id": item.conversation_id,
+            "contact_id": item.contact_id,
+            "identity_id": item.identity_id,
+            "outlet_id": item.outlet_id,
+            "turn_id": item.turn_id,
+            "run_id": item.run_id,
+            "message_class": item.message_class.value,
+            "purpose": item.purpose,
+            "content": content,
+            "created_at": now,
+        }
+        messages.append(
+            {**shared, "direction": "out", "author": item.author, "status": status.value, "status_rank": RANK[status]}
+        )
+        lane = LANE[item.message_class]
+        row = {
+            **shared,
+            "campaign_id": item.campaign_id,
+            "position": item.position,
+            "lane": lane,
+            "address": item.address,
+            "topic": item.topic,
+            "place": item.place,
+            "language": item.language,
+            "state": HELD if held else QUEUED,
+            "not_before": item.not_before,
+            "expires_at": item.expires_at,
+        }
+        rows.append(row)
+        if not held:
+            heads.append(Item(*(row.get(name, 0) for name in Item._fields)))
+    connection.execute(_INSERT_MESSAGE, {"rows": bulk(messages)})
+    connection.execute(_INSERT_OUTBOX, {"rows": bulk(rows)})
+    return heads
+
+
+def due(connection: Connection, channel_id: int, *, now: int, limit: int) -> list[Item]:
+    """Queued items of a channel whose time has come, replies first, then by age (index outbox_due)."""
+    rows = connection.execute(
+        text(
+            f"SELECT {_COLUMNS} FROM outbox WHERE channel_id = :channel AND state = 1 AND not_before <= :now "  # noqa: S608
+            "ORDER BY lane, id LIMIT :limit"
+        ),
+        {"channel": channel_id, "now": now, "limit": limit},
+    ).all()
+    return [Item(*row) for row in rows]
+
+
+def orphans(connection: Connection, channel_id: int) -> list[Item]:
+    """Items that a former owner of the channel had marked `sending` and never settled."""
+    rows = connection.execute(
+        text(f"SELECT {_COLUMNS} FROM outbox WHERE channel_id = :channel AND state = 3"),  # noqa: S608
+        {"channel": channel_id},
+    ).all()
+    return [Item(*row) for row in rows]
+
+
+_MARK = text(
+    "UPDATE outbox SET state = 3, attempt = attempt + 1, sending_at = :now "
+    "WHERE state = 1 AND id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) RETURNING id, attempt"
+)
+
+
+def mark(connection: Connection, ids: Iterable[int], *, now: int) -> dict[int, int]:
+    """Marks queued items `sending`; gives id → attempt of those that still were queued."""
+    return {row.id: row.attempt for row in connection.execute(_MARK, {"now": now, "ids": bulk_values(ids)}).all()}
+
+
+def note_consents(connection: Connection, consents: dict[int, int]) -> None:
+    """Writes which ledger row allowed each marketing message."""
+    connection.execute(
+        text(
+            "UPDATE message SET consent_id = v.consent_id FROM "
+            f"({json_rows({'id': 'BIGINT', 'consent_id': 'BIGINT'})}) v WHERE message.id = v.id"
+        ),
+        {"rows": bulk({"id": key, "consent_id": value} for key, value in consents.items())},
+    )
+
+
+def postpone(connection: Connection, until: dict[int, int]) -> None:
+    """Not now: queued items that may go later (quiet hours, a platform's cap)."""
+    connection.execute(
+        text(
+            "UPDATE outbox SET not_before = v.at FROM "
+            f"({json_rows({'id': 'BIGINT', 'at': 'BIGINT'})}) v WHERE outbox.id = v.id AND outbox.state = 1"
+        ),
+        {"rows": bulk({"id": key, "at": value} for key, value in until.items())},
+    )
+
+
+class Settled(NamedTuple):
+    """What a settling transaction did: items that may go now, and outcomes by message."""
+
+    released: list[Item]
+    outcomes: list[Outcome]
+
+
+_TRUE_STATES = {"sent", "failed"}  # what only the one who wrote the bytes can know
+_REFUSED = {"skipped", "expired"}  # said before any byte: the item is still queued
+
+
+def settle(
+    connection: Connection, results: Sequence[Result], *, new_id: Callable[[], int], now: int
+) -> Settled:
+    """Applies results; gives what they released. Applying a result twice changes nothing."""
+    rows = _locked(connection, [result.id for result in results])
+    changes: list[dict[str, Any]] = []
+    gone: list[int] = []
+    requeued: list[dict[str, Any]] = []
+    outcomes: list[Outcome] = []
+    released_turns: dict[int, int] = {}
+    skipped_turns: dict[int, Result] = {}
+    for result in results:
+        row = rows.get(result.id)
+        if row is None or row.attempt > result.attempt or (row.state != SENDING and result.state not in _REFUSED):
+            if result.state in _TRUE_STATES:
+                outcomes += _late_truth(connection, result)
+            continue
+        final = _final_state(result, row, now)
+        if final == "again":
+            requeued.append(_again(result, row))
+            continue
+        gone.append(row.id)
+        changes.append(_change(result, final))
+        outcomes.append(
+            Outcome(
+                message_id=row.id,
+                workspace_id=row.workspace_id,
+                run_id=row.run_id,
+                campaign_id=row.campaign_id,
+                contact_id=row.contact_id,
+                outlet_id=row.outlet_id,
+                state=final,
+                reason=result.reason,
+                external_id=result.external_id,
+                at=result.at,
+            )
+        )
+        if row.turn_id:
+            if result.rest == "skip" or final == "expired":
+                skipped_turns[row.turn_id] = result
+            else:
+                released_turns[row.turn_id] = now + ORDER_WAIT_MS if result.ordered else 0
+    if requeued:
+        _requeue(connection, requeued)
+    if gone:
+        connection.execute(
+            text("DELETE FROM outbox WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"),
+            {"ids": bulk_values(gone)},
+        )
+        connection.execute(_APPLY, {"rows": bulk(changes)})
+    if skipped_turns:
+        outcomes += _skip_rest(connection, skipped_turns)
+    released = release_next(connection, released_turns) if released_turns else []
+    ended = (released_turns.keys() - {item.turn_id for item in released}) | skipped_turns.keys()
+    if ended:
+        _start_timeouts(connection, ended, now)
+    tell(connection, outcomes, new_id=new_id, now=now)
+    return Settled(released, outcomes)
+
+
+_APPLY = text(
+    "UPDATE message SET status = CASE WHEN v.rank > message.status_rank THEN v.status ELSE message.status END, "
+    "status_rank = CASE WHEN v.rank > message.status_rank THEN v.rank ELSE message.status_rank END, "
+    "external_id = CASE WHEN v.external_id <> '' THEN v.external_id ELSE message.external_id END, "
+    "reason = v.reason, code = v.code, sent_at = COALESCE(message.sent_at, v.sent_at), "
+    "failed_at = COALESCE(message.failed_at, v.failed_at) FROM ("
+    + json_rows(
+        {
+            "id": "BIGINT",
+            "status": "TEXT",
+            "rank": "SMALLINT",
+            "external_id": "TEXT",
+            "reason": "TEXT",
+            "code": "TEXT",
+            "sent_at": "BIGINT",
+            "failed_at": "BIGINT",
+        }
+    )
+    + ") v WHERE message.id = v.id"
+)
+
+
+def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
+    rows = connection.execute(
+        text(
+            "SELECT id, workspace_id, contact_id, outlet_id, turn_id, run_id, campaign_id, lane, state, attempt, tries, "
+            "expires_at FROM outbox WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
+            f"ORDER BY id {dialect(connection).for_update}"
+        ),
+        {"ids": bulk_values(ids)},
+    ).all()
+    return {row.id: row for row in rows}
+
+
+def _final_state(result: Result, row: Any, now: int) -> str:
+    """What becomes of the item: "again", or the state in which it ends."""
+    if result.state == "retry":
+        if row.expires_at is not None and max(result.retry_at, now) >= row.expires_at:
+            return "expired"
+        return "failed" if result.counts_as_try and row.tries + 1 >= MAX_TRIES else "again"
+    if result.state == "unknown":
+        conversational = row.lane < LANE[MessageClass.marketing] and not row.outlet_id and not row.run_id
+        return "again" if conversational and result.attempt <= 1 else "unknown"
+    return result.state
+
+
+def _again(result: Result, row: Any) -> dict[str, Any]:
+    twice = result.state == "unknown"
+    return {
+        "id": row.id,
+        "not_before": result.retry_at or result.at,
+        "tries": row.tries + (1 if result.counts_as_try and not twice else 0),
+        "part": result.part,
+        "twice": 1 if twice else 0,
+    }
+
+
+def _requeue(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    columns = {"id": "BIGINT", "not_before": "BIGINT", "tries": "SMALLINT", "part": "SMALLINT"}
+    connection.execute(
+        text(
+            "UPDATE outbox SET state = 1, not_before = v.not_before, tries = v.tries, part = v.part, sending_at = NULL "
+            f"FROM ({json_rows(columns)}) v WHERE outbox.id = v.id"
+        ),
+        {"rows": bulk(rows)},
+    )
+    twice = [row["id"] for row in rows if row["twice"]]
+    if twice:
+        connection.execute(
+            text(
+                "UPDATE message SET possibly_twice = 1 "
+                "WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
+            ),
+            {"ids": bulk_values(twice)},
+        )
+
+
+def _change(result: Result, final: str) -> dict[str, Any]:
+    return {
+        "id": result.id,
+        "status": final,
+        "rank": RANK[MessageStatus(final)],
+        "external_id": result.external_id,
+        "reason": result.reason,
+        "code": result.code,
+        "sent_at": result.at if final == "sent" else None,
+        "failed_at": result.at if final == "failed" else None,
+    }
+
+
+def _late_truth(connection: Connection, result: Result) -> list[Outcome]:
+    """A former owner's true result for a message that was given up as unknown, or is being tried once more."""
+    change = _change(result, result.state)
+    row = connection.execute(
+        text("SELECT workspace_id, run_id, contact_id, outlet_id, status FROM message WHERE id = :id"), {"id": result.id}
+    ).one_or_none()
+    if row is None or row.status != MessageStatus.unknown:
+        return []
+    connection.execute(_APPLY, {"rows": bulk([change])})
+    return [
+        Outcome(
+            message_id=result.id,
+            workspace_id=row.workspace_id,
+            run_id=row.run_id,
+            campaign_id=0,
+            contact_id=row.contact_id,
+            outlet_id=row.outlet_id,
+            state=result.state,
+            previous="unknown",
+            reason=result.reason,
+            external_id=result.external_id,
+            at=result.at,
+        )
+    ]
+
+
+def _skip_rest(connection: Connection, turns: dict[int, Result]) -> list[Outcome]:
+    rows = connection.execute(
+        text(
+            "DELETE FROM outbox WHERE state = 0 AND turn_id IN "
+            "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:turns) e) "
+            "RETURNING id, turn_id, workspace_id, run_id, campaign_id, contact_id, outlet_id"
+        ),
+        {"turns": bulk_values(turns)},
+    ).all()
+    if not rows:
+        return []
+    changes, outcomes = [], []
+    for row in rows:
+        cause = turns[row.turn_id]
+        skipped = Result(id=row.id, attempt=0, state="skipped", at=cause.at, reason=cause.reason or cause.state)
+        changes.append(_change(skipped, "skipped"))
+        outcomes.append(
+            Outcome(
+                message_id=row.id,
+                workspace_id=row.workspace_id,
+                run_id=row.run_id,
+                campaign_id=row.campaign_id,
+                contact_id=row.contact_id,
+                outlet_id=row.outlet_id,
+                state="skipped",
+                reason=skipped.reason,
+                at=cause.at,
+            )
+        )
+    connection.execute(_APPLY, {"rows": bulk(changes)})
+    return outcomes
+
+
+def release_next(connection: Connection, turns: dict[int, int]) -> list[Item]:
+    """Queues the next held item of each turn, not before the given time (ms, 0: now)."""
+    rows = connection.execute(
+        text(
+            "UPDATE outbox SET state = 1, not_before = v.at FROM "
+            f"({json_rows({'turn': 'BIGINT', 'at': 'BIGINT'})}) v WHERE outbox.turn_id = v.turn AND outbox.state = 0 "
+            "AND outbox.id = (SELECT min(o.id) FROM outbox o WHERE o.turn_id = v.turn) "
+            f"RETURNING {', '.join('outbox.' + name for name in Item._fields)}"
+        ),
+        {"rows": bulk({"turn": turn, "at": at} for turn, at in turns.items())},
+    ).all()
+    return [Item(*row) for row in rows]
+
+
+def _start_timeouts(connection: Connection, turns: Iterable[int], now: int) -> None:
+    """The last message of these turns has been accepted (or will never be): their answer timeouts start now."""
+    connection.execute(
+        text(
+            "UPDATE timer SET due_at = :now + after_sent, turn_id = 0 WHERE state = 0 AND after_sent IS NOT NULL "
+            "AND turn_id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:turns) e)"
+        ),
+        {"now": now, "turns": bulk_values(turns)},
+    )
+
+
+def was_delivered(connection: Connection, message_ids: Sequence[int], turns: Sequence[int], *, now: int) -> None:
+    """A status proved that these messages arrived: what waits for that goes on, what was to be sent again is not."""
+    proven = connection.execute(
+        text(
+            "DELETE FROM outbox WHERE state = 1 AND attempt > 0 AND id IN "
+            "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) RETURNING turn_id"
+        ),
+        {"ids": bulk_values(message_ids)},
+    ).all()
+    turn_ids = [row.turn_id for row in proven if row.turn_id]
+    if turn_ids:
+        released = release_next(connection, dict.fromkeys(turn_ids, 0))
+        ended = set(turn_ids) - {item.turn_id for item in released}
+        if ended:
+            _start_timeouts(connection, ended, now)
+    if turns:
+        connection.execute(
+            text(
+                "UPDATE outbox SET not_before = 0 WHERE state = 1 AND tries = 0 AND not_before > :now AND turn_id IN "
+                "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:turns) e)"
+            ),
+            {"now": now, "turns": bulk_values(turns)},
+        )
