@@ -26,8 +26,6 @@ from domain.errors import SendError, SendFailure
 CONNECT_S, READ_S, TOTAL_S = 10.0, 30.0, 75.0
 UPLOAD_S = 300.0  # 50 MB at 170 kB/s
 MAX_ANSWER = 4_000_000  # bytes; a batch of 100 updates is below 1 MB
-_TIMEOUT = ClientTimeout(total=TOTAL_S, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=READ_S)
-_UPLOAD = ClientTimeout(total=UPLOAD_S, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=READ_S)
 _JSON = {"Content-Type": "application/json"}
 # No request was written: name not found, refused, TLS, or no free connection in time.
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
@@ -38,8 +36,12 @@ _encode = msgspec.json.Encoder().encode
 class TelegramClient:
     """One bot. See `bot.channels.base.Client`."""
 
-    def __init__(self, credentials: Credentials, session: ClientSession, *, origin: str) -> None:
+    def __init__(
+        self, credentials: Credentials, session: ClientSession, *, origin: str, read_s: float = READ_S
+    ) -> None:
         self._session = session
+        self._limits = limits(TOTAL_S, read_s)
+        self._upload_limits = limits(UPLOAD_S, read_s)
         self._api = f"{origin.rstrip('/')}/bot{credentials['token']}/"
         self._files = f"{origin.rstrip('/')}/file/bot{credentials['token']}/"
         self._extra = {"allow_paid_broadcast": True} if credentials.get("paid_broadcast") == "true" else {}
@@ -52,30 +54,25 @@ class TelegramClient:
             payload = payload | self._extra
         if call.needs_media:
             form = _form(payload, call, files or {})
-            status, body = await self._post(call, form, None, _UPLOAD)
+            status, body = await self._post(call, form, None, self._upload_limits)
         else:
-            status, body = await self._post(call, _encode(payload), _JSON, _TIMEOUT)
+            status, body = await self._post(call, _encode(payload), _JSON, self._limits)
         outcome = explain(call, status, body)
         if isinstance(outcome, SendError):
             raise outcome
         return outcome
 
     async def request(
-        self, method: str, body: bytes, *, idempotent: bool = False, read_s: float = READ_S
+        self, method: str, body: bytes, *, idempotent: bool = False, read_s: float | None = None
     ) -> tuple[int, bytes]:
         """JSON to a method; HTTP status and body back. Raises SendError when there is no answer."""
-        timeout = _TIMEOUT
-        if read_s != READ_S:
-            timeout = ClientTimeout(
-                total=TOTAL_S + read_s, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=read_s
-            )
-        return await self._post(
-            ApiCall(method=method, payload={}, idempotent=idempotent), body, _JSON, timeout
-        )
+        times = self._limits if read_s is None else limits(TOTAL_S + read_s, read_s)
+        call = ApiCall(method=method, payload={}, idempotent=idempotent)
+        return await self._post(call, body, _JSON, times)
 
-    async def call(self, method: str, payload: dict[str, Any], *, read_s: float = READ_S) -> Any:
+    async def call(self, method: str, payload: dict[str, Any]) -> Any:
         """A method that changes nothing (get…); its `result`. Raises SendError."""
-        status, body = await self.request(method, _encode(payload), idempotent=True, read_s=read_s)
+        status, body = await self.request(method, _encode(payload), idempotent=True)
         outcome = explain(ApiCall(method=method, payload=payload, idempotent=True), status, body)
         if isinstance(outcome, SendError):
             raise outcome
@@ -90,7 +87,7 @@ class TelegramClient:
         url = URL(self._files + quote(path), encoded=True)
         failed = ApiCall(method="download", payload={}, idempotent=True)
         try:
-            async with self._session.get(url, timeout=_UPLOAD, allow_redirects=False) as response:
+            async with self._session.get(url, timeout=self._upload_limits, allow_redirects=False) as response:
                 if response.status != 200:
                     raise _download_failed(response.status)
                 data = await _read(response, max_bytes)
@@ -103,14 +100,14 @@ class TelegramClient:
             raise no_answer(failed, _name(error)) from None
 
     async def _post(
-        self, call: ApiCall, data: bytes | FormData, headers: Mapping[str, str] | None, limits: ClientTimeout
+        self, call: ApiCall, data: bytes | FormData, headers: Mapping[str, str] | None, times: ClientTimeout
     ) -> tuple[int, bytes]:
         url = self._urls.get(call.method)
         if url is None:
             url = self._urls[call.method] = URL(self._api + quote(call.method), encoded=True)
         try:
             async with self._session.post(
-                url, data=data, headers=headers, timeout=limits, allow_redirects=False
+                url, data=data, headers=headers, timeout=times, allow_redirects=False
             ) as response:
                 answer = await _read(response, MAX_ANSWER)
                 if answer is None:
@@ -120,6 +117,11 @@ class TelegramClient:
             raise _not_connected(error) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise no_answer(call, _name(error)) from None
+
+
+def limits(total_s: float, read_s: float) -> ClientTimeout:
+    """Times for one request, in seconds; connecting includes the wait for a free connection."""
+    return ClientTimeout(total=total_s, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=read_s)
 
 
 def _name(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import io
 import os
 from typing import Any, cast
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, FormData
+from aiohttp import ClientError, ClientSession, FormData
 
 # Without it the library warns in place of raising RetryAfter; it reads the variable when it is used.
 os.environ.setdefault("PTB_TIMEDELTA", "1")
@@ -31,7 +31,7 @@ from telegram.error import (
 from telegram.request import BaseRequest, RequestData
 
 from bot.channels.base import Account, Credentials, WebhookHealth
-from bot.channels.telegram.client import CONNECT_S, READ_S, TOTAL_S
+from bot.channels.telegram.client import READ_S, TOTAL_S, limits
 from bot.channels.telegram.inbound import ALLOWED_UPDATES
 from domain.errors import SendError, SendFailure
 
@@ -79,12 +79,13 @@ class AiohttpRequest(BaseRequest):
     ) -> tuple[int, bytes]:
         """One request. Errors name no address: it holds the token."""
         read_s = float(read_timeout) if isinstance(read_timeout, int | float) else READ_S
-        limits = ClientTimeout(
-            total=TOTAL_S + read_s, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=read_s
-        )
         try:
             async with self._session.request(
-                method, url, data=_form(request_data), timeout=limits, allow_redirects=False
+                method,
+                url,
+                data=_form(request_data),
+                timeout=limits(TOTAL_S + read_s, read_s),
+                allow_redirects=False,
             ) as response:
                 return response.status, await response.read()
         except TimeoutError:

@@ -107,18 +107,7 @@ def parse(body: bytes) -> list[PlatformEvent]:
         return _parse_odd(body)
 
 
-def _parse_odd(body: bytes) -> list[PlatformEvent]:
-    """Bodies with broken characters are mended; what is still no update of Telegram's is kept as it is."""
-    fields: object = {}
-    try:
-        mended = _storable(body)
-        fields = json.loads(mended)
-        return _events(_update.decode(mended), mended)
-    except _UNREADABLE as problem:
-        return [_malformed(body, fields if isinstance(fields, dict) else {}, str(problem))]
-
-
-def _storable(body: bytes) -> bytes:
+def mended(body: bytes) -> bytes:
     """The same JSON with U+FFFD for NUL, lone surrogates and broken UTF-8. Raises what the decoders raise."""
     text = json.dumps(json.loads(body.decode("utf-8", "replace")), ensure_ascii=False)
     return storable(_NUL.sub("\\1\ufffd", text)).encode()
@@ -127,6 +116,17 @@ def _storable(body: bytes) -> bytes:
 _NUL = re.compile(
     r"((?<!\\)(?:\\\\)*)\\u0000"
 )  # the escape, not a backslash that somebody typed before "u0000"
+
+
+def _parse_odd(body: bytes) -> list[PlatformEvent]:
+    """Bodies with broken characters are mended; what is still no update of Telegram's is kept as it is."""
+    fields: object = {}
+    try:
+        mended = mended(body)
+        fields = json.loads(mended)
+        return _events(_update.decode(mended), mended)
+    except _UNREADABLE as problem:
+        return [_malformed(body, fields if isinstance(fields, dict) else {}, str(problem))]
 
 
 def _malformed(body: bytes, fields: dict[str, Any], problem: str) -> Unrecognised:
@@ -327,7 +327,7 @@ def _rare_content(message: wire.Message, body: bytes) -> Received:
 def _form(app: wire.WebAppData) -> dict[str, Any]:
     """The object that the web app sent, or its text under `text`: a client can send anything here."""
     try:
-        data = json.loads(_storable(app.data.encode()))
+        data = json.loads(mended(app.data.encode()))
     except _UNREADABLE:
         data = None
     if isinstance(data, dict) and _plain(data, MAX_FORM_DEPTH):

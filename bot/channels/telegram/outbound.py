@@ -178,17 +178,16 @@ def _text(content: Text, chat: dict[str, Any], own_id: int, limits: Capabilities
 
 def _put_text(payload: dict[str, Any], name: str, text: str, markup: bool, limit: int) -> None:
     """Sets the text, as HTML where it is formatted. Telegram counts characters without the tags."""
-    shown = to_plain(text) if markup else text
-    if not shown.strip():
-        raise _refused("the text is empty")
-    if len(shown) > limit:
-        raise _refused(f"the text has {len(shown)} characters, Telegram shows {limit}")
     html = to_html(text) if markup else text
+    if not html.strip():
+        raise _refused("the text is empty")
+    if len(html) > limit and (count := len(to_plain(text) if markup else text)) > limit:
+        raise _refused(f"the text has {count} characters, Telegram shows {limit}")
     if markup and "<" in html:
         payload[name] = html
         payload["parse_mode"] = "HTML"
     else:
-        payload[name] = shown
+        payload[name] = to_plain(text) if markup else text
 
 
 def _described(text: str, buttons: Sequence[Button], markup: bool) -> str:

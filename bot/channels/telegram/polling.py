@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from bot.channels.base import ApiCall
 from bot.channels.telegram.answers import explain, no_answer
 from bot.channels.telegram.client import READ_S, TelegramClient
-from bot.channels.telegram.inbound import ALLOWED_UPDATES
+from bot.channels.telegram.inbound import ALLOWED_UPDATES, mended
 from domain.errors import SendError
 
 LIMIT = 100  # updates a batch, Telegram's most
@@ -35,6 +35,7 @@ class _Answer(Struct):
     result: list[Raw]
 
 
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _answer = msgspec.json.Decoder(_Answer)
 _numbered = msgspec.json.Decoder(_Numbered)
 
@@ -49,12 +50,19 @@ async def fetch(client: TelegramClient, offset: int, *, wait_s: int = WAIT_S) ->
     status, body = await client.request(
         call.method, msgspec.json.encode(payload), idempotent=True, read_s=wait_s + READ_S
     )
-    outcome = explain(call, status, body)
-    if isinstance(outcome, SendError):
-        raise outcome
     try:
-        updates = tuple(bytes(update) for update in _answer.decode(body).result)
-        numbers = [_numbered.decode(update).update_id for update in updates]
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise no_answer(call, "the updates cannot be read") from None
+        updates, numbers = _read(body)
+    except _UNREADABLE:
+        outcome = explain(call, status, body)
+        raise outcome if isinstance(outcome, SendError) else no_answer(call, "unreadable updates") from None
     return Batch(updates, max(numbers) + 1 if numbers else offset)
+
+
+def _read(body: bytes) -> tuple[tuple[bytes, ...], list[int]]:
+    """A broken character in one update must not keep the others: then the whole answer is mended first."""
+    try:
+        found = _answer.decode(body)
+    except _UNREADABLE:
+        found = _answer.decode(mended(body))
+    updates = tuple(bytes(update) for update in found.result)
+    return updates, [_numbered.decode(update).update_id for update in updates]
