@@ -122,9 +122,9 @@ def _parse_odd(body: bytes) -> list[PlatformEvent]:
     """Bodies with broken characters are mended; what is still no update of Telegram's is kept as it is."""
     fields: object = {}
     try:
-        mended = mended(body)
-        fields = json.loads(mended)
-        return _events(_update.decode(mended), mended)
+        text = mended(body)
+        fields = json.loads(text)
+        return _events(_update.decode(text), text)
     except _UNREADABLE as problem:
         return [_malformed(body, fields if isinstance(fields, dict) else {}, str(problem))]
 
