@@ -19,11 +19,14 @@ NEWEST := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 PYTHON ?= $(or $(NEWEST),python3)
 
 export UV_SYSTEM_CERTS := 1
-export UV_NO_CONFIG := 1
 export UV_CACHE_DIR := $(CURDIR)/$(VENV)/.cache
 export UV_PYTHON := $(CURDIR)/$(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_CACHE_DIR := 1
+
+# uv asks the registry that pip was told to use, unless it was told another one itself.
+REGISTRY = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
+	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index";
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format bench docs lock setup clean
@@ -58,7 +61,7 @@ docs: $(STAMP) ## renew the generated pages in docs/reference
 # Universal: one lock for all systems and Pythons; hashed; it names no host. Existing pins stay unless UPGRADE is given:
 #   make lock UPGRADE="--upgrade-package aiohttp"   or   make lock UPGRADE=--upgrade
 lock: $(UV) ## renew requirements.lock from pyproject.toml
-	@$(UV) pip compile --universal --generate-hashes --no-header --quiet --python-version 3.11 \
+	@$(REGISTRY) $(UV) pip compile --universal --generate-hashes --no-header --quiet --python-version 3.11 \
 		--group dev $(UPGRADE) pyproject.toml --output-file requirements.lock
 	@$(MAKE) --no-print-directory $(STAMP)
 
@@ -71,7 +74,7 @@ clean: ## remove the environment and all caches
 # The project itself is linked, not copied, and built by the locked hatchling: nothing more is fetched for it.
 $(STAMP): requirements.lock pyproject.toml $(UV)
 	@echo "Installing the locked packages into $(VENV) …"
-	@$(UV) pip sync --quiet --require-hashes requirements.lock
+	@$(REGISTRY) $(UV) pip sync --quiet --require-hashes requirements.lock
 	@$(UV) pip install --quiet --offline --no-deps --no-build-isolation --editable .
 	@touch $@
 

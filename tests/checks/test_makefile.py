@@ -86,6 +86,21 @@ def test_a_changed_lock_is_installed_again(project: Path) -> None:
     assert stamp.stat().st_mtime == 1
 
 
+def test_uv_asks_the_registry_of_pip(project: Path) -> None:
+    """A machine whose registry is set up for pip needs no second setting; uv's own setting wins."""
+    script(project / ".venv" / "bin" / "uv", 'echo "asks ${UV_DEFAULT_INDEX-the usual registry}"')
+    script(project / ".venv" / "bin" / "python", "exit 1")
+    mirror = {"PIP_INDEX_URL": "https://mirror.example.org/simple", "UV_DEFAULT_INDEX": ""}
+    assert "asks https://mirror.example.org/simple\n" in make(project, "setup", **mirror).stdout
+    (project / ".venv" / ".synced").unlink()
+    other = mirror | {"UV_DEFAULT_INDEX": "https://other.example.org/simple"}
+    assert "asks https://other.example.org/simple\n" in make(project, "setup", **other).stdout
+    (project / ".venv" / ".synced").unlink()
+    script(project / ".venv" / "bin" / "python", "echo https://configured.example.org/simple")
+    configured = dict.fromkeys(mirror, "")
+    assert "asks https://configured.example.org/simple\n" in make(project, "setup", **configured).stdout
+
+
 def test_help_lists_every_target(project: Path) -> None:
     """`make` alone explains itself and sets nothing up."""
     done = make(project)
