@@ -1,4 +1,6 @@
-"""Flow engine, pure: reads a flow document, advances a session by one event and says what should happen.
+"""The flow engine: documents, their compiled versions, and `advance`, which turns an event into effects.
 
-Time, randomness and HTTP answers are arguments, so the same input always gives the same transition.
+Pure: no I/O, no clock, no randomness of its own; time and seed are arguments. Reading order: `document` (text →
+checked document), `compiler` (document → immutable version), `engine` (version + state + event → transition),
+`steps/` and `answers/` (one file each), `triggers`, `inspection`, `rehearsal` with `player` and `dialogues`.
 """

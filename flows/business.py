@@ -1,0 +1,35 @@
+"""What the engine may know of the business: its names and the wording of what it asks consent for.
+
+The business file holds it; whoever calls the engine passes it in, so that a turn can be replayed with the wording
+that was in force.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+
+class Purpose(Struct, frozen=True):
+    """What consent is asked for. `wording` maps a language to the exact sentence; `version` goes to the ledger."""
+
+    version: str
+    wording: dict[str, str]
+
+
+class BusinessView(Struct, frozen=True, omit_defaults=True):
+    """The business as flows see it. `region` (ISO 3166) completes phone numbers written without a country code."""
+
+    name: str = ""
+    region: str = "IT"
+    timezone: str = "Europe/Rome"
+    purposes: dict[str, Purpose] = field(default_factory=dict)
+
+
+def sample() -> BusinessView:
+    """A business to rehearse flows with where none is given."""
+    it = "Posso scriverti qui le novità e le offerte di Bottega Esempio? Puoi cambiare idea quando vuoi."
+    en = "May I send you news and offers from Bottega Esempio here? You can change your mind at any time."
+    return BusinessView(
+        name="Bottega Esempio",
+        purposes={"marketing": Purpose(version="1", wording={"it": it, "en": en})},
+    )

@@ -1,0 +1,152 @@
+"""From a document to an immutable version: templates and conditions are made ready once, here.
+
+Everything that could be refused while a contact waits is refused now: templates outside the allowed subset, paths
+that lead nowhere, conditions with unknown operators, patterns that RE2 does not take. All faults come at once, each
+with its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from domain import predicates
+from domain.errors import RejectedInput
+from flows.document import DocumentRejected, FlowDocument, Problem
+from flows.expressions import Template, condition, template
+from flows.options import Templates, plain
+from flows.steps import StepDocument
+from flows.texts import LocalText
+from flows.turns import Turn
+from flows.versions import CompiledFlow, CompiledStep, Exit
+
+
+def compile(document: FlowDocument, version_id: int) -> CompiledFlow:
+    """The version of a document, to be kept as long as sessions need it. `version_id` is its row's id, 0 to try out.
+
+    Raises DocumentRejected listing every fault with its line.
+    """
+    steps: dict[str, CompiledStep] = {}
+    problems: list[Problem] = []
+    for step_id, step in document.steps.items():
+        maker = Maker(step_id, document)
+        compiled = maker.make(step)
+        problems.extend(maker.problems)
+        if compiled is not None:
+            steps[step_id] = compiled
+    if problems:
+        raise DocumentRejected(document.name, problems)
+    keywords = frozenset(plain(word) for trigger in document.triggers for word in trigger.keyword)
+    return CompiledFlow(
+        key=document.flow,
+        version=version_id,
+        languages=document.languages,
+        start=document.start,
+        steps=steps,
+        document=document,
+        keywords=keywords,
+    )
+
+
+class Maker:
+    """Compiles one step and notes what inspection wants to know of it. Steps call it from `prepare`.
+
+    Faults of texts and conditions are noted, not raised, so that all of a document are reported together.
+    """
+
+    def __init__(self, step_id: str, document: FlowDocument) -> None:
+        self.step_id = step_id
+        self.problems: list[Problem] = []
+        self._document = document
+        self._exits: list[Exit] = []
+        self._texts: list[tuple[str, LocalText]] = []
+        self._buttons: list[tuple[str, LocalText]] = []
+        self._reads: set[str] = set()
+        self._writes: set[str] = set()
+        self._calls: str | None = None
+
+    def make(self, step: StepDocument) -> CompiledStep | None:
+        """The compiled step; None when it has faults."""
+        try:
+            runner = step.prepare(self)
+        except ValueError as error:
+            self._fault((), str(error))
+            return None
+        return CompiledStep(
+            id=self.step_id,
+            type=step.type,
+            waits=step.waits,
+            line=self._document.lines.of("steps", self.step_id),
+            runner=runner,
+            exits=tuple(self._exits),
+            texts=tuple(self._texts),
+            reads=frozenset(self._reads),
+            writes=frozenset(self._writes),
+            calls=self._calls,
+            buttons=tuple(self._buttons),
+        )
+
+    def text(self, field: str, text: LocalText) -> Templates:
+        """A text in all its languages and wordings."""
+        self._texts.append((field, text))
+        return self._templates(field, text)
+
+    def label(self, option_id: str, text: LocalText) -> Templates:
+        """A button's label."""
+        self._buttons.append((option_id, text))
+        return self._templates("options", text)
+
+    def value(self, field: str, text: LocalText) -> Template:
+        """A text that is the same in every language and is not said to anybody."""
+        return next(iter(self._templates(field, text).values()))[0]
+
+    def condition(self, field: str, data: dict[str, Any]) -> Callable[[Turn], bool]:
+        """A predicate, ready to be asked."""
+        try:
+            parsed = predicates.parse(data, where=field)
+            decided = condition(parsed, where=field)
+        except RejectedInput as error:
+            self._fault(tuple(_parts(field)), f"{error.what}" if error.where == field else str(error))
+            return lambda turn: False
+        self._reads.update(subject for subject in predicates.subjects(parsed) if subject.startswith("result."))
+        return decided
+
+    def exit(self, name: str, target: str | None, *, flow: str | None = None) -> None:
+        """One way out."""
+        self._exits.append(Exit(name, target, flow))
+
+    def drop_exit(self, name: str) -> None:
+        """Takes back a way that this step never goes."""
+        self._exits = [exit for exit in self._exits if exit.name != name]
+
+    def writes(self, path: str) -> None:
+        """A variable or field that the step sets."""
+        self._writes.add(path)
+
+    def calls(self, flow: str) -> None:
+        """The sub-flow that the step runs."""
+        self._calls = flow
+
+    def _templates(self, field: str, text: LocalText) -> Templates:
+        made: dict[str, tuple[Template, ...]] = {}
+        for language, wordings in text.wordings.items():
+            made[language] = tuple(self._template(field, language, wording) for wording in wordings)
+        return made
+
+    def _template(self, field: str, language: str, source: str) -> Template:
+        where = f"{field}.{language}" if language else field
+        try:
+            made = template(source, where=where)
+        except RejectedInput as error:
+            self._fault(tuple(_parts(where)), error.what)
+            return Template([], frozenset())
+        self._reads.update(made.reads)
+        return made
+
+    def _fault(self, path: tuple[str | int, ...], what: str) -> None:
+        full = ("steps", self.step_id, *path)
+        self.problems.append(Problem(self._document.lines.of(*full), ".".join(map(str, full)), what))
+
+
+def _parts(field: str) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in field.split(".")]

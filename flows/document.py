@@ -1,0 +1,199 @@
+"""The flow document: what authors write, checked for form and kept with its lines.
+
+`load` reads the text (see `yaml_reader`) and checks it against the models: this file for the whole, `steps/` for each
+step type. All faults are reported at once, each with its line. What a well-formed flow *means* (targets that do not
+exist, dead ends …) is `inspection`'s business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from domain.errors import RejectedInput
+from flows.steps import FlowKey, StepDocument, StepId, read_step
+from flows.texts import Texts
+from flows.yaml_reader import Path, read
+
+MAX_STEPS = 1_000  # a person cannot oversee more; sub-flows divide
+MAX_TRIGGERS = 50
+MAX_KEYWORDS = 100
+SHOWN = 20  # faults that are reported at once
+
+
+class Problem(NamedTuple):
+    """One fault: `where` is a path such as `steps.email.save`."""
+
+    line: int
+    where: str
+    what: str
+
+
+class DocumentRejected(RejectedInput):
+    """A flow that cannot be read or compiled. `problems` holds every fault with its line, in the text's order."""
+
+    def __init__(self, name: str, problems: list[Problem]) -> None:
+        ordered = sorted(problems)
+        lines = [f"line {line}, {where}: {what}" if where else f"line {line}: {what}" for line, where, what in ordered]
+        more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+        super().__init__("\n".join([*lines[:SHOWN], *more]), where=name)
+        self.problems = ordered
+
+
+Keyword = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Trigger(BaseModel):
+    """What starts the flow; exactly one of the four.
+
+    `{keyword: [ciao, info], interrupts: true}` · `{deep_link: promo-*}` · `first_message` · `fallback`. `channels`
+    narrows it to kinds of channels. Keywords start a flow in the middle of another only with `interrupts`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    keyword: Annotated[tuple[Keyword, ...], BeforeValidator(_listed), Field(max_length=MAX_KEYWORDS)] = ()
+    deep_link: Annotated[str, Field(max_length=64)] | None = None  # the payload; * stands for anything
+    first_message: bool = False
+    fallback: bool = False
+    interrupts: bool = False
+    channels: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+
+    @property
+    def kind(self) -> str:
+        """Which of the four it is."""
+        named = [
+            ("keyword", bool(self.keyword)),
+            ("deep_link", self.deep_link is not None),
+            ("first_message", self.first_message),
+            ("fallback", self.fallback),
+        ]
+        return next((kind for kind, given in named if given), "")
+
+
+def _trigger(value: Any) -> Any:
+    trigger = Trigger.model_validate({value: True} if isinstance(value, str) else value)
+    given = sum((bool(trigger.keyword), trigger.deep_link is not None, trigger.first_message, trigger.fallback))
+    if given != 1:
+        raise ValueError("a trigger is one of keyword, deep_link, first_message, fallback")
+    return trigger
+
+
+def _step(value: Any) -> StepDocument:
+    return value if isinstance(value, StepDocument) else read_step(value)
+
+
+class FlowDocument(BaseModel):
+    """A flow as it is written. `lines` maps paths to lines; `name` is the file's, for messages."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+    flow: FlowKey
+    title: Texts | None = None
+    languages: Annotated[tuple[str, ...], Field(min_length=1, max_length=20)] = ("it", "en")
+    triggers: Annotated[
+        tuple[Annotated[Trigger, BeforeValidator(_trigger)], ...], Field(max_length=MAX_TRIGGERS)
+    ] = ()
+    start: StepId
+    steps: Annotated[dict[StepId, Any], Field(min_length=1, max_length=MAX_STEPS)]  # values: StepDocument
+    canvas: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    name: str = Field(default="", exclude=True)
+    lines: Lines = Field(default_factory=lambda: Lines({}), exclude=True, repr=False)
+
+    @field_validator("languages")
+    @classmethod
+    def _codes(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        for language in languages:
+            if not (2 <= len(language) <= 3 and language.isascii() and language.islower() and language.isalpha()):
+                raise ValueError(f"{language!r} is not a language code such as it or en")
+        return languages
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Where each path of a document stands."""
+
+    by_path: dict[Path, int]
+
+    def of(self, *path: str | int) -> int:
+        """The line of a path or of the nearest thing around it."""
+        while path and path not in self.by_path:
+            path = path[:-1]
+        return self.by_path.get(path, 1)
+
+
+FlowDocument.model_rebuild()
+
+
+def load(text: str, name: str) -> FlowDocument:
+    """The document in a YAML (or JSON) text. `name` is the file's, for messages.
+
+    Raises RejectedInput; as DocumentRejected it lists every fault with its line. Bounded: 1 MB, 40 levels, 1,000 steps.
+    """
+    document = read(text, name=name)
+    if not isinstance(document.data, dict):
+        raise RejectedInput("a flow is a mapping with flow, start and steps", where=name)
+    lines = Lines(document.lines)
+    data = {key: value for key, value in document.data.items() if key not in ("name", "lines")}
+    if len(data) != len(document.data):
+        key = "name" if "name" in document.data else "lines"
+        raise DocumentRejected(name, [Problem(lines.of(key), key, "there is no such key")])
+    steps, problems = _steps(data.get("steps"), lines)
+    try:
+        flow = FlowDocument.model_validate({**data, "steps": steps, "name": name, "lines": lines})
+    except ValidationError as error:
+        raise DocumentRejected(name, [*problems, *_problems(error, (), lines)]) from None
+    if problems:
+        raise DocumentRejected(name, problems)
+    return flow
+
+
+def _steps(data: Any, lines: Lines) -> tuple[Any, list[Problem]]:
+    """Each step read by its own model, so that one faulty step hides no other."""
+    if not isinstance(data, dict) or len(data) > MAX_STEPS:
+        return data, []
+    steps: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for step_id, value in data.items():
+        path = ("steps", step_id)
+        steps[step_id] = None  # a place holder when the step is refused
+        if step_id == "end":
+            problems.append(Problem(lines.of(*path), "steps.end", "end is a word of ours; choose another id"))
+        try:
+            steps[step_id] = read_step(value)
+        except ValidationError as error:
+            problems.extend(_problems(error, path, lines))
+        except ValueError as error:
+            problems.append(Problem(lines.of(*path), ".".join(path), str(error)))
+    return steps, problems
+
+
+def _problems(error: ValidationError, above: tuple[str, ...], lines: Lines) -> list[Problem]:
+    found = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        path = (*above, *fault["loc"])
+        where = ".".join(str(part) for part in path if not _is_label(part))
+        found.append(Problem(lines.of(*path), where, _said(fault["type"], fault["msg"])))
+    return found
+
+
+def _is_label(part: str | int) -> bool:
+    """Parts of pydantic's paths that are not in the document: names of alternatives and functions."""
+    return isinstance(part, str) and ("[" in part or part in ("str", "bool", "int", "float", "OtherFlow", "Add", "constrained-str"))
+
+
+def _said(kind: str, message: str) -> str:
+    match kind:
+        case "extra_forbidden":
+            return "there is no such key"
+        case "missing":
+            return "is missing"
+        case "string_pattern_mismatch":
+            return "must be an id: letters, figures, _ and -, at most 64"
+        case _:
+            return message.removeprefix("Value error, ")

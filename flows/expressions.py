@@ -1,0 +1,327 @@
+"""Paths and templates: how texts and conditions read the data of a turn.
+
+*Paths* (`contact.fields.city`, `session.interest`, `result.email.category`) are the only way to data, for templates
+and conditions alike; a path is resolved once, to a function of the turn. Data is plain (text, numbers, lists, dicts):
+there is nothing to call and nothing to reach through.
+
+*Templates* are Jinja's syntax without its machinery: Jinja's parser reads them, we walk the tree and refuse every node
+that is not a text, a constant, a path or one of our filters, and evaluate what is left by our own few lines. So there
+are no calls, loops, arithmetic or concatenation; a template's cost is its length. Values are never rendered again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, TemplateError, nodes
+
+from domain import predicates
+from domain.errors import RejectedInput
+from domain.messages import escape_markup
+from domain.operators import Operator, operator
+
+if TYPE_CHECKING:
+    from flows.turns import Turn
+
+MAX_SOURCE = 4_096  # characters of a template
+MAX_NODES = 500  # of its tree
+MAX_VALUE = 4_096  # characters that one value may add
+MAX_OUTPUT = 8_192  # characters of the result; channels split above their own limit
+MAX_LIST = 100  # items of a list that are shown
+
+Getter = Callable[["Turn"], Any]
+Filter = Callable[..., Any]
+
+CONTACT_COLUMNS = frozenset(
+    ("id", "name", "first_name", "last_name", "language", "timezone", "email", "phone", "tags", "created_at")
+)
+ROOTS = "contact, session, result, consent, business, today"
+
+
+def getter(path: tuple[str | int, ...], *, where: str = "path") -> Getter:
+    """The function that reads a path. Raises RejectedInput for a root or contact column that does not exist."""
+    for part in path:
+        if isinstance(part, str) and part.startswith("_"):
+            raise RejectedInput(f"names beginning with _ are not allowed ({part})", where=where)
+    match path:
+        case ("today",):
+            return lambda turn: turn.today().isoformat()
+        case ("business", "name"):
+            return lambda turn: turn.business.name
+        case ("contact", "fields", str(key), *rest):
+            return _inside(lambda turn: turn.contact.fields.get(key), rest)
+        case ("contact", str(key), *rest) if key in CONTACT_COLUMNS:
+            return _inside(lambda turn: getattr(turn.contact, key), rest)
+        case ("contact", str(key), *_):
+            raise RejectedInput(f"a contact has no {key}; own fields are contact.fields.{key}", where=where)
+        case ("session", str(key), *rest):
+            return _inside(lambda turn: turn.state.variables.get(key), rest)
+        case ("result", str(key)):
+            return lambda turn: _result(turn, key, "value")
+        case ("result", str(key), ("value" | "category" | "input") as part, *rest):
+            return _inside(lambda turn: _result(turn, key, part), rest)
+        case ("consent", str(key)):
+            return lambda turn: turn.contact.consents.get(key)
+        case _:
+            shown = ".".join(str(part) for part in path)
+            raise RejectedInput(f"{shown} leads nowhere; paths begin with {ROOTS}", where=where)
+
+
+def condition(predicate: predicates.Predicate, *, where: str) -> Callable[[Turn], bool]:
+    """The function that decides a predicate for a turn; the same meaning as `predicates.matches`, without the walk."""
+    match predicate:
+        case predicates.Test(subject, op, value):
+            return _test(getter(split(subject), where=where), operator(op), value)
+        case predicates.All(parts):
+            every = [condition(part, where=where) for part in parts]
+            return lambda turn: all(holds(turn) for holds in every)
+        case predicates.AnyOf(parts):
+            some = [condition(part, where=where) for part in parts]
+            return lambda turn: any(holds(turn) for holds in some)
+        case predicates.Not(part):
+            inner = condition(part, where=where)
+            return lambda turn: not inner(turn)
+
+
+def _test(read: Getter, op: Operator, value: Any) -> Callable[[Turn], bool]:
+    if op.ground(value, 0) is value:
+        return lambda turn: op.matches(read(turn), value)
+    return lambda turn: op.matches(read(turn), op.ground(value, turn.now))
+
+
+def split(path: str) -> tuple[str | int, ...]:
+    """`session.items.0` → `("session", "items", 0)`."""
+    return tuple(int(part) if part.isascii() and part.isdigit() else part for part in path.split("."))
+
+
+def _result(turn: Turn, key: str, part: str) -> Any:
+    found = turn.state.results.get(key)
+    return None if found is None else getattr(found, part)
+
+
+def _inside(outer: Getter, rest: list[str | int]) -> Getter:
+    if not rest:
+        return outer
+
+    def read(turn: Turn) -> Any:
+        value = outer(turn)
+        for part in rest:
+            if isinstance(value, dict):
+                value = value.get(str(part))
+            elif isinstance(value, list) and isinstance(part, int) and -len(value) <= part < len(value):
+                value = value[part]
+            else:
+                return None
+        return value
+
+    return read
+
+
+class Template:
+    """A text that is ready to be rendered; `reads` are the paths in it that have no default."""
+
+    __slots__ = ("_parts", "constant", "reads")
+
+    def __init__(self, parts: list[str | Getter], reads: frozenset[str]) -> None:
+        self._parts = parts
+        self.reads = reads
+        whole = not parts or (len(parts) == 1 and isinstance(parts[0], str))
+        self.constant: str | None = (str(parts[0]) if parts else "") if whole else None
+
+    def render(self, turn: Turn, *, markup: bool = False) -> str:
+        """The text for this turn. With `markup` the values' own marks are escaped. Raises ValueError when it grows
+        past MAX_OUTPUT."""
+        if self.constant is not None:
+            return self.constant
+        out = []
+        for part in self._parts:
+            if isinstance(part, str):
+                out.append(part)
+            else:
+                value = shown(part(turn), turn.language)[:MAX_VALUE]
+                out.append(escape_markup(value) if markup else value)
+        text = "".join(out)
+        if len(text) > MAX_OUTPUT:
+            raise ValueError(f"the text grew past {MAX_OUTPUT} characters")
+        return text
+
+
+def template(source: str, *, where: str) -> Template:
+    """The template of a source. Raises RejectedInput naming what is not allowed and its line in the text."""
+    if "{{" not in source and "{%" not in source and "{#" not in source:
+        return Template([source], frozenset())
+    if len(source) > MAX_SOURCE:
+        raise RejectedInput(f"a template has at most {MAX_SOURCE} characters", where=where)
+    try:
+        tree = _syntax.parse(source)
+        return _Maker(where).make(tree)
+    except TemplateError as error:
+        line = getattr(error, "lineno", None) or 1
+        raise RejectedInput(f"template, line {line}: {error.message}", where=where) from None
+    except RecursionError:
+        raise RejectedInput("template nested too deep", where=where) from None
+    except ValueError as error:  # a number with thousands of digits
+        raise RejectedInput(f"template: {error}", where=where) from None
+
+
+def shown(value: Any, language: str) -> str:
+    """A value as text for people. Nothing for what is missing or has no plain form."""
+    match value:
+        case str():
+            return value
+        case None | dict():
+            return ""
+        case bool():
+            return {"it": ("no", "sì"), "en": ("no", "yes")}["it" if language == "it" else "en"][value]
+        case float() if value.is_integer():
+            return str(int(value))
+        case float():
+            return str(value).replace(".", ",") if language == "it" else str(value)
+        case list() | tuple() | set() | frozenset():
+            items = sorted(value) if isinstance(value, (set, frozenset)) else list(value)
+            return ", ".join(shown(item, language)[:MAX_VALUE] for item in items[:MAX_LIST])
+        case _:
+            return str(value)
+
+
+_syntax = Environment(autoescape=False, keep_trailing_newline=True)  # noqa: S701  only its parser; chat is not HTML
+
+
+class _Maker:
+    """Turns Jinja's tree into parts, refusing what is not on the list."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._count = 0
+        self._reads: set[str] = set()
+
+    def make(self, tree: nodes.Template) -> Template:
+        parts: list[str | Getter] = []
+        for node in tree.body:
+            self._counted(node)
+            if not isinstance(node, nodes.Output):
+                raise self._refused(node)
+            for item in node.nodes:
+                parts.append(item.data if isinstance(item, nodes.TemplateData) else self._expression(item))
+        return Template(parts, frozenset(self._reads))
+
+    def _expression(self, node: nodes.Node, *, has_default: bool = False) -> Getter:
+        self._counted(node)
+        match node:
+            case nodes.Const(value=value):
+                return lambda turn: value
+            case nodes.Name() | nodes.Getattr() | nodes.Getitem():
+                path = tuple(self._path(node))
+                if not has_default:
+                    self._reads.add(".".join(str(part) for part in path))
+                return getter(path, where=f"{self._where}, line {node.lineno} of the text")
+            case nodes.Filter():
+                return self._filter(node)
+        raise self._refused(node)
+
+    def _filter(self, node: nodes.Filter) -> Getter:
+        apply = FILTERS.get(node.name)
+        if apply is None or node.node is None:
+            known = ", ".join(sorted(FILTERS))
+            raise RejectedInput(f"no filter {node.name}; there are {known}", where=self._where)
+        if node.kwargs or node.dyn_args or node.dyn_kwargs or len(node.args) > 2:
+            raise RejectedInput(f"the filter {node.name} takes at most two plain arguments", where=self._where)
+        inner = self._expression(node.node, has_default=node.name == "default")
+        arguments = [self._expression(argument) for argument in node.args]
+
+        def filtered(turn: Turn) -> Any:
+            try:
+                return apply(turn, inner(turn), *(argument(turn) for argument in arguments))
+            except (TypeError, ValueError):  # the value is of another kind than the filter is for
+                return None
+
+        return filtered
+
+    def _path(self, node: nodes.Node) -> Iterator[str | int]:
+        match node:
+            case nodes.Name(name=name):
+                yield name
+            case nodes.Getattr(node=inner, attr=attr):
+                self._counted(inner)
+                yield from self._path(inner)
+                yield attr
+            case nodes.Getitem(node=inner, arg=nodes.Const(value=str() | int() as key)):
+                self._counted(inner)
+                yield from self._path(inner)
+                yield key
+            case _:
+                raise self._refused(node)
+
+    def _counted(self, node: nodes.Node) -> None:
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise RejectedInput(f"a template has at most {MAX_NODES} parts", where=self._where)
+
+    def _refused(self, node: nodes.Node) -> RejectedInput:
+        kind = type(node).__name__.lower()
+        what = f"{kind} is not allowed in a text; only {{{{ paths }}}} with filters are"
+        return RejectedInput(what, where=f"{self._where}, line {node.lineno} of the text")
+
+
+def _text(turn: Turn, value: Any) -> str:
+    return shown(value, turn.language)[:MAX_VALUE]
+
+
+def _day(value: Any) -> date:
+    return datetime.fromisoformat(value).date() if len(value) > 10 else date.fromisoformat(value)
+
+
+def _number(turn: Turn, value: Any, digits: int = 0) -> str:
+    text = f"{float(value):,.{min(max(int(digits), 0), 10)}f}"
+    return text.translate(str.maketrans(",.", ".,")) if turn.language == "it" else text
+
+
+def _phone(turn: Turn, value: Any) -> str:
+    import phonenumbers  # metadata is large: only flows that show a number pay for it
+
+    try:
+        parsed = phonenumbers.parse(value, turn.business.region)
+    except phonenumbers.NumberParseException:
+        return _text(turn, value)
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+
+
+def _truncate(turn: Turn, value: Any, length: int = 80) -> str:
+    text = _text(turn, value)
+    return text if len(text) <= length else text[: max(int(length) - 1, 0)].rstrip() + "…"
+
+
+def _first(turn: Turn, value: Any) -> Any:
+    return value.split()[0] if isinstance(value, str) and value.split() else value[0] if value else None
+
+
+def _last(turn: Turn, value: Any) -> Any:
+    return value.split()[-1] if isinstance(value, str) and value.split() else value[-1] if value else None
+
+
+def _join(turn: Turn, value: Any, between: str = ", ") -> str:
+    items = [value] if isinstance(value, str) else sorted(value) if isinstance(value, set) else list(value or ())
+    return str(between)[:20].join(_text(turn, item) for item in items[:MAX_LIST])[:MAX_VALUE]
+
+
+FILTERS: dict[str, Filter] = {
+    "default": lambda turn, value, other="": other if value is None or value == "" else value,
+    "upper": lambda turn, value: _text(turn, value).upper(),
+    "lower": lambda turn, value: _text(turn, value).lower(),
+    "capitalize": lambda turn, value: _text(turn, value).capitalize(),
+    "title": lambda turn, value: _text(turn, value).title(),
+    "trim": lambda turn, value: _text(turn, value).strip(),
+    "truncate": _truncate,
+    "first": _first,  # the first item of a list, the first word of a text
+    "last": _last,
+    "join": _join,
+    "length": lambda turn, value: len(value),
+    "round": lambda turn, value, digits=0: round(float(value), int(digits)),
+    "number": _number,  # 1234.5 | number(2) → 1.234,50 in Italian, 1,234.50 in English
+    "date": lambda turn, value: _day(value).strftime("%d/%m/%Y"),
+    "weekday": lambda turn, value: turn.words("weekdays")[_day(value).weekday()],
+    "phone": _phone,
+    "yes_no": lambda turn, value: shown(bool(value), turn.language),
+}

@@ -1,0 +1,82 @@
+"""Choices of a question and how an answer finds its option: by id, then by its text in any language, then by number.
+
+The number is what people type where buttons had to become numbered text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from domain.comparisons import fold
+from domain.messages import Button, Received, ReceivedText, Tap
+from flows.expressions import Template
+
+if TYPE_CHECKING:
+    from flows.turns import Turn
+
+Templates = Mapping[str, tuple[Template, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One choice: `id` comes back from a tap, `labels` are what is shown."""
+
+    id: str
+    labels: Templates
+
+
+class Options:
+    """The choices of one question, in order."""
+
+    __slots__ = ("_changing", "_known", "all")
+
+    def __init__(self, options: tuple[Option, ...]) -> None:
+        self.all = options
+        self._known: dict[str, str] = {}  # folded constant label → id; of two equal ones the first counts
+        for option in options:
+            for wordings in option.labels.values():
+                for wording in wordings:
+                    if wording.constant is not None:
+                        self._known.setdefault(plain(wording.constant), option.id)
+        for option in options:
+            self._known[fold(option.id)] = option.id
+        self._changing = tuple(option for option in options if _changes(option))
+
+    def buttons(self, turn: Turn) -> tuple[Button, ...]:
+        """The buttons in the session's language."""
+        return tuple(Button(option.id, turn.text(option.labels)) for option in self.all)
+
+    def find(self, turn: Turn, received: Received) -> str | None:
+        """The id of the option that was meant, or None."""
+        match received:
+            case Tap(option_id=option_id, title=title):
+                if any(option.id == option_id for option in self.all):
+                    return option_id
+                return self._by_text(turn, title) if title else None
+            case ReceivedText(text=text):
+                return self._by_text(turn, text)
+            case _:
+                return None
+
+    def _by_text(self, turn: Turn, text: str) -> str | None:
+        wanted = plain(text)
+        known = self._known.get(wanted)
+        if known is not None:
+            return known
+        for option in self._changing:
+            if plain(turn.text(option.labels)) == wanted:
+                return option.id
+        if wanted.isascii() and wanted.isdigit() and len(wanted) <= 3 and 1 <= int(wanted) <= len(self.all):
+            return self.all[int(wanted) - 1].id
+        return None
+
+
+def plain(text: str) -> str:
+    """What counts when words are compared: folded, single spaces, without closing punctuation."""
+    return " ".join(fold(text[:200]).split()).strip(" .,;:!?)(\"'“”«»¡¿")
+
+
+def _changes(option: Option) -> bool:
+    return any(wording.constant is None for wordings in option.labels.values() for wording in wordings)

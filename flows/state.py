@@ -1,0 +1,66 @@
+"""Where one contact stands in a flow: everything that must survive between two events, as one JSON object.
+
+A session is pinned to the versions in it (`flow` + `version`, and those of the frames in `stack`). `visit` counts the
+steps that were entered; with the step's id it names one stay at one step, so that a timer set there is recognised as
+stale once the session has moved on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+ANSWER, TIME = "answer", "wait"  # what a session waits for; the words are those of `SetTimer.purpose`
+
+
+class Frame(Struct, frozen=True, omit_defaults=True):
+    """A flow that called a sub-flow, and the step at which it did."""
+
+    flow: str
+    version: int
+    step: str
+
+
+class Result(Struct, frozen=True, omit_defaults=True):
+    """What a question gave: the value, the kind of answer (an option's id, `valid`, `skipped` …), the words."""
+
+    value: Any = None
+    category: str = ""
+    input: str = ""
+
+
+class SessionState(Struct, omit_defaults=True):
+    """A session. `flow` and `version` are those of the flow it is in now (the sub-flow's, inside one)."""
+
+    flow: str
+    version: int
+    step: str = ""
+    visit: int = 0
+    language: str = ""
+    waiting: str = ""  # ANSWER, TIME, or "" (only between events: it has ended)
+    tries: int = 0  # answers refused at this step
+    stage: str = ""  # where a step of several questions stands (consent)
+    variables: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Result] = field(default_factory=dict)
+    stack: list[Frame] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)  # questions in order, for "back"; this flow's only
+
+    def versions(self) -> list[tuple[str, int]]:
+        """Every (flow, version) that the session is pinned to, the innermost first."""
+        return [(self.flow, self.version), *((frame.flow, frame.version) for frame in reversed(self.stack))]
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(SessionState)
+
+
+def encode(state: SessionState) -> bytes:
+    """The JSON of a state."""
+    return _encoder.encode(state)
+
+
+def decode(payload: bytes | str) -> SessionState:
+    """A state from its JSON. Raises msgspec.ValidationError naming the path."""
+    return _decoder.decode(payload)

@@ -1,0 +1,117 @@
+"""Step types, one file each, registered by `@step("<type>")` and found by a folder scan.
+
+A file holds the document side (a frozen pydantic model; its first field is named like the type and takes the main
+argument) and the running side (a `Runner`, made once per version by `prepare`). The docstring's YAML is the example
+that the documentation shows. A type without `tests/flows/steps/<type>.json` fails the suite.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from domain import durations
+from domain.errors import RejectedInput
+from domain.messages import Received
+from flows.versions import Runner
+
+if TYPE_CHECKING:
+    from flows.compiler import Maker
+    from flows.turns import Turn
+
+STEP_ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+FLOW_KEY = STEP_ID
+CONTACT_TARGETS = ("name", "first_name", "last_name", "email", "phone", "language", "timezone")
+
+
+def _duration(text: str) -> str:
+    try:
+        durations.parse(text)
+    except RejectedInput as error:
+        raise ValueError(error.what) from None
+    return text
+
+
+def _savable(path: str) -> str:
+    root, _, rest = path.partition(".")
+    fits = root == "session" or (root == "contact" and (rest in CONTACT_TARGETS or rest.startswith("fields.")))
+    key = rest.removeprefix("fields.") if root == "contact" else rest
+    if not fits or not key.replace("_", "").replace("-", "").isalnum() or key.startswith("_") or len(key) > 64:
+        allowed = f"session.<name>, contact.fields.<name> or contact.<{'|'.join(CONTACT_TARGETS)}>"
+        raise ValueError(f"{path!r} cannot be written; it must be {allowed}")
+    return path
+
+
+StepId = Annotated[str, Field(pattern=STEP_ID)]
+FlowKey = Annotated[str, Field(pattern=FLOW_KEY)]
+OptionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,39}$")]  # fits a callback's 64 bytes
+Duration = Annotated[str, AfterValidator(_duration)]
+SavePath = Annotated[str, AfterValidator(_savable)]
+
+
+class StepDocument(BaseModel):
+    """What every step has. `next` "end" says that the flow ends there; `comment` is for its authors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    type: ClassVar[str]
+    waits: ClassVar[str] = ""  # "answer", "wait", or "" for a step that goes on at once
+
+    next: StepId | None = None
+    comment: str | None = Field(default=None, max_length=2_000)
+
+    def prepare(self, maker: "Maker") -> Runner:
+        """The running side; tells `maker` every text, condition, exit and variable of the step."""
+        raise NotImplementedError
+
+
+class Passing:
+    """A runner that never waits and calls nothing: only `enter` is ever reached."""
+
+    def answer(self, turn: "Turn", received: Received) -> None:
+        raise AssertionError(f"{turn.state.step} does not wait for an answer")
+
+    def due(self, turn: "Turn") -> None:
+        raise AssertionError(f"{turn.state.step} does not wait")
+
+    def returned(self, turn: "Turn", outcome: str) -> None:
+        raise AssertionError(f"{turn.state.step} calls no flow")
+
+
+_registry: dict[str, type[StepDocument]] = {}
+Kind = TypeVar("Kind", bound=type[StepDocument])
+
+
+def step(key: str) -> Callable[[Kind], Kind]:
+    """Registers a step type; a second one with the same key is an error at start."""
+
+    def registered(kind: Kind) -> Kind:
+        if key in _registry:
+            raise RuntimeError(f"step {key!r} is registered twice: {_registry[key].__module__}, {kind.__module__}")
+        kind.type = key
+        _registry[key] = kind
+        return kind
+
+    return registered
+
+
+@cache
+def registry() -> Mapping[str, type[StepDocument]]:
+    """Every step type by key; scans the folder once."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return _registry
+
+
+def read_step(data: Any) -> StepDocument:
+    """The step in plain data. Exactly one key names its type. Raises ValueError or pydantic.ValidationError."""
+    if not isinstance(data, dict):
+        raise ValueError("a step is a mapping, such as {send: Ciao, next: end}")
+    named = [key for key in data if key in registry()]
+    if len(named) != 1:
+        known = ", ".join(sorted(registry()))
+        found = f"found {' and '.join(named)}" if named else f"found only {', '.join(map(str, data)) or 'nothing'}"
+        raise ValueError(f"exactly one key names the step's type ({known}); {found}")
+    return registry()[named[0]].model_validate(data)

@@ -1,0 +1,69 @@
+"""`tag`: puts tags on the contact, or takes them off.
+
+```yaml
+mark:
+  tag: [lead, "{{ session.interest }}"]
+  remove: [cold]
+  next: thanks
+```
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from domain.effects import PatchContact
+from flows.expressions import Template
+from flows.steps import Passing, StepDocument, step
+from flows.texts import local_text
+
+if TYPE_CHECKING:
+    from flows.compiler import Maker
+    from flows.turns import Turn
+
+MAX_TAG = 100  # characters
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG)]
+Tags = Annotated[tuple[Tag, ...], BeforeValidator(_listed), Field(max_length=20)]
+
+
+@step("tag")
+class TagStep(StepDocument):
+    """`tag` adds, `remove` takes away."""
+
+    tag: Tags
+    remove: Tags = ()
+
+    def prepare(self, maker: "Maker") -> "TagRun":
+        maker.exit("next", self.next)
+        return TagRun(
+            tuple(maker.value("tag", local_text(tag)) for tag in self.tag),
+            tuple(maker.value("remove", local_text(tag)) for tag in self.remove),
+            self.next,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TagRun(Passing):
+    add: tuple[Template, ...]
+    remove: tuple[Template, ...]
+    next: str | None
+
+    def enter(self, turn: "Turn") -> None:
+        add, remove = _rendered(self.add, turn), _rendered(self.remove, turn)
+        if add or remove:
+            turn.contact.tags.update(add)
+            turn.contact.tags.difference_update(remove)
+            turn.add(PatchContact(turn.state.step, add_tags=add, remove_tags=remove))
+        turn.go(self.next)
+
+
+def _rendered(tags: tuple[Template, ...], turn: "Turn") -> tuple[str, ...]:
+    names = (tag.render(turn).strip()[:MAX_TAG] for tag in tags)
+    return tuple(dict.fromkeys(name for name in names if name))

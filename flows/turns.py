@@ -1,0 +1,222 @@
+"""The working object of one turn: what a step may read and do while an event is handled.
+
+A turn is made by the engine for one event and thrown away after it. It holds the session's state and a copy of the
+contact, both of which it changes, and collects the effects in order. Where the session goes is a single slot
+(`target`), filled by the step that runs and emptied by the engine's loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from domain.contacts import ContactView
+from domain.effects import Effect, PatchContact, SendMessage, SetTimer
+from domain.errors import FlowError
+from domain.messages import Content
+from flows.business import BusinessView
+from flows.expressions import Template
+from flows.state import ANSWER, TIME, Result, SessionState
+from flows.versions import CompiledFlow, CompiledStep, pinned
+from flows.words import WORDS
+
+MAX_VARIABLES = 200  # a session's own values: more is a list that should be a table
+MAX_BACK = 20  # questions that "back" remembers
+MAX_EFFECTS = 200  # of one event: twice the steps
+
+
+class Turn:
+    """See the module. `outcome` is None until the session has ended."""
+
+    __slots__ = (
+        "_zone",
+        "business",
+        "channel_kind",
+        "contact",
+        "effects",
+        "flow",
+        "language",
+        "library",
+        "now",
+        "outcome",
+        "seed",
+        "state",
+        "target",
+    )
+
+    def __init__(
+        self,
+        flow: CompiledFlow,
+        state: SessionState,
+        *,
+        contact: ContactView,
+        now: int,
+        seed: int,
+        channel_kind: str,
+        library: Mapping[str, CompiledFlow],
+        business: BusinessView,
+    ) -> None:
+        self.flow = flow
+        self.state = state
+        self.contact = contact
+        self.now = now
+        self.seed = seed
+        self.channel_kind = channel_kind
+        self.library = library
+        self.business = business
+        self.language = state.language
+        self.effects: list[Effect] = []
+        self.target: str | None = None
+        self.outcome: str | None = None
+        self._zone: ZoneInfo | None = None
+
+    # --- what a step reads
+
+    def text(self, texts: Mapping[str, tuple[Template, ...]], *, markup: bool = False) -> str:
+        """The text in the session's language (else the flow's first, else any), one wording picked by the seed."""
+        wordings = texts.get(self.language) or texts.get("")
+        if wordings is None:
+            wordings = texts.get(self.flow.languages[0]) or next(iter(texts.values()))
+        which = 0 if len(wordings) == 1 else (self.seed ^ (self.state.visit * 0x9E3779B1)) % len(wordings)
+        try:
+            return wordings[which].render(self, markup=markup)
+        except ValueError as error:
+            raise FlowError(str(error), step_id=self.state.step) from None
+
+    def words(self, key: str) -> Any:
+        """Fixed words of ours (labels of buttons, weekdays …) in the session's language; English where it has none."""
+        found = WORDS[key]
+        return found.get(self.language) or found["en"]
+
+    def today(self) -> date:
+        """The day at the contact's place, else at the business's."""
+        if self._zone is None:
+            self._zone = _zone(self.contact.timezone) or _zone(self.business.timezone) or ZoneInfo("UTC")
+        return datetime.fromtimestamp(self.now / 1000, self._zone).date()
+
+    # --- what a step does
+
+    def send(self, content: Content, *, purpose: str | None = None) -> None:
+        """A message to the contact, after those already sent in this turn."""
+        self.add(SendMessage(content, self.state.step, purpose))
+
+    def add(self, effect: Effect) -> None:
+        """An effect, after those already there."""
+        if len(self.effects) >= MAX_EFFECTS:
+            raise FlowError(f"more than {MAX_EFFECTS} effects of one event", step_id=self.state.step)
+        self.effects.append(effect)
+
+    def save(self, path: str, value: Any) -> None:
+        """Puts a value at `session.<key>`, `contact.<column>` or `contact.fields.<key>`; None removes it."""
+        root, _, rest = path.partition(".")
+        if root == "session":
+            self._save_variable(rest, value)
+            return
+        changes = {rest: value}
+        if rest == "name" and isinstance(value, str):
+            first, _, last = value.partition(" ")
+            changes |= {"first_name": first, "last_name": last}
+        for key, item in changes.items():
+            self._save_contact(key, item)
+        self.add(PatchContact(self.state.step, set=changes))
+
+    def increment(self, path: str, by: float) -> None:
+        """Adds to a number at `session.<key>` or `contact.fields.<key>`; what is no number counts as 0."""
+        root, _, rest = path.partition(".")
+        if root == "session":
+            self._save_variable(rest, _as_number(self.state.variables.get(rest)) + by)
+            return
+        key = rest.removeprefix("fields.")
+        self.contact.fields[key] = _as_number(self.contact.fields.get(key)) + by
+        self.add(PatchContact(self.state.step, increment={rest: by}))
+
+    def record(self, key: str, result: Result) -> None:
+        """Keeps what a question gave."""
+        self.state.results[key] = result
+
+    def ask(self, content: Content, *, timeout_ms: int | None) -> None:
+        """Sends the question and waits for the answer, at most `timeout_ms` after the message was accepted."""
+        self.send(content)
+        if timeout_ms is not None:
+            due = self.now + timeout_ms
+            self.add(SetTimer(self.state.step, self.state.visit, ANSWER, due_at=due, after_sent=timeout_ms))
+        self.state.waiting = ANSWER
+
+    def wait_until(self, due_at: int) -> None:
+        """Waits for a time (ms UTC)."""
+        self.add(SetTimer(self.state.step, self.state.visit, TIME, due_at=due_at))
+        self.state.waiting = TIME
+
+    def stay(self) -> None:
+        """Asks once more at the same step: a new stay, so that the old timer is stale."""
+        self.state.visit += 1
+        self.state.tries += 1
+
+    def go(self, target: str | None) -> None:
+        """Next the session enters that step; None or "end" ends the flow."""
+        if target is None or target == "end":
+            self.finish("completed")
+        else:
+            self.target = target
+
+    def finish(self, outcome: str) -> None:
+        """The flow ends: the caller goes on behind its `sub_flow` step, or the session is over."""
+        state = self.state
+        state.waiting = ""
+        state.asked.clear()
+        if not state.stack:
+            self.outcome = outcome
+            return
+        frame = state.stack.pop()
+        self.switch(frame.flow, frame.version)
+        state.step = frame.step
+        self.step().runner.returned(self, outcome)
+
+    def switch(self, key: str, version: int = 0) -> CompiledFlow:
+        """Makes another flow the current one; `version` 0 asks for the published one."""
+        flow = pinned(self.library, key, version) if version else self.library.get(key)
+        if flow is None:
+            raise FlowError(f"there is no flow {key!r}", step_id=self.state.step)
+        self.flow = flow
+        self.state.flow, self.state.version = flow.key, flow.version
+        return flow
+
+    def step(self) -> CompiledStep:
+        """The current step of the current flow."""
+        found = self.flow.steps.get(self.state.step)
+        if found is None:
+            raise FlowError(f"this version of {self.flow.key!r} has no such step", step_id=self.state.step)
+        return found
+
+    def _save_variable(self, key: str, value: Any) -> None:
+        variables = self.state.variables
+        if value is None:
+            variables.pop(key, None)
+            return
+        if key not in variables and len(variables) >= MAX_VARIABLES:
+            raise FlowError(f"more than {MAX_VARIABLES} variables", step_id=self.state.step)
+        variables[key] = value
+
+    def _save_contact(self, key: str, value: Any) -> None:
+        if key.startswith("fields."):
+            if value is None:
+                self.contact.fields.pop(key[7:], None)
+            else:
+                self.contact.fields[key[7:]] = value
+            return
+        setattr(self.contact, key, "" if value is None and key.endswith("name") else value)
+        if key == "language" and value in self.flow.languages:
+            self.language = self.state.language = str(value)
+
+
+def _as_number(value: Any) -> float:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+
+
+def _zone(name: str | None) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None

@@ -1,0 +1,77 @@
+"""A flow's compiled version: immutable, made once by the compiler, shared by every session that is pinned to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from domain.messages import Received
+from flows.texts import LocalText
+
+if TYPE_CHECKING:
+    from flows.document import FlowDocument
+    from flows.turns import Turn
+
+
+class Runner(Protocol):
+    """What a step does. Each method ends by exactly one of `turn.go`, `turn.finish`, `turn.wait_for_…`."""
+
+    def enter(self, turn: Turn) -> None:
+        """The session arrives at the step."""
+
+    def answer(self, turn: Turn, received: Received) -> None:
+        """The contact answered while the session waits here."""
+
+    def due(self, turn: Turn) -> None:
+        """The timer of this stay is due."""
+
+    def returned(self, turn: Turn, outcome: str) -> None:
+        """The sub-flow that was called here has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """One way out of a step. `target` None: not said where; "end": the flow ends; `flow`: another flow's start."""
+
+    name: str  # "next", "otherwise", "option price" …
+    target: str | None
+    flow: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledStep:
+    """One step, ready to run, with what inspection wants to know of it."""
+
+    id: str
+    type: str
+    waits: str  # "answer", "wait" or ""
+    line: int
+    runner: Runner
+    exits: tuple[Exit, ...]
+    texts: tuple[tuple[str, LocalText], ...]  # (field, text)
+    reads: frozenset[str]  # paths that are read where nothing stands in for a missing value
+    writes: frozenset[str]
+    calls: str | None  # the sub-flow it calls
+    buttons: tuple[tuple[str, LocalText], ...]  # (option id, label)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledFlow:
+    """A version of a flow. `version` is the id of its row (0 for one that is only tried out)."""
+
+    key: str
+    version: int
+    languages: tuple[str, ...]
+    start: str
+    steps: Mapping[str, CompiledStep]
+    document: FlowDocument
+    keywords: frozenset[str]  # folded, of all keyword triggers
+
+
+def pinned(library: Mapping[str, CompiledFlow], key: str, version: int) -> CompiledFlow | None:
+    """The version of a flow in a library, else the newest of that flow, else None.
+
+    A library answers `key` (the published version) and, for sessions inside older ones, `key@version`.
+    """
+    return library.get(f"{key}@{version}") or library.get(key)

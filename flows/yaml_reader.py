@@ -1,0 +1,137 @@
+"""YAML by the rules of version 1.2, with limits, and with the line of every value kept for error messages.
+
+We take libyaml's event stream and build plain data ourselves, because the usual loaders read `no` as false, `22:30`
+as 1350 and `012` as 10, resolve tags and follow aliases. Here:
+
+* plain `true`, `false`, `null`, `~`, empty, whole and decimal numbers without leading zeros are values; everything
+  else, and everything quoted, is text; keys are always text;
+* refused with their line: tags, anchors and aliases, a key given twice, a second document, more than
+  `MAX_DEPTH` levels, more than `MAX_SIZE` characters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from domain.errors import RejectedInput
+
+MAX_SIZE = 1_000_000  # characters: a thousand steps in three languages need a third of it
+MAX_DEPTH = 40  # levels: conditions (16) inside a step leave room
+Path = tuple[str | int, ...]
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\Z", re.ASCII)
+_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\.[0-9]{1,18}\Z", re.ASCII)
+_CONSTANTS = {
+    "": None,
+    "~": None,
+    **dict.fromkeys(("null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+
+@dataclass(slots=True)
+class Document:
+    """Plain data (dict, list, str, int, float, bool, None) and the line, counted from 1, of each path in it."""
+
+    data: Any
+    lines: dict[Path, int] = field(default_factory=dict)
+
+    def line(self, path: Path) -> int:
+        """The line of a path or of the nearest thing around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def read(text: str, *, name: str) -> Document:
+    """The document in a text. `name` (a file's name) opens the `where` of errors.
+
+    Raises RejectedInput with `where` = `name, line n`.
+    """
+    if len(text) > MAX_SIZE:
+        raise RejectedInput(f"at most {MAX_SIZE} characters", where=name)
+    try:
+        text.encode()
+        return _Builder(yaml.parse(text, Loader=yaml.CSafeLoader), name).build()
+    except UnicodeEncodeError:
+        raise RejectedInput("holds half of a character pair (a lone surrogate)", where=name) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}, line {mark.line + 1}" if mark else name
+        raise RejectedInput(f"not readable as YAML: {error.problem or error.context}", where=where) from None
+    except yaml.YAMLError as error:
+        raise RejectedInput(f"not readable as YAML: {str(error).splitlines()[0]}", where=name) from None
+
+
+class _Builder:
+    """Walks the event stream once; recursion is as deep as MAX_DEPTH at most."""
+
+    def __init__(self, events: Iterator[Any], name: str) -> None:
+        self._events = events
+        self._name = name
+        self._document = Document(None)
+
+    def build(self) -> Document:
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                self._document.data = self._value(next(self._events), ())
+                break
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                raise self._refused("only one document in a file", event)
+        return self._document
+
+    def _value(self, event: Any, path: Path) -> Any:
+        if len(path) > MAX_DEPTH:
+            raise self._refused(f"nested more than {MAX_DEPTH} levels deep", event)
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise self._refused("anchors (&) and aliases (*) are not allowed", event)
+        if event.tag is not None and event.tag != "!":
+            raise self._refused(f"tags such as {event.tag} are not allowed", event)
+        self._document.lines[path] = event.start_mark.line + 1
+        if isinstance(event, yaml.ScalarEvent):
+            return _scalar(event)
+        return self._list(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)
+
+    def _list(self, path: Path) -> list[Any]:
+        values: list[Any] = []
+        for event in self._events:
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            values.append(self._value(event, (*path, len(values))))
+        return values
+
+    def _mapping(self, path: Path) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for event in self._events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            if not isinstance(event, yaml.ScalarEvent):
+                raise self._refused("a key must be a plain text", event)
+            key = event.value
+            if key in values:
+                raise self._refused(f"the key {key!r} is given twice", event)
+            line = event.start_mark.line + 1
+            values[key] = self._value(next(self._events), (*path, key))
+            self._document.lines[(*path, key)] = line
+        return values
+
+    def _refused(self, what: str, event: Any) -> RejectedInput:
+        return RejectedInput(what, where=f"{self._name}, line {event.start_mark.line + 1}")
+
+
+def _scalar(event: Any) -> Any:
+    text: str = event.value
+    if event.style is not None:  # quoted, or a block: text
+        return text
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.match(text):
+        return int(text)
+    return float(text) if _DECIMAL.match(text) else text
