@@ -26,7 +26,7 @@ from bot.channels.whatsapp.notices import FIELDS
 from bot.channels.whatsapp.payloads import Change, Contact, Entry, Error, Message, Status, Value
 from bot.channels.whatsapp.received import UnknownType, Unreadable, content_of, explanation, phone_of, plain
 from domain import ids
-from domain.errors import NotAllowed, RejectedInput, SignatureInvalid
+from domain.errors import NotAllowed, RejectedInput, SendFailure, SignatureInvalid
 from domain.events import (
     AccountNotice,
     DeliveryStatus,
@@ -393,7 +393,7 @@ def _delivery(status: Status, raw: Raw, account: str) -> PlatformEvent:
 def _failure(found: list[Error] | None) -> tuple[str, str, str]:
     """Reason, vendor code and explanation of a failed status."""
     if not found:
-        return str(errors.meaning(None).reason), "", ""
+        return str(SendFailure.unavailable), "", ""
     code = _integer(found[0].code)
     return str(errors.meaning(code).reason), "" if code is None else str(code), explanation(found[0])
 
@@ -585,10 +585,14 @@ def _person(user_id: str | None, parent: str | None, phone: str | None, contacts
         phone = phone or contact.wa_id
         if contact.profile is not None:
             name, username = contact.profile.name or "", contact.profile.username
+            username = username.removeprefix("@") if username else None
     known = _ids(user_id, parent, phone)
     if not known:
         raise Unreadable("nothing says who it is from")
-    return Person(ids=known, first_name=name, username=username, phone=phone_of(phone))
+    first, _, last = name.strip().partition(" ")  # WhatsApp knows one name only
+    return Person(
+        ids=known, first_name=first, last_name=last.strip(), username=username, phone=phone_of(phone)
+    )
 
 
 def _contact_of(user_id: str | None, phone: str | None, contacts: list[Contact]) -> Contact | None:
