@@ -1,0 +1,708 @@
+"""Identities: who wrote, as rows. A phone number is optional; what counts is the platform's own id of the person.
+
+Theory of operation. An identity is found by any of the external ids that the platform gives, the most trusted first
+(`Person.ids` is in that order). External ids are stored as keyed hashes (`external_key`), the same hash that the
+suppression list uses, so that both join in SQL and neither reveals an address. Unknown people become contact,
+identity and keys in three bulk statements. The keys are written first, in one order everywhere: whoever loses a race
+for a key (another worker saw the same new person a moment earlier) finds the winner's identity behind it and uses
+that. An address belongs to whom the platform names now: a key that turns up with another, more trusted id moves, and
+the identity that lost its address is `gone`, so that nothing meant for one person reaches the next owner of a number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from domain.events import ExternalId, Person, storable
+from storage.database import bulk, dialect, insert_rows, json_rows
+
+KeyedHash = Callable[..., str]  # `Sealer.keyed_hash`
+NewId = Callable[[], int]
+Random = Callable[[int], bytes]
+
+SALT = 16  # bytes: as long as the hashes that it protects
+MAX_NAME = 200  # characters; platforms allow 64 + 64, anything longer is no name
+UNREACHABLE = ("blocked", "gone")
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRequest:
+    """Somebody who did something on a channel.
+
+    `address`: what a private message to this person is sent to (not the group that they wrote in).
+    `at`: when it was accepted, ms UTC. `inbound`: they wrote or tapped, which opens the platform's answer window and
+    shows that they can be reached; False for statuses, imports and the platform's own notices.
+    """
+
+    workspace_id: int
+    channel_id: int
+    channel_kind: str
+    person: Person
+    address: str
+    at: int
+    inbound: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedIdentity:
+    """The rows of an `IdentityRequest`. `created`: this very call made them."""
+
+    identity_id: int
+    contact_id: int
+    created: bool
+    state: str  # reachable | blocked | gone
+    address: str
+    last_inbound_at: int | None
+
+
+def external_key(keyed_hash: KeyedHash, workspace_id: int, external: ExternalId) -> str:
+    """What stands for an address in `identity_key` and `suppression`: the same in all channels of a kind of one
+    workspace, another in every other workspace. A phone number counts by its digits, however it is written."""
+    value = external.value
+    if external.kind == "wa_phone":
+        value = "".join(c for c in value if c.isdigit())
+    return keyed_hash("external id", str(workspace_id), external.kind, value)
+
+
+def resolve(
+    connection: Connection,
+    requests: Sequence[IdentityRequest],
+    *,
+    keyed_hash: KeyedHash,
+    new_id: NewId,
+    now: int,
+    random: Random = os.urandom,
+) -> list[ResolvedIdentity]:
+    """The identities and contacts of these people, made where they are unknown; aligned with the requests.
+
+    The same new person may stand in several requests. Learns keys, and writes name, username, language, address,
+    state and last inbound time where they changed. At most six statements whatever the number of requests.
+    """
+    if not requests:
+        return []
+    batch = _Batch(requests, keyed_hash)
+    found = _find(connection, batch.all_keys())
+    records = [batch.record_of(n, found) for n in range(len(requests))]
+    made = _make_unknown(batch, records, new_id=new_id, now=now, random=random)
+    if made:
+        _insert_people(connection, batch, records, made, new_id=new_id, now=now)
+    _learn_keys(connection, batch, records, found, now=now)
+    _write_changes(connection, batch, records, now=now)
+    return [
+        ResolvedIdentity(r.id, r.contact_id, r.created, r.state, r.address, r.last_inbound_at)
+        for r in _filled(records)
+    ]
+
+
+def identity_ids_of(
+    connection: Connection, people: Sequence[tuple[int, int, Person]], *, keyed_hash: KeyedHash
+) -> list[int]:
+    """The known identities of (workspace id, channel id, person), aligned; 0 where the person is unknown."""
+    requests = [IdentityRequest(w, c, "", person, "", 0, inbound=False) for w, c, person in people]
+    batch = _Batch(requests, keyed_hash)
+    found = _find(connection, batch.all_keys())
+    records = [batch.record_of(n, found) for n in range(len(requests))]
+    return [record.id if record else 0 for record in records]
+
+
+def move(
+    connection: Connection,
+    *,
+    workspace_id: int,
+    channel_id: int,
+    old: Sequence[ExternalId],
+    new: Sequence[ExternalId],
+    keyed_hash: KeyedHash,
+    now: int,
+) -> int | None:
+    """A person's address changed (`IdentityChanged`): the identity keeps its contact and answers to the new ids.
+
+    Ids of a kind that was replaced stop leading here, because a number goes to its next owner. Returns the identity,
+    or None when neither the old nor the new ids are known: the person is made when they write.
+    """
+    person = Person(ids=(*old, *new))
+    batch = _Batch(
+        [IdentityRequest(workspace_id, channel_id, "", person, "", now, inbound=False)], keyed_hash
+    )
+    found = _find(connection, batch.all_keys())
+    record = batch.record_of(0, found)
+    if record is None:
+        return None
+    kept = {external_key(keyed_hash, workspace_id, external) for external in new}
+    replaced = {external.kind for external in new}
+    dropped = [
+        (channel_id, key)
+        for external in old
+        if external.kind in replaced and (key := external_key(keyed_hash, workspace_id, external)) not in kept
+    ]
+    _delete_keys(connection, workspace_id, dropped)
+    moved = _Batch(
+        [IdentityRequest(workspace_id, channel_id, "", Person(ids=tuple(new)), "", now)], keyed_hash
+    )
+    _learn_keys(connection, moved, [record], found, now=now)
+    address = next((e for e in new if e.kind == record.kind), new[0]) if new else None
+    if address is not None:
+        connection.execute(
+            text(
+                "UPDATE identity SET address = :address, kind = :kind, state = 'reachable', state_at = :now "
+                "WHERE workspace_id = :workspace_id AND id = :id"
+            ),
+            {
+                "address": address.value,
+                "kind": address.kind,
+                "now": now,
+                "workspace_id": workspace_id,
+                "id": record.id,
+            },
+        )
+    return record.id
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What became known about reaching a person. `state`: reachable | blocked | gone."""
+
+    workspace_id: int
+    channel_id: int
+    person: Person
+    state: str
+    at: int
+
+
+def set_reachability(connection: Connection, changes: Sequence[Reached], *, keyed_hash: KeyedHash) -> int:
+    """Writes blocked, unblocked, gone for known people; the newest word counts. Returns how many identities changed."""
+    rows = [
+        {
+            "workspace_id": c.workspace_id,
+            "channel_id": c.channel_id,
+            "external_key": external_key(keyed_hash, c.workspace_id, external),
+            "state": c.state,
+            "at": c.at,
+        }
+        for c in _newest(changes)
+        for external in c.person.ids[:1]
+    ]
+    if not rows:
+        return 0
+    return connection.execute(text(_set_state(dialect(connection).for_update)), {"rows": bulk(rows)}).rowcount
+
+
+def set_state(
+    connection: Connection, *, workspace_id: int, identity_ids: Iterable[int], state: str, now: int
+) -> None:
+    """Marks identities by id: the sender learnt that they blocked us or are gone."""
+    connection.execute(
+        text(
+            "UPDATE identity SET state = :state, state_at = :now WHERE workspace_id = :workspace_id "
+            "AND state <> :state AND id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
+        ),
+        {
+            "state": state,
+            "now": now,
+            "workspace_id": workspace_id,
+            "ids": bulk({"v": one} for one in sorted(set(identity_ids))),
+        },
+    )
+
+
+# --- one call's people ------------------------------------------------------------------------------------------------
+
+Key = tuple[int, str]  # channel id, external key
+
+
+@dataclass(slots=True)
+class _Record:
+    """An identity row, as it is and as it is to become."""
+
+    id: int
+    contact_id: int
+    workspace_id: int
+    kind: str = ""
+    address: str = ""
+    username: str | None = None
+    display_name: str = ""
+    language: str | None = None
+    state: str = "reachable"
+    state_at: int | None = None
+    last_inbound_at: int | None = None
+    created: bool = False
+    changed: bool = False
+    learnt_phone: str | None = None
+    salt: str = ""
+
+
+@dataclass(slots=True)
+class _Batch:
+    requests: Sequence[IdentityRequest]
+    keyed_hash: KeyedHash
+    keys: list[list[Key]] = field(default_factory=list)  # of each request, the most trusted first
+    by_key: dict[Key, _Record] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        hashes: dict[tuple[int, ExternalId], str] = {}
+        for request in self.requests:
+            keys = []
+            for external in request.person.ids:
+                known = (request.workspace_id, external)
+                if known not in hashes:
+                    hashes[known] = external_key(self.keyed_hash, request.workspace_id, external)
+                keys.append((request.channel_id, hashes[known]))
+            self.keys.append(keys)
+
+    def all_keys(self) -> list[dict[str, Any]]:
+        """Every key once, in the order in which all writers take them."""
+        workspaces = {
+            key: request.workspace_id
+            for request, keys in zip(self.requests, self.keys, strict=True)
+            for key in keys
+        }
+        return [
+            {"workspace_id": workspaces[key], "channel_id": key[0], "external_key": key[1]}
+            for key in sorted(workspaces)
+        ]
+
+    def record_of(self, n: int, found: dict[Key, _Record]) -> _Record | None:
+        return next((found[key] for key in self.keys[n] if key in found), None)
+
+
+_COLUMNS = {"workspace_id": "BIGINT", "channel_id": "BIGINT", "external_key": "TEXT"}
+
+# By the primary key of identity_key and of identity.
+_FIND = f"""
+SELECT k.channel_id, k.external_key, i.id, i.contact_id, i.workspace_id, i.kind, i.address, i.username,
+       i.display_name, i.language, i.state, i.state_at, i.last_inbound_at
+FROM ({json_rows(_COLUMNS)}) r
+JOIN identity_key k ON k.channel_id = r.channel_id AND k.external_key = r.external_key
+                   AND k.workspace_id = r.workspace_id
+JOIN identity i ON i.id = k.identity_id AND i.workspace_id = k.workspace_id
+"""
+
+
+def _find(connection: Connection, keys: list[dict[str, Any]]) -> dict[Key, _Record]:
+    records: dict[int, _Record] = {}
+    found: dict[Key, _Record] = {}
+    for row in connection.execute(text(_FIND), {"rows": bulk(keys)}):
+        record = records.get(row[2])
+        if record is None:
+            record = records[row[2]] = _Record(*row[2:])
+        found[(row[0], row[1])] = record
+    return found
+
+
+def _make_unknown(
+    batch: _Batch, records: list[_Record | None], *, new_id: NewId, now: int, random: Random
+) -> list[_Record]:
+    """Fills the gaps with new records, one for each person however often they stand in the batch."""
+    made: list[_Record] = []
+    for n, request in enumerate(batch.requests):
+        if records[n] is not None:
+            continue
+        record = batch.record_of(n, batch.by_key)
+        if record is None:
+            record = _Record(new_id(), new_id(), request.workspace_id, created=True, salt=random(SALT).hex())
+            made.append(record)
+        for key in batch.keys[n]:
+            batch.by_key.setdefault(key, record)
+        records[n] = record
+    return made
+
+
+_INSERT_KEYS = (
+    insert_rows(
+        "identity_key",
+        {**_COLUMNS, "identity_id": "BIGINT", "kind": "TEXT"},
+        conflict="ON CONFLICT DO NOTHING",
+    )
+    + " RETURNING channel_id, external_key"
+)
+
+
+def _insert_people(
+    connection: Connection,
+    batch: _Batch,
+    records: list[_Record | None],
+    made: list[_Record],
+    *,
+    new_id: NewId,
+    now: int,
+) -> None:
+    new_ids = {record.id for record in made}
+    rows = {
+        key: {
+            "workspace_id": request.workspace_id,
+            "channel_id": key[0],
+            "external_key": key[1],
+            "identity_id": record.id,
+            "kind": external.kind,
+        }
+        for n, request in enumerate(batch.requests)
+        for key, external in zip(batch.keys[n], request.person.ids, strict=True)
+        if (record := batch.by_key.get(key)) is not None and record.id in new_ids
+    }
+    written = connection.execute(text(_INSERT_KEYS), {"rows": bulk(rows[key] for key in sorted(rows))})
+    won = {(row[0], row[1]) for row in written}
+    if len(won) < len(rows):
+        made = _yield_to_winners(connection, batch, records, made, lost=rows.keys() - won, won=won)
+    _fill_new(batch, records)
+    _insert_contacts(connection, batch, records, made, new_id=new_id, now=now)
+
+
+def _yield_to_winners(
+    connection: Connection,
+    batch: _Batch,
+    records: list[_Record | None],
+    made: list[_Record],
+    *,
+    lost: set[Key],
+    won: set[Key],
+) -> list[_Record]:
+    """Another transaction made some of these people a moment ago: theirs stand, and our keys lead to them."""
+    keys = [row for row in batch.all_keys() if (row["channel_id"], row["external_key"]) in lost]
+    found = _find(connection, keys)
+    instead = {batch.by_key[key].id: winner for key, winner in found.items()}
+    orphaned = sorted(lost - found.keys())  # keys that led to nobody
+    for n, record in enumerate(records):
+        if record is not None and record.created and record.id in instead:
+            records[n] = instead[record.id]
+    repointed = [
+        {
+            "channel_id": key[0],
+            "external_key": key[1],
+            "identity_id": winner.id,
+            "workspace_id": winner.workspace_id,
+        }
+        for key in sorted(won) + orphaned
+        if (winner := instead.get(batch.by_key[key].id) or (batch.by_key[key] if key in lost else None))
+        is not None
+    ]
+    _repoint(connection, repointed)
+    return [record for record in made if record.id not in instead]
+
+
+_REPOINT = f"""
+UPDATE identity_key SET identity_id = r.identity_id FROM ({json_rows({**_COLUMNS, "identity_id": "BIGINT"})}) AS r
+WHERE identity_key.channel_id = r.channel_id AND identity_key.external_key = r.external_key
+  AND identity_key.workspace_id = r.workspace_id
+"""
+
+
+def _repoint(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(text(_REPOINT), {"rows": bulk(rows)})
+
+
+def _fill_new(batch: _Batch, records: list[_Record | None]) -> None:
+    for request, record in zip(batch.requests, records, strict=True):
+        if record is not None and record.created:
+            _update(record, request)
+
+
+def _filled(records: list[_Record | None]) -> list[_Record]:
+    return [record for record in records if record is not None]
+
+
+_INSERT_CONTACTS = insert_rows(
+    "contact",
+    {
+        "id": "BIGINT",
+        "workspace_id": "BIGINT",
+        "name": "TEXT",
+        "first_name": "TEXT",
+        "last_name": "TEXT",
+        "phone": "TEXT",
+        "language": "TEXT",
+        "fields": "TEXT",
+        "source": "TEXT",
+        "created_at": "BIGINT",
+        "updated_at": "BIGINT",
+    },
+)
+_INSERT_IDENTITIES = insert_rows(
+    "identity",
+    {
+        "id": "BIGINT",
+        "workspace_id": "BIGINT",
+        "channel_id": "BIGINT",
+        "contact_id": "BIGINT",
+        "kind": "TEXT",
+        "address": "TEXT",
+        "username": "TEXT",
+        "display_name": "TEXT",
+        "language": "TEXT",
+        "state": "TEXT",
+        "last_inbound_at": "BIGINT",
+        "marketing_day": "BIGINT",
+        "marketing_count": "SMALLINT",
+        "salt": "TEXT",
+        "created_at": "BIGINT",
+    },
+)
+
+
+def _insert_contacts(
+    connection: Connection,
+    batch: _Batch,
+    records: list[_Record | None],
+    made: list[_Record],
+    *,
+    new_id: NewId,
+    now: int,
+) -> None:
+    if not made:
+        return
+    first_seen: dict[int, IdentityRequest] = {}
+    for request, record in zip(batch.requests, _filled(records), strict=True):
+        first_seen.setdefault(record.id, request)
+    contacts, identities, lines = [], [], []
+    for record in made:
+        request = first_seen[record.id]
+        person = request.person
+        first, last = _clean(person.first_name), _clean(person.last_name)
+        contacts.append(
+            {
+                "id": record.contact_id,
+                "workspace_id": request.workspace_id,
+                "name": f"{first} {last}".strip(),
+                "first_name": first,
+                "last_name": last,
+                "phone": person.phone,
+                "language": _primary(person.language),
+                "fields": "{}",
+                "source": "",
+                "created_at": now,
+                "updated_at": now,
+            }
+        )
+        identities.append(
+            {
+                "id": record.id,
+                "workspace_id": request.workspace_id,
+                "channel_id": request.channel_id,
+                "contact_id": record.contact_id,
+                "kind": record.kind,
+                "address": record.address,
+                "username": record.username,
+                "display_name": record.display_name,
+                "language": record.language,
+                "state": record.state,
+                "last_inbound_at": record.last_inbound_at,
+                "marketing_day": 0,
+                "marketing_count": 0,
+                "salt": record.salt,
+                "created_at": now,
+            }
+        )
+        lines.append(
+            {
+                "id": new_id(),
+                "workspace_id": request.workspace_id,
+                "contact_id": record.contact_id,
+                "kind": "created",
+                "data": "{}",
+                "at": request.at,
+            }
+        )
+        record.changed = False
+    connection.execute(text(_INSERT_CONTACTS), {"rows": bulk(contacts)})
+    connection.execute(text(_INSERT_IDENTITIES), {"rows": bulk(identities)})
+    connection.execute(text(INSERT_TIMELINE), {"rows": bulk(lines)})
+
+
+INSERT_TIMELINE = insert_rows(
+    "timeline_entry",
+    {
+        "id": "BIGINT",
+        "workspace_id": "BIGINT",
+        "contact_id": "BIGINT",
+        "kind": "TEXT",
+        "data": "TEXT",
+        "at": "BIGINT",
+    },
+)
+
+
+# --- what changes -----------------------------------------------------------------------------------------------------
+
+
+def _update(record: _Record, request: IdentityRequest) -> None:
+    """The record as this request shows the person."""
+    person = request.person
+    display = _clean(f"{person.first_name} {person.last_name}".strip()) or record.display_name
+    username = _clean(person.username) if person.username else None
+    language = _clean(person.language) if person.language else record.language
+    address = request.address or record.address
+    kind = next((e.kind for e in person.ids if e.value == address), record.kind or person.ids[0].kind)
+    if not request.inbound:
+        username = username or record.username
+    after = (display, username, language, address, kind)
+    if after != (record.display_name, record.username, record.language, record.address, record.kind):
+        record.display_name, record.username, record.language, record.address, record.kind = after
+        record.changed = True
+    if request.inbound:
+        _wrote(record, request.at)
+
+
+def _wrote(record: _Record, at: int) -> None:
+    if record.last_inbound_at is None or at > record.last_inbound_at:
+        record.last_inbound_at = at
+        record.changed = True
+    # A block that is newer than this message stands: events of one person may be handled late.
+    if record.state in UNREACHABLE and (record.state_at is None or at > record.state_at):
+        record.state, record.state_at = "reachable", at
+        record.changed = True
+
+
+def _learn_keys(
+    connection: Connection,
+    batch: _Batch,
+    records: list[_Record | None],
+    found: dict[Key, _Record],
+    *,
+    now: int,
+) -> None:
+    """Writes keys that lead nowhere yet, and moves those that led to somebody less trusted."""
+    new: dict[Key, dict[str, Any]] = {}
+    taken: dict[Key, dict[str, Any]] = {}
+    losers: list[dict[str, Any]] = []
+    for request, keys, record in zip(batch.requests, batch.keys, _filled(records), strict=True):
+        for key, external in zip(keys, request.person.ids, strict=True):
+            owner = found.get(key)
+            if (owner is not None and owner.id == record.id) or (owner is None and key in batch.by_key):
+                continue
+            row = {
+                "workspace_id": request.workspace_id,
+                "channel_id": key[0],
+                "external_key": key[1],
+                "identity_id": record.id,
+                "kind": external.kind,
+            }
+            if owner is None:
+                new[key] = row
+                record.learnt_phone = (
+                    request.person.phone if external.kind.endswith("phone") else record.learnt_phone
+                )
+            else:
+                taken[key] = row
+                if owner.address == external.value:
+                    losers.append({"v": owner.id, "w": request.workspace_id})
+            found[key] = record
+    if new:
+        connection.execute(text(_UPSERT_KEYS), {"rows": bulk(new[key] for key in sorted(new))})
+    _repoint(connection, [taken[key] for key in sorted(taken)])
+    if losers:
+        connection.execute(text(_LOSERS), {"rows": bulk(losers), "now": now})
+
+
+_UPSERT_KEYS = insert_rows(
+    "identity_key",
+    {**_COLUMNS, "identity_id": "BIGINT", "kind": "TEXT"},
+    conflict="ON CONFLICT (channel_id, external_key) DO UPDATE SET identity_id = excluded.identity_id",
+)
+_LOSERS = """
+UPDATE identity SET state = 'gone', state_at = CAST(:now AS BIGINT)
+FROM (SELECT CAST(e.value ->> 'v' AS BIGINT) AS id, CAST(e.value ->> 'w' AS BIGINT) AS workspace_id
+      FROM json_each(:rows) e) AS r
+WHERE identity.id = r.id AND identity.workspace_id = r.workspace_id
+"""
+_CHANGED = {
+    "id": "BIGINT",
+    "workspace_id": "BIGINT",
+    "address": "TEXT",
+    "kind": "TEXT",
+    "username": "TEXT",
+    "display_name": "TEXT",
+    "language": "TEXT",
+    "last_inbound_at": "BIGINT",
+    "state": "TEXT",
+    "state_at": "BIGINT",
+}
+
+
+def _update_identities(for_update: str, greatest: str) -> str:
+    """Locked in ascending id first: a person who writes in two places is in two lanes at once. A block that was
+    committed after we read stands."""
+    return f"""
+UPDATE identity SET address = r.address, kind = r.kind, username = r.username, display_name = r.display_name,
+    language = r.language,
+    last_inbound_at = {greatest}(COALESCE(identity.last_inbound_at, r.last_inbound_at),
+                                 COALESCE(r.last_inbound_at, identity.last_inbound_at)),
+    state = CASE WHEN COALESCE(identity.state_at, 0) > COALESCE(r.state_at, 0) THEN identity.state ELSE r.state END,
+    state_at = CASE WHEN COALESCE(identity.state_at, 0) > COALESCE(r.state_at, 0) THEN identity.state_at
+                    ELSE r.state_at END
+FROM (SELECT r.* FROM ({json_rows(_CHANGED)}) r JOIN identity i ON i.id = r.id AND i.workspace_id = r.workspace_id
+      ORDER BY i.id {for_update}) AS r
+WHERE identity.id = r.id AND identity.workspace_id = r.workspace_id
+"""
+
+
+def _write_changes(connection: Connection, batch: _Batch, records: list[_Record | None], *, now: int) -> None:
+    for request, record in zip(batch.requests, _filled(records), strict=True):
+        if not record.created:
+            _update(record, request)
+    changed = {record.id: record for record in _filled(records) if record.changed and not record.created}
+    if changed:
+        rows = [{name: getattr(changed[one], name) for name in _CHANGED} for one in sorted(changed)]
+        d = dialect(connection)
+        connection.execute(text(_update_identities(d.for_update, d.greatest)), {"rows": bulk(rows)})
+    phones = [
+        {"id": r.contact_id, "workspace_id": r.workspace_id, "phone": r.learnt_phone}
+        for r in {r.id: r for r in _filled(records)}.values()
+        if r.learnt_phone and not r.created
+    ]
+    if phones:
+        connection.execute(text(_FILL_PHONES), {"rows": bulk(phones), "now": now})
+
+
+# Only where there is none: what the person told us is never overwritten by what the platform tells.
+_FILL_PHONES = f"""
+UPDATE contact SET phone = r.phone, updated_at = CAST(:now AS BIGINT)
+FROM ({json_rows({"id": "BIGINT", "workspace_id": "BIGINT", "phone": "TEXT"})}) AS r
+WHERE contact.id = r.id AND contact.workspace_id = r.workspace_id AND contact.phone IS NULL
+"""
+_DELETE_KEYS = f"""
+DELETE FROM identity_key WHERE workspace_id = :workspace_id AND (channel_id, external_key) IN (
+    SELECT r.channel_id, r.external_key FROM ({json_rows({"channel_id": "BIGINT", "external_key": "TEXT"})}) r)
+"""
+
+
+def _delete_keys(connection: Connection, workspace_id: int, keys: list[Key]) -> None:
+    if keys:
+        rows = bulk({"channel_id": channel, "external_key": key} for channel, key in keys)
+        connection.execute(text(_DELETE_KEYS), {"workspace_id": workspace_id, "rows": rows})
+
+
+def _set_state(for_update: str) -> str:
+    columns = json_rows({**_COLUMNS, "state": "TEXT", "at": "BIGINT"})
+    return f"""
+UPDATE identity SET state = r.state, state_at = r.at
+FROM (SELECT i.id, i.workspace_id, r.state, r.at FROM ({columns}) r
+      JOIN identity_key k ON k.channel_id = r.channel_id AND k.external_key = r.external_key
+                         AND k.workspace_id = r.workspace_id
+      JOIN identity i ON i.id = k.identity_id AND i.workspace_id = k.workspace_id
+      WHERE COALESCE(i.state_at, 0) <= r.at
+      ORDER BY i.id {for_update}) AS r
+WHERE identity.id = r.id AND identity.workspace_id = r.workspace_id
+"""
+
+
+def _newest(changes: Sequence[Reached]) -> list[Reached]:
+    newest: dict[tuple[int, tuple[ExternalId, ...]], Reached] = {}
+    for change in changes:
+        key = (change.channel_id, change.person.ids[:1])
+        if key not in newest or newest[key].at <= change.at:
+            newest[key] = change
+    return list(newest.values())
+
+
+def _clean(value: str | None) -> str:
+    return storable(value.strip())[:MAX_NAME] if value else ""
+
+
+def _primary(language: str | None) -> str | None:
+    """`zh-hans` → `zh`: the form in which texts of flows are keyed."""
+    return language.replace("_", "-").split("-")[0].lower()[:8] if language else None

@@ -1,0 +1,195 @@
+"""Who wrote becomes one contact, however the platform names them and however often at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from crm.identities import IdentityRequest, Reached, move, set_reachability
+from domain.events import ExternalId, Person
+from tests.unit.crm.conftest import BOT, NOW, NUMBER, WORKSPACE, Desk, telegram, whatsapp
+
+
+async def test_unknown_people_become_contacts_with_identity_and_keys(desk: Desk) -> None:
+    anna, bruno = await desk.resolve(telegram(1), whatsapp(bsuid="IT.1", phone="15550100"))
+    assert anna.created
+    assert bruno.created
+    assert anna.contact_id != bruno.contact_id
+    assert await desk.rows("SELECT name, first_name, language, phone FROM contact ORDER BY id") == [
+        ("Anna", "Anna", "it", None),
+        ("Bruno", "Bruno", None, "+15550100"),
+    ]
+    assert await desk.rows("SELECT kind, count(*) FROM identity_key GROUP BY kind ORDER BY kind") == [
+        ("telegram_user", 1),
+        ("wa_bsuid", 1),
+        ("wa_phone", 1),
+    ]
+    assert await desk.rows("SELECT kind, address FROM identity ORDER BY id") == [
+        ("telegram_user", "1"),
+        ("wa_phone", "15550100"),
+    ]
+
+
+async def test_the_same_new_person_many_times_in_one_call_is_one(desk: Desk) -> None:
+    people = await desk.resolve(*[telegram(1), telegram(2), telegram(1)] * 5)
+    assert len({person.contact_id for person in people}) == 2
+    assert [p.identity_id for p in people[:3]] == [p.identity_id for p in people[3:6]]
+    assert await desk.rows("SELECT count(*) FROM contact") == [(2,)]
+    assert await desk.rows("SELECT count(*) FROM timeline_entry WHERE kind = 'created'") == [(2,)]
+
+
+async def test_two_requests_that_share_only_one_id_are_one_person(desk: Desk) -> None:
+    first, second, third = await desk.resolve(
+        whatsapp(phone="15550100"), whatsapp(bsuid="IT.1", phone="15550100"), whatsapp(bsuid="IT.1")
+    )
+    assert first.identity_id == second.identity_id == third.identity_id
+
+
+async def test_known_people_are_found_and_what_changed_is_written(desk: Desk) -> None:
+    (before,) = await desk.resolve(telegram(1))
+    later = replace(telegram(1, first="Anna Maria"), at=NOW + 5)
+    (after,) = await desk.resolve(later)
+    assert (after.identity_id, after.created, after.last_inbound_at) == (before.identity_id, False, NOW + 5)
+    assert await desk.rows("SELECT display_name, last_inbound_at FROM identity") == [("Anna Maria", NOW + 5)]
+    assert await desk.rows("SELECT first_name FROM contact") == [
+        ("Anna",)
+    ]  # theirs to change, not the platform's
+    await desk.resolve(replace(later, at=NOW - 5))
+    assert await desk.rows("SELECT last_inbound_at FROM identity") == [(NOW + 5,)]
+
+
+async def test_a_person_without_phone_is_known_by_user_id_and_learns_the_phone(desk: Desk) -> None:
+    (alone,) = await desk.resolve(whatsapp(bsuid="IT.1"))
+    assert await desk.rows("SELECT kind, address FROM identity") == [("wa_bsuid", "IT.1")]
+    (both,) = await desk.resolve(whatsapp(bsuid="IT.1", phone="15550100"))
+    (phone,) = await desk.resolve(whatsapp(phone="15550100"))
+    assert alone.identity_id == both.identity_id == phone.identity_id
+    assert await desk.rows("SELECT phone FROM contact") == [("+15550100",)]
+
+
+async def test_a_number_that_has_a_new_owner_leads_to_the_new_owner(desk: Desk) -> None:
+    (old,) = await desk.resolve(whatsapp(bsuid="IT.1", phone="15550100"))
+    (new,) = await desk.resolve(whatsapp(bsuid="IT.2"))
+    await desk.resolve(whatsapp(bsuid="IT.2", phone="15550100"))
+    (by_phone,) = await desk.resolve(whatsapp(phone="15550100"))
+    assert by_phone.identity_id == new.identity_id != old.identity_id
+    states = await desk.rows("SELECT id, state FROM identity ORDER BY state")
+    assert states == [(old.identity_id, "gone"), (new.identity_id, "reachable")]
+
+
+async def test_the_same_person_in_another_workspace_or_channel_is_somebody_else(desk: Desk) -> None:
+    people = await desk.resolve(telegram(1), telegram(1, channel=99), telegram(1, channel=98, workspace=12))
+    assert len({person.contact_id for person in people}) == 3
+    assert len({row[0] for row in await desk.rows("SELECT external_key FROM identity_key")}) == 2
+
+
+async def test_who_loses_the_race_for_a_key_uses_the_winners_identity(desk: Desk) -> None:
+    """The other transaction commits between our look and our write: here the write of its keys comes first."""
+    import crm.identities as identities
+
+    look = identities._find
+    looks = []
+
+    (winner,) = await desk.resolve(whatsapp(bsuid="IT.1"))
+
+    def blind_once(connection: object, keys: list[dict[str, object]]) -> dict[object, object]:
+        looks.append(keys)
+        return {} if len(looks) == 1 else look(connection, keys)  # type: ignore[arg-type, return-value]
+
+    identities._find = blind_once  # type: ignore[assignment]
+    try:
+        (loser, other) = await desk.resolve(whatsapp(bsuid="IT.1", phone="15550100"), telegram(3))
+    finally:
+        identities._find = look
+    assert loser.identity_id == winner.identity_id
+    assert not loser.created
+    assert other.created
+    assert await desk.rows("SELECT count(*) FROM contact") == [(2,)]
+    (by_phone,) = await desk.resolve(whatsapp(phone="15550100"))
+    assert by_phone.identity_id == winner.identity_id
+
+
+async def test_parallel_batches_with_the_same_new_people_make_each_once(desk: Desk) -> None:
+    import asyncio
+
+    people = [telegram(n) for n in range(40)]
+    batches = await asyncio.gather(*(desk.resolve(*people[n:], *people[:n]) for n in range(0, 40, 5)))
+    assert len({p.identity_id for batch in batches for p in batch}) == 40
+    assert await desk.rows("SELECT count(*) FROM contact") == [(40,)]
+    assert await desk.rows("SELECT count(*) FROM identity") == [(40,)]
+
+
+async def test_a_message_lifts_an_older_block_and_not_a_newer_one(desk: Desk) -> None:
+    await desk.resolve(telegram(1))
+    blocked = Reached(WORKSPACE, BOT, telegram(1).person, "blocked", NOW + 10)
+    assert await desk.do(lambda c: set_reachability(c, [blocked], keyed_hash=desk.sealer.keyed_hash)) == 1
+    (late,) = await desk.resolve(replace(telegram(1), at=NOW + 9))
+    assert late.state == "blocked"
+    (after,) = await desk.resolve(replace(telegram(1), at=NOW + 11))
+    assert after.state == "reachable"
+    assert await desk.rows("SELECT state FROM identity") == [("reachable",)]
+
+
+async def test_the_newest_word_on_reachability_counts_in_any_order(desk: Desk) -> None:
+    await desk.resolve(telegram(1))
+    words = [
+        Reached(WORKSPACE, BOT, telegram(1).person, s, NOW + n) for n, s in ((3, "reachable"), (2, "blocked"))
+    ]
+    await desk.do(lambda c: set_reachability(c, words, keyed_hash=desk.sealer.keyed_hash))
+    assert await desk.rows("SELECT state, state_at FROM identity") == [("reachable", NOW + 3)]
+
+
+async def test_nobody_opens_a_window_by_a_notice_of_the_platform(desk: Desk) -> None:
+    (someone,) = await desk.resolve(replace(telegram(1), inbound=False))
+    assert someone.last_inbound_at is None
+
+
+@pytest.mark.parametrize("known", ["both", "phone"])
+async def test_a_changed_number_moves_the_identity_and_frees_the_old_number(desk: Desk, known: str) -> None:
+    request = whatsapp(bsuid="IT.1" if known == "both" else "", phone="15550100")
+    (before,) = await desk.resolve(request)
+    old, new = (ExternalId("wa_phone", "15550100"),), (ExternalId("wa_phone", "15550101"),)
+    moved = await desk.do(
+        lambda c: move(
+            c,
+            workspace_id=WORKSPACE,
+            channel_id=NUMBER,
+            old=old,
+            new=new,
+            keyed_hash=desk.sealer.keyed_hash,
+            now=NOW + 1,
+        )
+    )
+    assert moved == before.identity_id
+    (same, stranger) = await desk.resolve(whatsapp(phone="15550101"), whatsapp(phone="15550100"))
+    assert same.contact_id == before.contact_id
+    assert stranger.contact_id != before.contact_id
+    assert await desk.rows("SELECT address FROM identity WHERE id = :id", id=before.identity_id) == [
+        ("15550101",)
+    ]
+
+
+async def test_moving_somebody_unknown_does_nothing(desk: Desk) -> None:
+    old, new = (ExternalId("wa_phone", "15550100"),), (ExternalId("wa_phone", "15550101"),)
+    moved = await desk.do(
+        lambda c: move(
+            c,
+            workspace_id=WORKSPACE,
+            channel_id=NUMBER,
+            old=old,
+            new=new,
+            keyed_hash=desk.sealer.keyed_hash,
+            now=NOW,
+        )
+    )
+    assert moved is None
+
+
+async def test_odd_names_are_stored(desk: Desk) -> None:
+    person = Person(ids=(ExternalId("telegram_user", "7"),), first_name="A\x00\ud800" + "x" * 500)
+    await desk.resolve(IdentityRequest(WORKSPACE, BOT, "telegram", person, "7", NOW))
+    ((name,),) = await desk.rows("SELECT first_name FROM contact")
+    assert isinstance(name, str)
+    assert name.startswith("A\ufffd\ufffdx")
+    assert len(name) == 200
