@@ -29,6 +29,8 @@ Result = dict[str, Any]
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+# What the other network calls them, so that one script fits both.
+_OTHER_NAMES = {"photo": "image", "voice": "audio"}
 _DEFAULT_MIME = {
     "image": "image/png",
     "video": "video/mp4",
@@ -81,7 +83,9 @@ class Acts:
         if perform is None:
             raise ControlError(f"do: one of {', '.join(sorted(self._actions))} expected, got {name!r}")
         result = perform(number, person, action)
-        shown = {key: value for key, value in action.items() if key not in ("data", "person", "number")}
+        shown = {
+            key: value for key, value in action.items() if key not in ("content_base64", "person", "number")
+        }
         self._world.acted("whatsapp", number.id, person.id, {**shown, **result})
         return result
 
@@ -95,7 +99,7 @@ class Acts:
 
     def _tap(self, number: Number, person: Person, action: Action) -> Result:
         """`{"do": "tap", "button": id or text, "external_id"?}`; without the message the newest one that has it."""
-        wanted = action.get("button", action.get("id", action.get("text", action.get("tap"))))
+        wanted = next((action[key] for key in ("button", "id", "data", "text") if key in action), None)
         message, button = self._find_button(number, person, wanted, action)
         context = {"context": {"from": number.phone, "id": message.id}}
         kind = button["kind"]
@@ -128,7 +132,7 @@ class Acts:
             if message.direction != "out" or (wanted_id is not None and message.id != wanted_id):
                 continue
             for button in message.buttons:
-                if wanted is None or wanted in (button.get("id"), button["text"]):
+                if wanted is None or wanted == button.get("id") or same_text(wanted, button["text"]):
                     return message, button
         raise ControlError(f"button: the person sees no {wanted!r}")
 
@@ -136,9 +140,9 @@ class Acts:
         """Shares a contact card: the person's own unless `contacts` brings others."""
         cards = action.get("contacts")
         if cards is None:
-            phone = action.get("phone", person.phone)
+            phone = action.get("phone_number", person.phone)
             if phone is None:
-                raise ControlError("phone: the person has no number to share; give one")
+                raise ControlError("phone_number: the person has no number to share; give one")
             name = action.get("name", person.name)
             card: dict[str, Any] = {
                 "phones": [{"phone": f"+{digits(phone)}", "wa_id": digits(phone), "type": "CELL"}]
@@ -153,15 +157,16 @@ class Acts:
 
     def _location(self, number: Number, person: Person, action: Action) -> Result:
         place = {
-            "latitude": float(action.get("latitude", action.get("lat", 45.4641))),
-            "longitude": float(action.get("longitude", action.get("lon", 9.1919))),
+            "latitude": float(action.get("latitude", 45.4641)),
+            "longitude": float(action.get("longitude", 9.1919)),
         }
         named = {key: action[key] for key in ("name", "address", "url") if key in action}
         return self._write(number, person, "location", {"location": {**place, **named}}, "", action)
 
     def _media(self, number: Number, person: Person, action: Action) -> Result:
-        """`{"do": "media", "kind": "image", "mime_type"?, "data"?: base64, "caption"?, "filename"?, "voice"?}`."""
-        kind = str(action.get("kind", action.get("type", "image")))
+        """`{"do": "media", "kind": "image", "mime_type"?, "content_base64"?, "caption"?, "name"?, "voice"?}`."""
+        kind = str(action.get("kind", "image"))
+        kind = _OTHER_NAMES.get(kind, kind)
         if kind not in media.LIMITS:
             raise ControlError(f"kind: one of {', '.join(media.LIMITS)} expected, got {kind!r}")
         if action.get("too_big"):
@@ -169,8 +174,8 @@ class Acts:
                 number, person, kind, {"errors": [_error(131052, "Media download error")]}, "", action
             )
         mime_type = str(action.get("mime_type", _DEFAULT_MIME[kind]))
-        data = _decode(action.get("data"))
-        filename = action.get("filename", "documento.pdf" if kind == "document" else None)
+        data = _decode(action.get("content_base64"))
+        filename = action.get("name", "documento.pdf" if kind == "document" else None)
         stored = self._network.media.add(number.id, data, mime_type, filename, media.RECEIVED_LIFE_S)
         part: dict[str, Any] = {"mime_type": mime_type, "sha256": stored.sha256_base64, "id": stored.id}
         part["url"] = self._network.media.address(stored, self._world.origin)
@@ -300,6 +305,9 @@ class Acts:
         if overwrite is not None:
             item = {key: value for key, value in {**item, **overwrite}.items() if value is not None}
         self._remember(number, person, kind, item, text, now, referral="referral" in action)
+        self._world.show(
+            "said", "whatsapp", endpoint=number.id, to=person.id, external_id=wamid, content=item, text=text
+        )
         self._tell_message(number, person, item, seen)
         return {"external_id": wamid, "message_ids": [wamid]}
 
@@ -457,6 +465,10 @@ class Acts:
         return {"external_id": None, "message_ids": []}
 
 
+def same_text(wanted: object, text: str) -> bool:
+    return isinstance(wanted, str) and wanted.strip().casefold() == text.strip().casefold()
+
+
 def _context(number: Number, action: Action) -> dict[str, Any] | None:
     if "context" in action:
         return dict(action["context"])
@@ -480,4 +492,4 @@ def _decode(data: object) -> bytes:
     try:
         return base64.b64decode(str(data), validate=True)
     except ValueError as error:
-        raise ControlError(f"data: base64 expected: {error}") from error
+        raise ControlError(f"content_base64: base64 expected: {error}") from error

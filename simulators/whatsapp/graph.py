@@ -300,7 +300,7 @@ class Graph:
         if typing:
             thread.typing_until = self._world.clock.now() + TYPING_S
         shown = "typing" if typing else "seen"
-        self._world.show(shown, "whatsapp", endpoint=number.id, person=person.id, external_id=message.id)
+        self._world.show(shown, "whatsapp", endpoint=number.id, to=person.id, external_id=message.id)
         return {"success": True}
 
     async def _upload(self, call: Call, number: Number) -> Answer:

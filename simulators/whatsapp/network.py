@@ -86,6 +86,7 @@ class WhatsApp:
         person = Person(id=identifier, phone=phone, name=str(spec.get("name", "")), bsuid=bsuid)
         self.change_person(person, spec)
         self.state.add_person(person)
+        self.world.show("person", "whatsapp", person=person.id, name=person.name)
         return person
 
     def change_person(self, person: Person, spec: Mapping[str, Any]) -> None:
@@ -126,6 +127,8 @@ class WhatsApp:
             self.make_person(person)
 
     def reset(self) -> None:
+        for callback in self._callbacks.values():
+            callback.close()
         self.limits = LimitSettings()
         self._start()
 
@@ -155,6 +158,9 @@ class WhatsApp:
         number.verified_name = str(spec.get("verified_name", number.verified_name or "Test number"))
         if "messaging_limit" in spec:
             self.portfolio(account.business_id).tier = str(spec["messaging_limit"])
+        self.world.show(
+            "endpoint", "whatsapp", endpoint=number_id, name=number.verified_name, username=display
+        )
         if "allowed" in spec:
             allowed = spec["allowed"]
             number.allowed = None if allowed is None else frozenset(digits(str(phone)) for phone in allowed)

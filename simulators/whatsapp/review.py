@@ -99,7 +99,7 @@ class Review:
         approve = knobs.template_review == "approve"
 
         def decide() -> None:
-            if template.status == "PENDING":
+            if template.status == "PENDING" and self._current(template):
                 self.set_status(
                     template, "APPROVED" if approve else "REJECTED", "NONE" if approve else "INVALID_FORMAT"
                 )
@@ -164,7 +164,7 @@ class Review:
         pause = template.pauses
 
         def resume() -> None:
-            if template.status == "PAUSED" and template.pauses == pause:
+            if template.status == "PAUSED" and template.pauses == pause and self._current(template):
                 self.set_status(template, "APPROVED", title="UNPAUSE")
 
         self._network.world.clock.call_later(PAUSE_S[pause - 1], resume)
@@ -180,11 +180,20 @@ class Review:
                 "correct_category": category,
                 "category_update_timestamp": int(at),
             }
-            self._network.world.clock.call_later(24 * 3600, lambda: self.set_category(template, category))
+
+            def happen() -> None:
+                if self._current(template):
+                    self.set_category(template, category)
+
+            self._network.world.clock.call_later(24 * 3600, happen)
         else:
             value |= {"previous_category": template.category, "new_category": category}
             template.previous_category, template.category = template.category, category
         self._network.tell_account(template.account_id, "template_category_update", value)
+
+    def _current(self, template: Template) -> bool:
+        """Not deleted, and not from before a reset of the world."""
+        return self._network.templates.get(template.id) is template
 
     @staticmethod
     def _named(template: Template) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import datetime
 import hashlib
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 LINK_TIMEOUT_S = 10.0
 REACTION_LIFE_S = 30 * 24 * 3600
 _SENT_MS = (10.0, 200.0)
+_MEDIA_MS = (300.0, 1500.0)
 _DELIVERED_MEDIAN_S = 2.0
 _READ_MEDIAN_S = 6.0
 _SPREAD = 0.5
@@ -78,7 +80,8 @@ class Accepted:
     number: Number
     person: Person
     failure: Failure | None
-    links: list[tuple[str, str]]
+    links: list[tuple[str, str]] = field(default_factory=list)
+    with_media: bool = False
     held: bool = False
 
 
@@ -130,7 +133,8 @@ class Sending:
         )
         if marketing_only:
             answer["success"] = True
-        return Accepted(answer, message, number, person, failure, links, held)
+        with_media = bool(_media_parts(kind, body[kind]))
+        return Accepted(answer, message, number, person, failure, links, with_media, held)
 
     def _recipient(self, business_id: str, body: dict[str, Any]) -> tuple[Person, bool]:
         """The person, and whether the BSUID decided. When both are given the phone number wins."""
@@ -351,12 +355,25 @@ class Sending:
             self._begin(accepted)
 
     def _begin(self, accepted: Accepted) -> None:
-        low, high = _SENT_MS
-        delay = self._delay(low / 1000 + self._world.rng.random() * (high - low) / 1000)
+        delay = self._delay_of_sending(accepted)
         if accepted.failure is None:
             self._later(delay, lambda: self._sent(accepted))
         else:
             self._later(delay, lambda: self._failed(accepted))
+
+    def _delay_of_sending(self, accepted: Accepted) -> float:
+        """Texts of one thread arrive in the order of acceptance, as they do in practice; media takes its time and is
+        overtaken, which is why the platform promises no order.
+        """
+        low, high = _SENT_MS
+        rng, now = self._world.rng, self._world.clock.now()
+        delay = self._delay((low + rng.random() * (high - low)) / 1000)
+        if accepted.with_media:
+            low, high = _MEDIA_MS
+            return delay + self._delay((low + rng.random() * (high - low)) / 1000)
+        thread = self._state.thread(accepted.number, accepted.person)
+        thread.last_sent_at = max(thread.last_sent_at, now + delay)
+        return thread.last_sent_at - now
 
     def _released(self, accepted: Accepted) -> None:
         accepted.held = False
@@ -403,8 +420,9 @@ class Sending:
         fixed = self._knobs.status_delay_ms
         return lifelike_s if fixed is None else fixed / 1000
 
-    def _later(self, delay_s: float, run: Any) -> None:
-        self._world.clock.call_later(delay_s, run)
+    def _later(self, delay_s: float, run: Callable[[], None]) -> None:
+        # After a reset of the world the timers of the old one must not touch the new one.
+        self._world.clock.call_later(delay_s, lambda: run() if self._network.sending is self else None)
 
     def _sent(self, accepted: Accepted) -> None:
         self._tell(accepted, "sent", priced=True)
@@ -466,12 +484,12 @@ class Sending:
         for message in pending:
             number = self._state.numbers.get(message.number_id)
             if number is not None:
-                self._reach(Accepted({}, message, number, person, None, []))
+                self._reach(Accepted({}, message, number, person, None))
 
     def played(self, message: Message) -> None:
         """The person listened to a voice message."""
         number, person = self._state.numbers[message.number_id], self._state.people[message.person_id]
-        self._tell(Accepted({}, message, number, person, None, []), "played")
+        self._tell(Accepted({}, message, number, person, None), "played")
 
     def _tell(
         self, accepted: Accepted, status: str, *, priced: bool = False, failure: Failure | None = None
@@ -502,7 +520,7 @@ class Sending:
             item["errors"] = [status_error(*failure)]
         with_contact = failure is None and seen.user_id is not None
         self._world.show(
-            "status", "whatsapp", endpoint=number.id, person=person.id, external_id=message.id, status=status
+            "status", "whatsapp", endpoint=number.id, to=person.id, external_id=message.id, status=status
         )
         return Update(
             account_id=number.account_id,

@@ -184,6 +184,7 @@ class Thread:
     entry_point_until: float = 0.0
     ad_clicked_at: float | None = None
     phone_used_at: float = 0.0
+    last_sent_at: float = 0.0
     messages: list[Message] = field(default_factory=list)
     typing_until: float = 0.0
 

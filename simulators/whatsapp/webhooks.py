@@ -114,11 +114,19 @@ class Callback:
         self._gathering: list[Update] = []
         self._held: list[Update] = []
         self._active = 0
+        self._closed = False
         self.dropped = 0
 
     @property
     def waiting(self) -> int:
         return len(self._waiting) + len(self._gathering) + len(self._held) + self._active
+
+    def close(self) -> None:
+        """Say nothing any more: the world was reset."""
+        self._closed = True
+        self._waiting.clear()
+        self._gathering.clear()
+        self._held.clear()
 
     def add(self, update: Update) -> None:
         """Tell it soon; the knobs decide on order, repetition and company."""
@@ -189,6 +197,8 @@ class Callback:
 
     def _repeat(self, raw: bytes, ids: list[str], attempt: int, first_at: float) -> None:
         """Set the timer of attempt number `attempt`, or give up."""
+        if self._closed:
+            return
         clock = self._world.clock
         delay = RETRY_DELAYS_S[min(attempt - 2, len(RETRY_DELAYS_S) - 1)]
         if clock.now() + delay - first_at > self._knobs.retry_span_s:
@@ -206,7 +216,7 @@ class Callback:
             return
 
         async def again() -> None:
-            if not await self.post(raw, ids, attempt=attempt):
+            if not self._closed and not await self.post(raw, ids, attempt=attempt):
                 self._repeat(raw, ids, attempt + 1, first_at)
 
         clock.call_later(delay, lambda: self._world.spawn(again()))
