@@ -42,6 +42,9 @@ class Network(Protocol):
     def set_limits(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         """Change the rate limits (`{"enabled": false}`), or nothing when empty; gives those in force."""
 
+    def seed(self, spec: Mapping[str, Any]) -> None:
+        """Make what the network's part of a seed file names (`simulators.seed`)."""
+
     def reset(self) -> None:
         """Forget everything: bots or numbers, people, messages, queues."""
 

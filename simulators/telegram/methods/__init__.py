@@ -1,0 +1,17 @@
+"""The methods of the Bot API, one file per subject; importing this package registers them all."""
+
+from __future__ import annotations
+
+from simulators.telegram.methods import (
+    account,
+    callbacks,
+    texts,
+    webhooks,
+)
+
+LOADED = (
+    account,
+    callbacks,
+    texts,
+    webhooks,
+)

@@ -1,0 +1,50 @@
+"""JSON in and out of the control API, in one place so that every route reads and refuses alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from simulators.world import ControlError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def answer(value: Any, status: int = 200) -> web.Response:
+    return web.Response(body=json.dumps(value).encode(), status=status, content_type="application/json")
+
+
+async def body_of(request: web.Request) -> dict[str, Any]:
+    """The request's JSON object; an empty body is an empty object."""
+    raw = await request.read()
+    if not raw.strip():
+        return {}
+    try:
+        value = json.loads(raw)
+    except ValueError as error:
+        raise ControlError(f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ControlError("the body must be a JSON object")
+    return value
+
+
+def needed(spec: Mapping[str, Any], name: str, kind: type | tuple[type, ...] = str) -> Any:
+    """A field that must be there, of the given type."""
+    value = spec.get(name)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        wanted = kind.__name__ if isinstance(kind, type) else " or ".join(each.__name__ for each in kind)
+        raise ControlError(f"{name}: {wanted} expected, got {value!r}")
+    return value
+
+
+def query_int(request: web.Request, name: str, default: int, low: int, high: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    try:
+        return min(high, max(low, int(text)))
+    except ValueError as error:
+        raise ControlError(f"{name}: a whole number expected, got {text!r}") from error
