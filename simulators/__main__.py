@@ -43,11 +43,17 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m simulators", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: the system chooses one (the default)")
-    parser.add_argument("--print-url", action="store_true", help="print only the URL, without the words before it")
-    parser.add_argument("--seed", type=Path, help="JSON file with bots, numbers, people and chats to begin with")
+    parser.add_argument(
+        "--print-url", action="store_true", help="print only the URL, without the words before it"
+    )
+    parser.add_argument(
+        "--seed", type=Path, help="JSON file with bots, numbers, people and chats to begin with"
+    )
     parser.add_argument("--chance", type=int, default=0, help="seed of everything random")
     parser.add_argument("--log-limit", type=int, default=DEFAULT_LIMIT, help="entries kept in the event log")
-    parser.add_argument("--no-limits", action="store_true", help="switch the rate limits of both networks off")
+    parser.add_argument(
+        "--no-limits", action="store_true", help="switch the rate limits of both networks off"
+    )
     parser.add_argument("--exit-with-parent", type=int, metavar="PID", help="end when this process is gone")
     return parser.parse_args()
 
@@ -70,10 +76,15 @@ async def run(arguments: argparse.Namespace, seed: dict[str, Any]) -> int:
             for network in app[WORLD].networks.values():
                 network.set_limits({"enabled": False})
         plant(app[WORLD], seed)
-        print(app[WORLD].origin if arguments.print_url else f"simulators ready {app[WORLD].origin}", flush=True)
+        print(
+            app[WORLD].origin if arguments.print_url else f"simulators ready {app[WORLD].origin}", flush=True
+        )
         await _until_over(stop, arguments.exit_with_parent)
     except OSError as error:
-        print(f"simulators: cannot listen on {arguments.host}:{arguments.port}: {error.strerror}", file=sys.stderr)
+        print(
+            f"simulators: cannot listen on {arguments.host}:{arguments.port}: {error.strerror}",
+            file=sys.stderr,
+        )
         return 1
     except ControlError as error:
         print(f"simulators: {arguments.seed}: {error}", file=sys.stderr)

@@ -23,7 +23,9 @@ PHONE = Path(__file__).parent / "phone"
 BODY_LIMIT = 51 * 1024 * 1024
 
 
-def build_app(*, clock: Clock | None = None, seed: int = 0, log_limit: int = DEFAULT_LIMIT) -> web.Application:
+def build_app(
+    *, clock: Clock | None = None, seed: int = 0, log_limit: int = DEFAULT_LIMIT
+) -> web.Application:
     """A fresh world with both networks. `clock`: give `Clock(at=…)` for a virtual one; `seed`: of all chance."""
     world = World(clock=clock, seed=seed, log_limit=log_limit)
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[explain_refusals])

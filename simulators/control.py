@@ -1,10 +1,10 @@
 """A small client of the control API, for tests and benchmarks.
 
-    async with SimulatorControl("http://127.0.0.1:8081") as sim:
-        await sim.telegram_bot(token="110201543:TEST-a")
-        anna = await sim.telegram_person(first_name="Anna")
-        await sim.telegram_act("110201543:TEST-a", anna, "start")
-        reply = await sim.wait_for(kind="message", to=str(anna))
+async with SimulatorControl("http://127.0.0.1:8081") as sim:
+    await sim.telegram_bot(token="110201543:TEST-a")
+    anna = await sim.telegram_person(first_name="Anna")
+    await sim.telegram_act("110201543:TEST-a", anna, "start")
+    reply = await sim.wait_for(kind="message", to=str(anna))
 """
 
 from __future__ import annotations
@@ -51,13 +51,15 @@ class SimulatorControl:
         if self._session is None:
             self._session = aiohttp.ClientSession()
         given = {key: str(value) for key, value in query.items() if value is not None}
-        async with self._session.request(method, f"{self.base_url}/sim{path}", json=body, params=given) as response:
+        async with self._session.request(
+            method, f"{self.base_url}/sim{path}", json=body, params=given
+        ) as response:
             answer: Json = await response.json()
             if response.status >= 400:
                 raise SimulatorError(response.status, str(answer.get("error", answer)))
             return answer
 
-    # --- shared -------------------------------------------------------------------------------------------------------
+    # --- shared -----------------------------------------------------------------------------------------------------
 
     async def health(self) -> Json:
         return await self.call("GET", "/health")
@@ -95,12 +97,19 @@ class SimulatorControl:
     async def counters(self) -> Json:
         return await self.call("GET", "/counters")
 
-    # --- log ----------------------------------------------------------------------------------------------------------
+    # --- log --------------------------------------------------------------------------------------------------------
 
     async def log_page(
-        self, since: int = 0, limit: int = 1000, network: str | None = None, kind: str | None = None, wait_s: int = 0
+        self,
+        since: int = 0,
+        limit: int = 1000,
+        network: str | None = None,
+        kind: str | None = None,
+        wait_s: int = 0,
     ) -> Json:
-        return await self.call("GET", "/log", since=since, limit=limit, network=network, kind=kind, wait=wait_s)
+        return await self.call(
+            "GET", "/log", since=since, limit=limit, network=network, kind=kind, wait=wait_s
+        )
 
     async def log(self, since: int = 0, network: str | None = None, kind: str | None = None) -> list[Json]:
         """Every entry that matches, page by page."""
@@ -137,18 +146,22 @@ class SimulatorControl:
         while True:
             page = await self.log_page(since, 1000, network, kind, wait_s=1)
             for entry in page["entries"]:
-                if all(entry.get(name) == value for name, value in fields.items()) and (where is None or where(entry)):
+                if all(entry.get(name) == value for name, value in fields.items()) and (
+                    where is None or where(entry)
+                ):
                     return dict(entry)
             since = page["next"]
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no {kind} entry with {fields} within {timeout_s} s")
 
-    async def messages_to(self, person: int | str, *, network: str | None = None, since: int = 0) -> list[Json]:
+    async def messages_to(
+        self, person: int | str, *, network: str | None = None, since: int = 0
+    ) -> list[Json]:
         """The messages that reached a person or chat, in order."""
         entries = await self.log(since, network, "message")
         return [entry for entry in entries if entry["to"] == str(person)]
 
-    # --- scripted people ----------------------------------------------------------------------------------------------
+    # --- scripted people --------------------------------------------------------------------------------------------
 
     async def play(self, network: str, endpoint: str, script: list[Json], **spec: Any) -> int:
         """Start a script (`people, person, think_s, rate_per_s, timeout_s`); gives its number."""
@@ -167,7 +180,7 @@ class SimulatorControl:
             await asyncio.sleep(0.05)
         return report
 
-    # --- Telegram -----------------------------------------------------------------------------------------------------
+    # --- Telegram ---------------------------------------------------------------------------------------------------
 
     async def telegram_bot(self, token: str, **spec: Any) -> Json:
         """`username, name, privacy, paid_broadcast, stars`; gives `{id, username}`."""
@@ -179,21 +192,25 @@ class SimulatorControl:
 
     async def telegram_act(self, token: str, person: int, do: str, **spec: Any) -> list[int]:
         """The update ids that the bot gets of it."""
-        answer = await self.call("POST", "/telegram/act", {"token": token, "person": person, "do": do, **spec})
+        answer = await self.call(
+            "POST", "/telegram/act", {"token": token, "person": person, "do": do, **spec}
+        )
         return list(answer["update_ids"])
 
-    async def telegram_chat(self, type: str, title: str, **spec: Any) -> int:  # noqa: A002 - Telegram's own word
+    async def telegram_chat(self, type: str, title: str, **spec: Any) -> int:
         """`username, owner, admins`; gives the id."""
         return int((await self.call("POST", "/telegram/chats", {"type": type, "title": title, **spec}))["id"])
 
-    async def telegram_admin(self, chat: int, token: str, rights: Mapping[str, bool] | None = None) -> list[int]:
+    async def telegram_admin(
+        self, chat: int, token: str, rights: Mapping[str, bool] | None = None
+    ) -> list[int]:
         body = {"token": token} | ({} if rights is None else {"rights": rights})
         return list((await self.call("POST", f"/telegram/chats/{chat}/admin", body))["update_ids"])
 
     async def telegram_messages(self, token: str, chat: int) -> list[Json]:
         return list((await self.call("GET", f"/telegram/chats/{chat}/messages", token=token))["messages"])
 
-    # --- WhatsApp -----------------------------------------------------------------------------------------------------
+    # --- WhatsApp ---------------------------------------------------------------------------------------------------
 
     async def whatsapp_number(self, **spec: Any) -> Json:
         return await self.call("POST", "/whatsapp/numbers", spec)
@@ -202,4 +219,6 @@ class SimulatorControl:
         return str((await self.call("POST", "/whatsapp/people", spec))["id"])
 
     async def whatsapp_act(self, number: str, person: str, do: str, **spec: Any) -> Json:
-        return await self.call("POST", "/whatsapp/act", {"number": number, "person": person, "do": do, **spec})
+        return await self.call(
+            "POST", "/whatsapp/act", {"number": number, "person": person, "do": do, **spec}
+        )

@@ -68,7 +68,9 @@ class Faults:
         if unknown:
             raise ValueError(f"unknown field: {sorted(unknown)[0]}")
         self._last_id += 1
-        fields = {key: value for key, value in spec.items() if key not in ("id", "hits") and value is not None}
+        fields = {
+            key: value for key, value in spec.items() if key not in ("id", "hits") and value is not None
+        }
         if fields.get("target") is not None:
             fields["target"] = str(fields["target"])
         fields["times"] = spec.get("times", 1)

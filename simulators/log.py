@@ -42,7 +42,13 @@ class EventLog:
 
     def add(self, network: str, kind: str, fields: Mapping[str, Any]) -> Entry:
         """Append one entry and wake those who wait. `fields` must not be changed afterwards."""
-        entry: Entry = {"n": self._next, "at": self._clock.now_ms(), "network": network, "kind": kind, **fields}
+        entry: Entry = {
+            "n": self._next,
+            "at": self._clock.now_ms(),
+            "network": network,
+            "kind": kind,
+            **fields,
+        }
         self._next += 1
         self._entries.append(entry)
         if len(self._entries) > self._limit:

@@ -11,10 +11,10 @@ A script is a list of steps, each of which waits for a message and then acts:
 `button` (one with this text or id), `kind` (photo, text, …), all of which must hold; absent: act at once. `do` and what
 follows it are the network's own actions. `{n}` in texts is the number of the person within the play, from 0.
 
-`Plays.start` lets `people` persons (a number, or ids) walk the script, `rate_per_s` of them beginning each second (or all
-at once), each thinking `think_s` (a number or [from, to]) before acting. Times between an action and the message that the
-next step waited for are kept per step; `report` gives their percentiles. Walkers are plain objects driven by callbacks,
-not tasks: a thousand cost no more than their messages. Times here are real, because they are measurements.
+`Plays.start` lets `people` persons (a number, or ids) walk the script, `rate_per_s` of them beginning each second (or
+all at once), each thinking `think_s` (a number or [from, to]) before acting. Times between an action and the message
+that the next step waited for are kept per step; `report` gives their percentiles. Walkers are plain objects driven by
+callbacks, not tasks: a thousand cost no more than their messages. Times here are real, because they are measurements.
 """
 
 from __future__ import annotations
@@ -180,7 +180,8 @@ class Walker:
             return step.action
         number = str(self.number)
         return {
-            key: value.replace("{n}", number) if isinstance(value, str) else value for key, value in step.action.items()
+            key: value.replace("{n}", number) if isinstance(value, str) else value
+            for key, value in step.action.items()
         }
 
 
@@ -219,7 +220,11 @@ class Play:
         elif isinstance(given, int) and not isinstance(given, bool):
             count = max(0, min(given, PEOPLE_LIMIT + 1))
             base = template if isinstance(template, dict) else {}
-            ids = [] if count > PEOPLE_LIMIT else [self.network.make_person(_numbered(base, n)) for n in range(count)]
+            ids = (
+                []
+                if count > PEOPLE_LIMIT
+                else [self.network.make_person(_numbered(base, n)) for n in range(count)]
+            )
         else:
             ids = []
         if not 1 <= len(ids) <= PEOPLE_LIMIT:
@@ -241,8 +246,12 @@ class Play:
                 except ControlError as error:
                     self.end(walker, str(error))
             now = time.perf_counter()
-            for walker in [each for each in self.walking.values() if not each.thinking and each.deadline < now]:
-                self.end(walker, f"step {walker.step}: nothing that it waits for came within {self.timeout_s} s")
+            for walker in [
+                each for each in self.walking.values() if not each.thinking and each.deadline < now
+            ]:
+                self.end(
+                    walker, f"step {walker.step}: nothing that it waits for came within {self.timeout_s} s"
+                )
             await asyncio.sleep(TICK_S)
         if self.state == "running":
             self.state = "finished"
@@ -282,14 +291,20 @@ class Play:
             "failed": self.failed,
             "failures": self.failures,
             "elapsed_s": round(end - self.started_at, 3),
-            "steps": [{"index": n, "passed": each.passed, **percentiles(each.waited_ms)} for n, each in enumerate(self.times)],
+            "steps": [
+                {"index": n, "passed": each.passed, **percentiles(each.waited_ms)}
+                for n, each in enumerate(self.times)
+            ],
             "answers": percentiles(answers),
             "total": percentiles(self.totals_ms),
         }
 
 
 def _numbered(template: Mapping[str, Any], number: int) -> dict[str, Any]:
-    filled = {key: value.replace("{n}", str(number)) if isinstance(value, str) else value for key, value in template.items()}
+    filled = {
+        key: value.replace("{n}", str(number)) if isinstance(value, str) else value
+        for key, value in template.items()
+    }
     filled.setdefault("first_name", f"Person {number}")
     filled.setdefault("name", f"Person {number}")
     return filled
@@ -304,7 +319,13 @@ def percentiles(values_ms: list[float]) -> dict[str, float | int]:
     def at(share: float) -> float:
         return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
 
-    return {"count": len(ordered), "p50_ms": at(0.5), "p90_ms": at(0.9), "p99_ms": at(0.99), "max_ms": round(ordered[-1], 3)}
+    return {
+        "count": len(ordered),
+        "p50_ms": at(0.5),
+        "p90_ms": at(0.9),
+        "p99_ms": at(0.99),
+        "max_ms": round(ordered[-1], 3),
+    }
 
 
 class Plays:

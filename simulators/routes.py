@@ -140,7 +140,11 @@ class Routes:
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Server-Sent Events: `message`, `action`, `delivery`, `edited`, `deleted`, `toast`, `typing`, …"""
         response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+            headers={
+                "Content-Type": "text/event-stream",
+                "Cache-Control": "no-store",
+                "X-Accel-Buffering": "no",
+            }
         )
         await response.prepare(request)
         await response.write(b": open\n\n")
@@ -192,5 +196,7 @@ class Routes:
         name = needed(spec, "network")
         network = self._world.networks.get(name)
         if network is None:
-            raise ControlError(f"network: one of {', '.join(sorted(self._world.networks))} expected, got {name!r}")
+            raise ControlError(
+                f"network: one of {', '.join(sorted(self._world.networks))} expected, got {name!r}"
+            )
         return network

@@ -118,7 +118,7 @@ class World:
     def __init__(self, *, clock: Clock | None = None, seed: int = 0, log_limit: int = DEFAULT_LIMIT) -> None:
         self.clock = clock or Clock()
         self.seed = seed
-        self.rng = random.Random(seed)  # noqa: S311 - reproducible chance, no secrets
+        self.rng = random.Random(seed)
         self.log = EventLog(self.clock, log_limit)
         self.faults = Faults(self.rng)
         self.stream = Stream()
@@ -129,7 +129,7 @@ class World:
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    # --- what the networks tell ---------------------------------------------------------------------------------------
+    # --- what the networks tell -------------------------------------------------------------------------------------
 
     def called(self, network: str, fields: Mapping[str, Any]) -> None:
         """An API request was handled: `method, status, executed, fault` and the network's own fields."""
@@ -178,7 +178,7 @@ class World:
         if self.stream.watched:
             self.stream.publish(kind, {"network": network, **data})
 
-    # --- scripted people ----------------------------------------------------------------------------------------------
+    # --- scripted people --------------------------------------------------------------------------------------------
 
     def listen(self, network: str, endpoint: str, person: str, hear: Callable[[Reached], None]) -> None:
         """Call `hear` for every message that reaches this person; one listener each."""
@@ -190,7 +190,7 @@ class World:
     def unlisten(self, network: str, endpoint: str, person: str) -> None:
         self._listeners.pop((network, endpoint, person), None)
 
-    # --- outgoing HTTP and tasks --------------------------------------------------------------------------------------
+    # --- outgoing HTTP and tasks ------------------------------------------------------------------------------------
 
     @property
     def session(self) -> aiohttp.ClientSession:

@@ -1,4 +1,4 @@
-"""The Telegram Bot API, as a bot's program sees it: `/bot<token>/<method>`, webhooks, files; `/sim/telegram/` beside it.
+"""The Telegram Bot API as a bot's program sees it: `/bot<token>/<method>`, webhooks, files, and `/sim/telegram/`.
 
 Reading order: `server` (a call comes in) → `calls`, `methods/` (what it does) → `posting` (a message goes out) ·
 `actions` (a person does something) → `updates` → `webhook` (the bot hears of it). `state` holds what exists.

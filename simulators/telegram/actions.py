@@ -51,7 +51,7 @@ def act(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
     return ids
 
 
-# --- writing --------------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------------------------
 
 
 def _open_dialog(tg: Telegram, bot: Bot, person: Person) -> tuple[Dialog, list[int]]:
@@ -63,20 +63,29 @@ def _open_dialog(tg: Telegram, bot: Bot, person: Person) -> tuple[Dialog, list[i
     return dialog, ids
 
 
-def _write(tg: Telegram, bot: Bot, person: Person, action: Action, content: Wire, head: Wire | None = None) -> list[int]:
+def _write(
+    tg: Telegram, bot: Bot, person: Person, action: Action, content: Wire, head: Wire | None = None
+) -> list[int]:
     """A message of the person with this content, in the private chat or in `chat`."""
     if action.get("chat") is not None:
         return _write_in_chat(tg, bot, person, action, tg.chat(action["chat"]), content, head)
     dialog, ids = _open_dialog(tg, bot, person)
     message_id = bot.next_message_id()
-    wire: Wire = {"message_id": message_id, "from": person.user, "chat": person.chat, "date": tg.world.clock.now_s()}
+    wire: Wire = {
+        "message_id": message_id,
+        "from": person.user,
+        "chat": person.chat,
+        "date": tg.world.clock.now_s(),
+    }
     wire |= head or {}
     answered = _answered(dialog.history.messages, action)
     if answered is not None:
         wire["reply_to_message"] = quoted(answered)
     wire |= content
     dialog.history.add(Message(message_id, wire))
-    tg.world.show("said", tg.name, endpoint=bot.token, to=str(person.id), external_id=str(message_id), content=wire)
+    tg.world.show(
+        "said", tg.name, endpoint=bot.token, to=str(person.id), external_id=str(message_id), content=wire
+    )
     return ids + _pushed(bot.updates.push("message", wire, person.id))
 
 
@@ -122,7 +131,14 @@ def _write_in_chat(
 
 
 def _shared_message(
-    tg: Telegram, bot: Bot, person: Person, chat: Chat, place: Place, action: Action, content: Wire, head: Wire | None
+    tg: Telegram,
+    bot: Bot,
+    person: Person,
+    chat: Chat,
+    place: Place,
+    action: Action,
+    content: Wire,
+    head: Wire | None,
 ) -> Wire:
     message_id = next_id(bot, chat)
     wire: Wire = {"message_id": message_id}
@@ -138,7 +154,9 @@ def _shared_message(
         wire["reply_to_message"] = quoted(answered)
     wire |= content
     place.history.add(Message(message_id, wire))
-    tg.world.show("said", tg.name, endpoint=bot.token, to=str(chat.id), external_id=str(message_id), content=wire)
+    tg.world.show(
+        "said", tg.name, endpoint=bot.token, to=str(chat.id), external_id=str(message_id), content=wire
+    )
     return wire
 
 
@@ -158,7 +176,9 @@ def _start(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
     """`{payload?}`: the Start button or a deep link."""
     payload = action.get("payload")
     said = f"/start {payload}" if payload else "/start"
-    return _write(tg, bot, person, {}, {"text": said, "entities": [{"offset": 0, "length": 6, "type": "bot_command"}]})
+    return _write(
+        tg, bot, person, {}, {"text": said, "entities": [{"offset": 0, "length": 6, "type": "bot_command"}]}
+    )
 
 
 @doing("say")
@@ -178,7 +198,10 @@ def _say(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
 def _contact(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
     """`{phone_number?, user_id?, first_name?, last_name?}`: the own card, or somebody else's when one is named."""
     phone = action.get("phone_number") or person.phone_number or f"1555{person.id % 10_000_000:07d}"
-    card: Wire = {"phone_number": str(phone), "first_name": str(action.get("first_name") or person.first_name)}
+    card: Wire = {
+        "phone_number": str(phone),
+        "first_name": str(action.get("first_name") or person.first_name),
+    }
     last_name = action.get("last_name") or (person.last_name if "first_name" not in action else None)
     if last_name:
         card["last_name"] = str(last_name)
@@ -241,7 +264,9 @@ def _media_content(tg: Telegram, bot: Bot, action: Action) -> Wire:
 
 def _file(tg: Telegram, kind: str, action: Action) -> Stored:
     try:
-        given = base64.b64decode(action["content_base64"], validate=True) if "content_base64" in action else None
+        given = (
+            base64.b64decode(action["content_base64"], validate=True) if "content_base64" in action else None
+        )
     except (binascii.Error, TypeError, ValueError) as error:
         raise ControlError("content_base64: base64 expected") from error
     if kind in ("photo", "sticker"):
@@ -265,7 +290,7 @@ def _file(tg: Telegram, kind: str, action: Action) -> Stored:
 
 @doing("edit")
 def _edit(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
-    """`{text | caption | latitude + longitude, message_id?, chat?}`: the person's own message, the latest by default."""
+    """`{text | caption | latitude + longitude, message_id?, chat?}`: the person's message, the latest by default."""
     if action.get("chat") is not None:
         chat = tg.chat(action["chat"])
         place = shared(bot, chat)
@@ -299,7 +324,7 @@ def _edit(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
     return _pushed(bot.updates.push(kind, changed, changed["chat"]["id"]))
 
 
-# --- buttons --------------------------------------------------------------------------------------------------------------
+# --- buttons --------------------------------------------------------------------------------------------------------
 
 
 @doing("tap")
@@ -326,7 +351,9 @@ def _tap(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
 
 
 def _described(action: Action) -> str:
-    return ", ".join(f"{name} {action[name]!r}" for name in ("text", "data", "index", "message_id") if name in action)
+    return ", ".join(
+        f"{name} {action[name]!r}" for name in ("text", "data", "index", "message_id") if name in action
+    )
 
 
 def _button(rows: Any, action: Action) -> Wire | None:
@@ -336,7 +363,11 @@ def _button(rows: Any, action: Action) -> Wire | None:
     for button in buttons:
         if "data" in action and button.get("callback_data") == action["data"]:
             return dict(button)
-        if "text" in action and "data" not in action and button["text"].lower() == str(action["text"]).lower():
+        if (
+            "text" in action
+            and "data" not in action
+            and button["text"].lower() == str(action["text"]).lower()
+        ):
             return dict(button)
     return None
 
@@ -407,7 +438,7 @@ def _web_app_data(tg: Telegram, bot: Bot, person: Person, action: Action) -> lis
     return _write(tg, bot, person, {}, {"web_app_data": data})
 
 
-# --- blocking and leaving -------------------------------------------------------------------------------------------------
+# --- blocking and leaving -------------------------------------------------------------------------------------------
 
 
 def _set_blocked(tg: Telegram, bot: Bot, person: Person, blocked: bool) -> list[int]:
@@ -453,10 +484,12 @@ def _delete_account(tg: Telegram, bot: Bot, person: Person, action: Action) -> l
     return []
 
 
-# --- groups and channels ----------------------------------------------------------------------------------------------------
+# --- groups and channels --------------------------------------------------------------------------------------------
 
 
-def enter(tg: Telegram, chat: Chat, person: Person, status: str, link: InviteLink | None = None, **extra: Any) -> dict[int, int]:
+def enter(
+    tg: Telegram, chat: Chat, person: Person, status: str, link: InviteLink | None = None, **extra: Any
+) -> dict[int, int]:
     """The person gets a standing in the chat; gives {bot id: update id} of the bots that hear of it."""
     old = chat.member(person.id)
     new = chat.members[person.id] = Member(status)
@@ -651,7 +684,7 @@ def upgrade(tg: Telegram, chat: Chat) -> Chat:
     return new
 
 
-# --- reactions, polls, payments -----------------------------------------------------------------------------------------------
+# --- reactions, polls, payments -------------------------------------------------------------------------------------
 
 
 @doing("react")
@@ -693,7 +726,9 @@ def _vote(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
     if poll is None or poll.is_closed:
         raise ControlError("there is no open poll like that", 409)
     options = action.get("options")
-    if not isinstance(options, list) or not all(isinstance(each, int) and 0 <= each < len(poll.options) for each in options):
+    if not isinstance(options, list) or not all(
+        isinstance(each, int) and 0 <= each < len(poll.options) for each in options
+    ):
         raise ControlError(f"options: a list of numbers from 0 to {len(poll.options) - 1} expected")
     if len(options) > 1 and not poll.allows_multiple_answers:
         raise ControlError("options: the poll takes one answer")
@@ -731,7 +766,8 @@ def _pay(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
     dialog = bot.dialog(person.id)
     wanted = action.get("message_id")
     invoice = next(
-        (each for each in dialog.history.latest() if "invoice" in each.wire and wanted in (None, each.id)), None
+        (each for each in dialog.history.latest() if "invoice" in each.wire and wanted in (None, each.id)),
+        None,
     )
     if invoice is None:
         raise ControlError("there is no invoice to pay", 409)

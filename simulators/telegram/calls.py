@@ -1,6 +1,6 @@
-"""One call of a bot, and the register of methods. A method is a function marked `@method`, found by its name in any case.
+"""One call of a bot, and the register of methods: functions marked `@method`, found by their name in any case.
 
-It gives the `result`, or a `Result` when the answer has more to it, and raises ApiError to refuse.
+A method gives the `result`, or a `Result` when the answer has more to it, and raises ApiError to refuse.
 """
 
 from __future__ import annotations

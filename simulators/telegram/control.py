@@ -66,7 +66,9 @@ class Control:
                         "name": bot.first_name,
                         "username": bot.username,
                         "pending": len(bot.updates.pending),
-                        "webhook": webhook.config.url if (webhook := self._tg.webhooks.get(bot.token)) else "",
+                        "webhook": webhook.config.url
+                        if (webhook := self._tg.webhooks.get(bot.token))
+                        else "",
                     }
                     for bot in self._tg.bots.values()
                 ]
@@ -110,7 +112,13 @@ class Control:
     async def list_chats(self, _: web.Request) -> web.Response:
         """`{"chats": [Chat objects with their number of members]}`"""
         return answer(
-            {"chats": [{**chat.wire, "members": _count(chat)} for chat in self._tg.chats.values() if not chat.deleted]}
+            {
+                "chats": [
+                    {**chat.wire, "members": _count(chat)}
+                    for chat in self._tg.chats.values()
+                    if not chat.deleted
+                ]
+            }
         )
 
     async def make_admin(self, request: web.Request) -> web.Response:
@@ -127,7 +135,9 @@ class Control:
         spec = await body_of(request)
         chat = self._chat(request)
         new = Member("left" if chat.type == "channel" else "member")
-        return answer({"update_ids": actions.set_bot_standing(self._tg, chat, self._tg.bot(spec.get("token")), new)})
+        return answer(
+            {"update_ids": actions.set_bot_standing(self._tg, chat, self._tg.bot(spec.get("token")), new)}
+        )
 
     async def kick(self, request: web.Request) -> web.Response:
         """`{token}`: the bot is thrown out; or `{person}`."""
@@ -198,6 +208,3 @@ class Control:
 
 def _count(chat: Chat) -> int:
     return sum(1 for member in chat.members.values() if member.inside)
-
-
-

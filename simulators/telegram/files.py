@@ -130,7 +130,7 @@ class Files:
     def known(self, bot: Bot, file_id: str) -> Stored | None:
         return self._by_id.get((bot.id, file_id))
 
-    # --- wire ---------------------------------------------------------------------------------------------------------
+    # --- wire -------------------------------------------------------------------------------------------------------
 
     def wire(self, bot: Bot, stored: Stored) -> Any:
         """The object of a message's field: a list of sizes for photos, else one object."""
@@ -170,11 +170,17 @@ class Files:
             for letter, edge in sizes
         ]
 
-    # --- download -----------------------------------------------------------------------------------------------------
+    # --- download ---------------------------------------------------------------------------------------------------
 
     def path_for(self, bot: Bot, stored: Stored) -> str:
         """The download path, valid for an hour."""
-        ending = "jpg" if stored.kind == "photo" else stored.name.rpartition(".")[2] if "." in stored.name else "dat"
+        ending = (
+            "jpg"
+            if stored.kind == "photo"
+            else stored.name.rpartition(".")[2]
+            if "." in stored.name
+            else "dat"
+        )
         path = f"{FOLDER[stored.kind]}/file_{stored.number}.{ending}"
         self._paths[bot.id, path] = (stored.unique_id, self._world.clock.now() + LINK_HOLDS_S)
         return path
@@ -183,7 +189,7 @@ class Files:
         unique_id, until = self._paths.get((bot.id, path), ("", 0.0))
         return self._content.get(unique_id) if self._world.clock.now() < until else None
 
-    # --- the web that Telegram can fetch from -------------------------------------------------------------------------
+    # --- the web that Telegram can fetch from -----------------------------------------------------------------------
 
     def put_on_web(self, url: str, content: bytes, mime_type: str) -> None:
         self._web[url] = (content, mime_type)
@@ -239,4 +245,9 @@ def plain_png(width: int, height: int, grey: int = 200) -> bytes:
 
     rows = (b"\0" + bytes([grey]) * width) * height
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )

@@ -31,7 +31,14 @@ INLINE_ACTIONS = (
     "callback_game",
     "pay",
 )
-KEYBOARD_REQUESTS = ("request_users", "request_chat", "request_contact", "request_location", "request_poll", "web_app")
+KEYBOARD_REQUESTS = (
+    "request_users",
+    "request_chat",
+    "request_contact",
+    "request_location",
+    "request_poll",
+    "web_app",
+)
 
 
 def read(params: Params) -> Wire | None:
@@ -178,7 +185,7 @@ def _key(button: Any) -> Wire:
         raise bad("can't parse keyboard button: KeyboardButton must be a String or an Object")
     text = button.get("text")
     if text is None:
-        raise bad('can\'t parse keyboard button: Can\'t find field "text"')
+        raise bad("can't parse keyboard button: Can't find field \"text\"")
     if not isinstance(text, str):
         raise bad('can\'t parse keyboard button: Field "text" must be of type String')
     built: Wire = {"text": text}
@@ -201,7 +208,7 @@ def check_place(markup: Wire | None, private: bool) -> None:
 
 
 def tappable(markup: Wire | None) -> tuple[Mapping[str, str], ...]:
-    """`{"text", "id"}` (callback data, or the text of a keyboard button) and `{"text", "url"}` of what can be tapped."""
+    """What can be tapped: `{"text", "id"}` (callback data, or the text of a key), with `url` for links."""
     if markup is None:
         return ()
     buttons: list[Mapping[str, str]] = []

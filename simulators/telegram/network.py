@@ -52,10 +52,10 @@ class Telegram:
         self._next_person = FIRST_PERSON
         self._next_chat = FIRST_CHAT
 
-    # --- making things ------------------------------------------------------------------------------------------------
+    # --- making things ----------------------------------------------------------------------------------------------
 
     def make_bot(self, spec: Mapping[str, Any]) -> Bot:
-        """`{token, username?, name?, privacy?: true, paid_broadcast?, stars?}`; the same token again gives the same bot."""
+        """`{token, username?, name?, privacy?: true, paid_broadcast?, stars?}`; a known token gives its bot."""
         token = needed(spec, "token")
         match = TOKEN.match(token)
         if match is None:
@@ -86,8 +86,15 @@ class Telegram:
             raise ControlError(f"id: between 1 and 2**52 expected, got {person_id}")
         if person_id in self.bots_by_id:
             raise ControlError(f"id: {person_id} is a bot", 409)
-        texts = {name: _text(spec, name) for name in ("last_name", "username", "language_code", "phone_number", "bio")}
-        person = Person(id=person_id, first_name=_text(spec, "first_name") or f"Person {person_id}", **texts)
+        person = Person(
+            id=person_id,
+            first_name=_text(spec, "first_name") or f"Person {person_id}",
+            last_name=_text(spec, "last_name"),
+            username=_text(spec, "username"),
+            language_code=_text(spec, "language_code"),
+            phone_number=_text(spec, "phone_number"),
+            bio=_text(spec, "bio"),
+        )
         known = self.people.get(person_id)
         if known is not None and known.username:
             self.usernames.pop(known.username.lower(), None)
@@ -135,7 +142,7 @@ class Telegram:
         self._next_chat += 1
         return -self._next_chat if kind == "group" else CHANNEL_BASE - self._next_chat
 
-    # --- finding things -----------------------------------------------------------------------------------------------
+    # --- finding things ---------------------------------------------------------------------------------------------
 
     def bot(self, token: Any) -> Bot:
         bot = self.bots.get(token) if isinstance(token, str) else None
@@ -162,7 +169,7 @@ class Telegram:
         bot = self.bots_by_id.get(user_id)
         return bot.user if bot is not None else self.people[user_id].user
 
-    # --- world.Network ------------------------------------------------------------------------------------------------
+    # --- world.Network ----------------------------------------------------------------------------------------------
 
     def act(self, endpoint: str, person: str, action: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"update_ids": actions.act(self, self.bot(endpoint), self.person(person), action)}

@@ -40,9 +40,7 @@ def member(tg: Telegram, chat_type: str, user_id: int, standing: Member) -> Wire
         wire["until_date"] = standing.until_date
         wire.update({name: standing.rights.get(name, False) for name in PERMISSIONS})
         wire["is_member"] = standing.inside
-    elif standing.status == "kicked":
-        wire["until_date"] = standing.until_date
-    elif standing.status == "member" and standing.until_date:
+    elif standing.status == "kicked" or (standing.status == "member" and standing.until_date):
         wire["until_date"] = standing.until_date
     if standing.custom_title and standing.admin:
         wire["custom_title"] = standing.custom_title
@@ -76,7 +74,9 @@ def full_chat(chat: Chat, bot: Bot) -> Wire:
         wire["active_usernames"] = [chat.username]
     if chat.description:
         wire["description"] = chat.description
-    primary = next((each for each in chat.links.values() if each.is_primary and each.creator_id == bot.id), None)
+    primary = next(
+        (each for each in chat.links.values() if each.is_primary and each.creator_id == bot.id), None
+    )
     if primary is not None:
         wire["invite_link"] = primary.url
     if chat.type != "channel":

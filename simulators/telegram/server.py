@@ -56,9 +56,9 @@ class Server:
             self._log(token, method, status, given, None, error.description, False, None)
             return respond(status, body)
         except web.HTTPRequestEntityTooLarge:
-            error = ApiError(413, "Request Entity Too Large")
-            self._log(token, method, 413, Params({}), None, error.description, False, None)
-            return respond(413, refusal(error))
+            too_large = ApiError(413, "Request Entity Too Large")
+            self._log(token, method, 413, Params({}), None, too_large.description, False, None)
+            return respond(413, refusal(too_large))
         fault = self._world.faults.take("telegram", method, str(given.values.get("chat_id")), token)
         if fault is not None and fault.kind == "slow":
             await self._world.clock.sleep(fault.delay_s)
@@ -174,9 +174,14 @@ class Server:
 
 def success(result: Any) -> bytes:
     if isinstance(result, Result):
-        raw = result.raw if result.raw is not None else json.dumps(result.value, separators=(",", ":")).encode()
+        raw = (
+            result.raw if result.raw is not None else json.dumps(result.value, separators=(",", ":")).encode()
+        )
         if result.description is not None:
-            return b'{"ok":true,"result":%s,"description":%s}' % (raw, json.dumps(result.description).encode())
+            return b'{"ok":true,"result":%s,"description":%s}' % (
+                raw,
+                json.dumps(result.description).encode(),
+            )
         return b'{"ok":true,"result":%s}' % raw
     return b'{"ok":true,"result":%s}' % json.dumps(result, separators=(",", ":")).encode()
 

@@ -19,7 +19,7 @@ Wire = dict[str, Any]
 # Messages kept per chat for edits, replies and the phone page; a load test sends a person far fewer.
 HISTORY_LIMIT = 1000
 
-# Every right of a ChatMemberAdministrator, and where it exists. A field missing from the object would break strict clients.
+# Every right of a ChatMemberAdministrator, and where it exists. A missing field would break strict clients.
 ADMIN_RIGHTS = (
     "can_manage_chat",
     "can_delete_messages",

@@ -14,7 +14,7 @@ from simulators.telegram.errors import bad
 
 Wire = dict[str, Any]
 
-# Raw text before parsing; longer than this is refused unread. Telegram's other limit, 4096 characters, is on the result.
+# Bytes of raw text before parsing. The other limit, 4096 characters, is on the result.
 RAW_LIMIT = 32_768
 ENTITY_LIMIT = 100
 
@@ -98,11 +98,14 @@ def _trimmed(formatted: Formatted) -> Formatted:
     return Formatted(text, kept)
 
 
-# --- what Telegram finds by itself ----------------------------------------------------------------------------------------
+# --- what Telegram finds by itself ----------------------------------------------------------------------------------
 
 _FINDERS: Sequence[tuple[str, re.Pattern[str]]] = (
     ("url", re.compile(r"(?<![\w@./])(?:https?|tg|ton)://[^\s<>\"«»]+[^\s<>\"«».,:;!?)'\]]")),
-    ("email", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}(?![\w@])")),
+    (
+        "email",
+        re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}(?![\w@])"),
+    ),
     (
         "url",
         re.compile(
@@ -138,7 +141,7 @@ def _with_found(formatted: Formatted) -> list[Wire]:
     return result[:ENTITY_LIMIT]
 
 
-# --- HTML -----------------------------------------------------------------------------------------------------------------
+# --- HTML -----------------------------------------------------------------------------------------------------------
 
 _HTML_TYPES = {
     "b": "bold",
@@ -303,7 +306,9 @@ def _html_end(text: str, begin: int, stack: list[_Open], entities: list[Wire], s
         raise _cannot(f"Unclosed end tag at byte offset {at}")
     opened = stack.pop()
     if name and name != opened.name:
-        raise _cannot(f'Unmatched end tag at byte offset {at}, expected "</{opened.name}>", found "</{name}>"')
+        raise _cannot(
+            f'Unmatched end tag at byte offset {at}, expected "</{opened.name}>", found "</{name}>"'
+        )
     if size > opened.start:
         entity = {"offset": opened.start, "length": size - opened.start, "type": _HTML_TYPES[opened.name]}
         _html_details(entity, opened, entities)
@@ -346,16 +351,21 @@ def _links_without_target(entities: list[Wire], text: str) -> list[Wire]:
         if entity["type"] == "text_link":
             url = entity["url"] or cut_utf16(text, entity["offset"], entity["length"])
             if url.startswith("tg://user?id="):
-                kept.append({key: value for key, value in entity.items() if key != "url"} | {"type": "text_link", "url": url})
+                kept.append(
+                    {key: value for key, value in entity.items() if key != "url"}
+                    | {"type": "text_link", "url": url}
+                )
                 continue
-            if not re.match(r"^(?:(?:https?|tg|ton)://)?[^\s/]+\.[^\s]+$", url) and not url.startswith("tg://"):
+            if not re.match(r"^(?:(?:https?|tg|ton)://)?[^\s/]+\.[^\s]+$", url) and not url.startswith(
+                "tg://"
+            ):
                 continue
             entity["url"] = url if "://" in url else f"http://{url}"
         kept.append(entity)
     return kept
 
 
-# --- MarkdownV2 -------------------------------------------------------------------------------------------------------------
+# --- MarkdownV2 -----------------------------------------------------------------------------------------------------
 
 _RESERVED_V2 = "_*[]()~`>#+-=|{}.!"
 _V2_MARKS = {
@@ -461,7 +471,9 @@ def cut_text(out: list[str], start: int, size: int) -> str:
 
 
 def _is_url(target: str) -> bool:
-    return bool(re.match(r"^(?:(?:https?|tg|ton)://)?[^\s/]+\.?[^\s]*$", target)) and ("." in target or "://" in target)
+    return bool(re.match(r"^(?:(?:https?|tg|ton)://)?[^\s/]+\.?[^\s]*$", target)) and (
+        "." in target or "://" in target
+    )
 
 
 def _v2_start(text: str, i: int, at_line_start: bool) -> tuple[str, int, dict[str, str]]:
@@ -504,7 +516,7 @@ def _v2_target(text: str, i: int, fallback: str) -> tuple[str, int]:
     return "".join(url) or fallback, i + 1
 
 
-# --- legacy Markdown --------------------------------------------------------------------------------------------------------
+# --- legacy Markdown ------------------------------------------------------------------------------------------------
 
 
 def parse_markdown(text: str) -> Formatted:

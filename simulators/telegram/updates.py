@@ -86,7 +86,7 @@ class Updates:
         self._last_poll: tuple[int, float] | None = None
         self._last_conflict = 0.0
 
-    # --- in -----------------------------------------------------------------------------------------------------------
+    # --- in ---------------------------------------------------------------------------------------------------------
 
     def wants(self, kind: str) -> bool:
         return kind not in ON_REQUEST if self.allowed is None else kind in self.allowed
@@ -97,7 +97,9 @@ class Updates:
             known = frozenset(str(kind) for kind in kinds) & KINDS
             self.allowed = known or None
 
-    def push(self, kind: str, payload: Mapping[str, Any], subject: int | str, born_at: float | None = None) -> int | None:
+    def push(
+        self, kind: str, payload: Mapping[str, Any], subject: int | str, born_at: float | None = None
+    ) -> int | None:
         """Queue one update about `subject` (chat, person or poll id, by kind); gives its id, None if unwanted."""
         if not self.wants(kind):
             return None
@@ -134,7 +136,7 @@ class Updates:
     def clear(self) -> None:
         self.pending.clear()
 
-    # --- getUpdates ---------------------------------------------------------------------------------------------------
+    # --- getUpdates -------------------------------------------------------------------------------------------------
 
     async def poll(self, offset: int, limit: int, timeout_s: float) -> list[Update]:
         """Confirm what is below `offset` and wait for the rest, by the server's rules for repeats and rivals."""
@@ -181,7 +183,12 @@ class Updates:
 
     async def _wait(self, wait_s: float) -> None:
         poller: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_later(wait_s, lambda: poller.done() or poller.set_result(""))
+
+        def give_up() -> None:
+            if not poller.done():
+                poller.set_result("")
+
+        timer = self._clock.call_later(wait_s, give_up)
         self._poller = poller
         try:
             reason = await poller
@@ -196,4 +203,3 @@ class Updates:
 def joined(updates: list[Update]) -> bytes:
     """The result array of getUpdates."""
     return b"[" + b",".join(update.body for update in updates) + b"]"
-

@@ -122,7 +122,7 @@ class Webhook:
         if self._pump_again is not None:
             self._pump_again.cancel()
 
-    # --- queues -------------------------------------------------------------------------------------------------------
+    # --- queues -----------------------------------------------------------------------------------------------------
 
     def _enqueue(self, update: Update) -> None:
         queue = self._loaded.get(update.key) or self._backlog.get(update.key)
@@ -186,7 +186,7 @@ class Webhook:
         self._open += 1
         return True
 
-    # --- one delivery -------------------------------------------------------------------------------------------------
+    # --- one delivery -----------------------------------------------------------------------------------------------
 
     async def _deliver(self, queue: Queue) -> None:
         update = queue.updates[0]

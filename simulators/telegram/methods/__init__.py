@@ -5,6 +5,14 @@ from __future__ import annotations
 from simulators.telegram.methods import (
     account,
     callbacks,
+    chats,
+    editing,
+    files,
+    forwarding,
+    invites,
+    media,
+    members,
+    others,
     texts,
     webhooks,
 )
@@ -12,6 +20,14 @@ from simulators.telegram.methods import (
 LOADED = (
     account,
     callbacks,
+    chats,
+    editing,
+    files,
+    forwarding,
+    invites,
+    media,
+    members,
+    others,
     texts,
     webhooks,
 )

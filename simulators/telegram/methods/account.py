@@ -49,9 +49,11 @@ def _scope(call: Call) -> str:
     kinds = "default all_private_chats all_group_chats all_chat_administrators chat chat_administrators chat_member"
     if scope.get("type") not in kinds.split():
         raise bad("can't parse BotCommandScope: Unsupported type specified")
-    return "/".join(
-        str(scope.get(part, "")) for part in ("type", "chat_id", "user_id")
-    ) + "/" + call.params.text("language_code")
+    return (
+        "/".join(str(scope.get(part, "")) for part in ("type", "chat_id", "user_id"))
+        + "/"
+        + call.params.text("language_code")
+    )
 
 
 @method("setMyCommands")
@@ -70,7 +72,10 @@ def set_my_commands(call: Call) -> bool:
 def _command(given: Any) -> Wire:
     if not isinstance(given, dict):
         raise bad("can't parse BotCommand: Expected an Object")
-    name, description = str(given.get("command", "")).removeprefix("/").lower(), str(given.get("description", ""))
+    name, description = (
+        str(given.get("command", "")).removeprefix("/").lower(),
+        str(given.get("description", "")),
+    )
     if not COMMAND.match(name):
         raise bad("BOT_COMMAND_INVALID")
     if not 1 <= len(description.strip()) <= DESCRIPTION_LIMIT:
@@ -104,7 +109,9 @@ def _set_text(call: Call, field: str) -> bool:
 def _get_text(call: Call, field: str) -> Wire:
     texts = call.bot.texts
     default = call.bot.first_name if field == "name" else ""
-    return {field: texts.get(f"{field}/{call.params.text('language_code')}") or texts.get(f"{field}/", default)}
+    return {
+        field: texts.get(f"{field}/{call.params.text('language_code')}") or texts.get(f"{field}/", default)
+    }
 
 
 @method("setMyName")

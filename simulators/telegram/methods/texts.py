@@ -20,7 +20,9 @@ def read_text(call: Call) -> Wire:
     raw = params.text("text")
     if not raw:
         raise bad("message text is empty")
-    entities = params.json("entities", "can't parse entities JSON object") if "entities" in params.values else None
+    entities = (
+        params.json("entities", "can't parse entities JSON object") if "entities" in params.values else None
+    )
     result = text.formatted(raw, params.text("parse_mode"), entities)
     if not result.text:
         raise bad("message text is empty")

@@ -87,7 +87,9 @@ def _config(call: Call) -> Config:
     return Config(
         url=url,
         secret_token=secret,
-        max_connections=params.integer("max_connections", 40, 1, 100) if params.has("max_connections") else 40,
+        max_connections=params.integer("max_connections", 40, 1, 100)
+        if params.has("max_connections")
+        else 40,
         ip_address=params.text("ip_address"),
         has_certificate=certificate is not None,
     )
