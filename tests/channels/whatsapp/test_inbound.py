@@ -385,7 +385,8 @@ def test_integers_beyond_any_column_are_kept_as_text() -> None:
 
 @pytest.mark.parametrize("name", ["metadata", "contacts", "statuses", "errors"])
 def test_a_broken_member_of_the_value_costs_no_message(name: str) -> None:
-    found = inbound.parse(delivery(text("ciao"), **{name: 5}))
+    broken: dict[str, Any] = {name: 5}
+    found = inbound.parse(delivery(text("ciao"), **broken))
     assert [type(e).__name__ for e in found].count("MessageReceived") == 1
     assert any(isinstance(e, Unrecognised) and e.malformed and e.what == name for e in found)
 
