@@ -28,7 +28,8 @@ async def test_a_view_holds_columns_fields_tags_consents_and_identities(desk: De
         lambda c: c.execute(
             text(
                 "INSERT INTO consent_state (workspace_id, identity_id, purpose, contact_id, channel_id, state,"
-                " mailable, consent_id, double_opt_in, changed_at) VALUES (11, :i, 'marketing', :c, 21, 'granted', 1, 5, 0, 1)"
+                " mailable, consent_id, double_opt_in, changed_at)"
+                " VALUES (11, :i, 'marketing', :c, 21, 'granted', 1, 5, 0, 1)"
             ),
             {"i": anna.identity_id, "c": anna.contact_id},
         )
