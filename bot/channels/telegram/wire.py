@@ -126,7 +126,7 @@ class Message(Struct):
     media_group_id: str | None = None
     reply_to_message: MessageRef | None = None
     reply_markup: Keyboard | None = None
-    forward_origin: Raw | None = None
+    forward_origin: dict[str, Any] | None = None
     text: str | None = None
     caption: str = ""
     photo: list[File] | None = None
