@@ -108,7 +108,9 @@ class Maker:
         except RejectedInput as error:
             self._fault(tuple(_parts(field)), f"{error.what}" if error.where == field else str(error))
             return lambda turn: False
-        self._reads.update(subject for subject in predicates.subjects(parsed) if subject.startswith("result."))
+        self._reads.update(
+            subject for subject in predicates.subjects(parsed) if subject.startswith("result.")
+        )
         return decided
 
     def exit(self, name: str, target: str | None, *, flow: str | None = None) -> None:

@@ -36,7 +36,10 @@ class DocumentRejected(RejectedInput):
 
     def __init__(self, name: str, problems: list[Problem]) -> None:
         ordered = sorted(problems)
-        lines = [f"line {line}, {where}: {what}" if where else f"line {line}: {what}" for line, where, what in ordered]
+        lines = [
+            f"line {line}, {where}: {what}" if where else f"line {line}: {what}"
+            for line, where, what in ordered
+        ]
         more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
         super().__init__("\n".join([*lines[:SHOWN], *more]), where=name)
         self.problems = ordered
@@ -78,7 +81,9 @@ class Trigger(BaseModel):
 
 def _trigger(value: Any) -> Any:
     trigger = Trigger.model_validate({value: True} if isinstance(value, str) else value)
-    given = sum((bool(trigger.keyword), trigger.deep_link is not None, trigger.first_message, trigger.fallback))
+    given = sum(
+        (bool(trigger.keyword), trigger.deep_link is not None, trigger.first_message, trigger.fallback)
+    )
     if given != 1:
         raise ValueError("a trigger is one of keyword, deep_link, first_message, fallback")
     return trigger
@@ -91,7 +96,9 @@ def _step(value: Any) -> StepDocument:
 class FlowDocument(BaseModel):
     """A flow as it is written. `lines` maps paths to lines; `name` is the file's, for messages."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
 
     flow: FlowKey
     title: Texts | None = None
@@ -109,7 +116,9 @@ class FlowDocument(BaseModel):
     @classmethod
     def _codes(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
         for language in languages:
-            if not (2 <= len(language) <= 3 and language.isascii() and language.islower() and language.isalpha()):
+            if not (
+                2 <= len(language) <= 3 and language.isascii() and language.islower() and language.isalpha()
+            ):
                 raise ValueError(f"{language!r} is not a language code such as it or en")
         return languages
 
@@ -184,7 +193,9 @@ def _problems(error: ValidationError, above: tuple[str, ...], lines: Lines) -> l
 
 def _is_label(part: str | int) -> bool:
     """Parts of pydantic's paths that are not in the document: names of alternatives and functions."""
-    return isinstance(part, str) and ("[" in part or part in ("str", "bool", "int", "float", "OtherFlow", "Add", "constrained-str"))
+    return isinstance(part, str) and (
+        "[" in part or part in ("str", "bool", "int", "float", "OtherFlow", "Add", "constrained-str")
+    )
 
 
 def _said(kind: str, message: str) -> str:

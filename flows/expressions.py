@@ -227,7 +227,9 @@ class _Maker:
             known = ", ".join(sorted(FILTERS))
             raise RejectedInput(f"no filter {node.name}; there are {known}", where=self._where)
         if node.kwargs or node.dyn_args or node.dyn_kwargs or len(node.args) > 2:
-            raise RejectedInput(f"the filter {node.name} takes at most two plain arguments", where=self._where)
+            raise RejectedInput(
+                f"the filter {node.name} takes at most two plain arguments", where=self._where
+            )
         inner = self._expression(node.node, has_default=node.name == "default")
         arguments = [self._expression(argument) for argument in node.args]
 
@@ -302,7 +304,9 @@ def _last(turn: Turn, value: Any) -> Any:
 
 
 def _join(turn: Turn, value: Any, between: str = ", ") -> str:
-    items = [value] if isinstance(value, str) else sorted(value) if isinstance(value, set) else list(value or ())
+    items = (
+        [value] if isinstance(value, str) else sorted(value) if isinstance(value, set) else list(value or ())
+    )
     return str(between)[:20].join(_text(turn, item) for item in items[:MAX_LIST])[:MAX_VALUE]
 
 

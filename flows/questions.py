@@ -13,7 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from domain import durations
 from domain.comparisons import fold
 from domain.errors import FlowError
-from domain.messages import Button, ContactRequest, Content, LocationRequest, Received, ReceivedText, Tap, Text
+from domain.messages import (
+    Button,
+    ContactRequest,
+    Content,
+    LocationRequest,
+    Received,
+    ReceivedText,
+    Tap,
+    Text,
+)
 from flows.answers import Invalid, Valid
 from flows.options import Option, Options, Templates
 from flows.state import ANSWER, Result
@@ -59,7 +68,9 @@ class QuestionDocument(StepDocument):
     skip: bool | StepId = False  # offers to skip; a step's id says where that leads
     back: bool = False  # offers to go back to the question before
     save: SavePath | None = None
-    result: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] | None = None  # else the step's id
+    result: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] | None = (
+        None  # else the step's id
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "QuestionDocument":

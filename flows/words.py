@@ -20,9 +20,18 @@ WORDS: dict[str, dict[str, Any]] = {
     },
     # what is said to an answer that does not fit; the key is `invalid.<reason>`
     "invalid.text": {"it": "Scrivimelo a parole, per favore.", "en": "Please write it in words."},
-    "invalid.too_long": {"it": "È troppo lungo: puoi accorciarlo?", "en": "That is too long: could you shorten it?"},
-    "invalid.name": {"it": "Come ti chiami? Scrivi solo il nome.", "en": "What is your name? Just the name, please."},
-    "invalid.email": {"it": "Questa e-mail non mi torna.", "en": "That does not look like an e-mail address."},
+    "invalid.too_long": {
+        "it": "È troppo lungo: puoi accorciarlo?",
+        "en": "That is too long: could you shorten it?",
+    },
+    "invalid.name": {
+        "it": "Come ti chiami? Scrivi solo il nome.",
+        "en": "What is your name? Just the name, please.",
+    },
+    "invalid.email": {
+        "it": "Questa e-mail non mi torna.",
+        "en": "That does not look like an e-mail address.",
+    },
     "invalid.phone": {
         "it": "Questo numero non mi torna. Scrivilo con il prefisso, per favore.",
         "en": "That does not look like a phone number. Please include the country code.",
@@ -34,9 +43,15 @@ WORDS: dict[str, dict[str, Any]] = {
         "en": "I did not get the date: write it, for example, 5 December.",
     },
     "invalid.yes_no": {"it": "Rispondi sì o no, per favore.", "en": "Please answer yes or no."},
-    "invalid.choice": {"it": "Scegli una delle risposte, per favore.", "en": "Please choose one of the answers."},
+    "invalid.choice": {
+        "it": "Scegli una delle risposte, per favore.",
+        "en": "Please choose one of the answers.",
+    },
     "invalid.location": {"it": "Inviami la posizione, per favore.", "en": "Please send me a location."},
-    "invalid.file": {"it": "Inviami un file o una foto, per favore.", "en": "Please send me a file or a photo."},
+    "invalid.file": {
+        "it": "Inviami un file o una foto, per favore.",
+        "en": "Please send me a file or a photo.",
+    },
     "weekdays": {
         "it": ("lunedì", "martedì", "mercoledì", "giovedì", "venerdì", "sabato", "domenica"),
         "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
@@ -47,7 +62,7 @@ WORDS: dict[str, dict[str, Any]] = {
 SKIP = frozenset(("skip", "salta"))
 BACK = frozenset(("back", "indietro"))
 YES = frozenset(
-    ("sì", "si", "si'", "s", "certo", "certamente", "va bene", "ok", "okay", "d'accordo", "volentieri", "esatto")
-    + ("yes", "y", "yep", "yeah", "sure", "of course", "true", "vero", "👍", "✅")
+    "sì|si|si'|s|certo|certamente|va bene|ok|okay|d'accordo|volentieri|esatto|vero"
+    "|yes|y|yep|yeah|sure|of course|true|👍|✅".split("|")
 )
-NO = frozenset(("no", "n", "no grazie", "non", "nope", "nah", "no thanks", "no thank you", "mai", "falso", "👎", "❌"))
+NO = frozenset("no|n|no grazie|non|nope|nah|no thanks|no thank you|mai|falso|false|👎|❌".split("|"))

@@ -62,7 +62,7 @@ def read(text: str, *, name: str) -> Document:
     except UnicodeEncodeError:
         raise RejectedInput("holds half of a character pair (a lone surrogate)", where=name) from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark: Any = error.problem_mark or error.context_mark
         where = f"{name}, line {mark.line + 1}" if mark else name
         raise RejectedInput(f"not readable as YAML: {error.problem or error.context}", where=where) from None
     except yaml.YAMLError as error:
@@ -128,7 +128,7 @@ class _Builder:
 
 def _scalar(event: Any) -> Any:
     text: str = event.value
-    if event.style is not None:  # quoted, or a block: text
+    if not event.implicit[0]:  # quoted, or a block: text
         return text
     if text in _CONSTANTS:
         return _CONSTANTS[text]

@@ -129,7 +129,7 @@ def _named_month(words: list[str], today: date) -> date | None:
         return None
     if len(words) != 2 + len(years) + len(named):
         return None
-    found = _dated(int(days[0]), _MONTHS[months[0]], years[0] if years else None, today)
-    if named and years and found.weekday() != _DAYS[named[0]]:
+    day = _dated(int(days[0]), _MONTHS[months[0]], years[0] if years else None, today)
+    if named and years and day.weekday() != _DAYS[named[0]]:
         return None
-    return found
+    return day

@@ -29,5 +29,7 @@ class File:
         extra = {"name": received.filename, "mime": received.mime, "size": received.size}
         shown = received.caption or received.filename or received.media.value
         return Valid(
-            value | {key: item for key, item in extra.items() if item is not None}, shown, received.media.value
+            value | {key: item for key, item in extra.items() if item is not None},
+            shown,
+            received.media.value,
         )

@@ -48,6 +48,8 @@ def _e164(text: str, region: str) -> str | None:
         number = library.parse(text, region)
     except library.NumberParseException:
         return None
-    if not library.is_possible_number(number) or not library.is_valid_number(number):
+    # With its country code a number may belong to a range that is newer than our tables; without, it must be known.
+    known = library.is_possible_number if text.startswith("+") else library.is_valid_number
+    if not known(number):
         return None
     return str(library.format_number(number, library.PhoneNumberFormat.E164))

@@ -37,9 +37,16 @@ def _duration(text: str) -> str:
 
 def _savable(path: str) -> str:
     root, _, rest = path.partition(".")
-    fits = root == "session" or (root == "contact" and (rest in CONTACT_TARGETS or rest.startswith("fields.")))
+    fits = root == "session" or (
+        root == "contact" and (rest in CONTACT_TARGETS or rest.startswith("fields."))
+    )
     key = rest.removeprefix("fields.") if root == "contact" else rest
-    if not fits or not key.replace("_", "").replace("-", "").isalnum() or key.startswith("_") or len(key) > 64:
+    if (
+        not fits
+        or not key.replace("_", "").replace("-", "").isalnum()
+        or key.startswith("_")
+        or len(key) > 64
+    ):
         allowed = f"session.<name>, contact.fields.<name> or contact.<{'|'.join(CONTACT_TARGETS)}>"
         raise ValueError(f"{path!r} cannot be written; it must be {allowed}")
     return path
@@ -89,7 +96,9 @@ def step(key: str) -> Callable[[Kind], Kind]:
 
     def registered(kind: Kind) -> Kind:
         if key in _registry:
-            raise RuntimeError(f"step {key!r} is registered twice: {_registry[key].__module__}, {kind.__module__}")
+            raise RuntimeError(
+                f"step {key!r} is registered twice: {_registry[key].__module__}, {kind.__module__}"
+            )
         kind.type = key
         _registry[key] = kind
         return kind
@@ -112,6 +121,10 @@ def read_step(data: Any) -> StepDocument:
     named = [key for key in data if key in registry()]
     if len(named) != 1:
         known = ", ".join(sorted(registry()))
-        found = f"found {' and '.join(named)}" if named else f"found only {', '.join(map(str, data)) or 'nothing'}"
+        found = (
+            f"found {' and '.join(named)}"
+            if named
+            else f"found only {', '.join(map(str, data)) or 'nothing'}"
+        )
         raise ValueError(f"exactly one key names the step's type ({known}); {found}")
     return registry()[named[0]].model_validate(data)

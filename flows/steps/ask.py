@@ -20,7 +20,15 @@ from pydantic import AfterValidator, Field, model_validator
 from domain.messages import Received
 from flows.answers import AnswerType, Invalid, Reading, Valid, answer_type, registry
 from flows.options import Options, Templates
-from flows.questions import MAX_OPTIONS, Manners, OptionDocument, Question, QuestionDocument, fixed_option, options_of
+from flows.questions import (
+    MAX_OPTIONS,
+    Manners,
+    OptionDocument,
+    Question,
+    QuestionDocument,
+    fixed_option,
+    options_of,
+)
 from flows.steps import step
 from flows.texts import Texts
 
@@ -91,4 +99,6 @@ class AskRun(Question):
 
 def said(received: Received) -> str:
     """The words of a choice, as they are kept with the result."""
-    return (getattr(received, "title", "") or getattr(received, "text", "") or getattr(received, "option_id", ""))[:200]
+    return (
+        getattr(received, "title", "") or getattr(received, "text", "") or getattr(received, "option_id", "")
+    )[:200]

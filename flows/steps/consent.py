@@ -103,7 +103,9 @@ class ConsentRun(Question):
 
     def read(self, turn: "Turn", received: Received) -> Valid | Invalid:
         confirming = turn.state.stage == CONFIRMING
-        option = (self.confirm_options if confirming else self.options or self.confirm_options).find(turn, received)
+        option = (self.confirm_options if confirming else self.options or self.confirm_options).find(
+            turn, received
+        )
         words = plain(said(received))
         if option is None and words in NO:
             option = "no"
@@ -147,13 +149,17 @@ class ConsentRun(Question):
         turn.contact.consents[self.purpose] = action
         step_id = turn.state.step
         turn.add(
-            RecordConsent(self.purpose, action, wording, version, language, step_id, double_opt_in=self.double_opt_in)
+            RecordConsent(
+                self.purpose, action, wording, version, language, step_id, double_opt_in=self.double_opt_in
+            )
         )
 
     def _wording(self, turn: "Turn") -> tuple[str, str, str]:
         """The exact sentence, its version and its language. Consent to words that do not exist is no consent."""
         purpose = turn.business.purposes.get(self.purpose)
         if purpose is None or not purpose.wording:
-            raise FlowError(f"the business has no wording for the purpose {self.purpose!r}", step_id=turn.state.step)
+            raise FlowError(
+                f"the business has no wording for the purpose {self.purpose!r}", step_id=turn.state.step
+            )
         language = turn.language if turn.language in purpose.wording else next(iter(purpose.wording))
         return purpose.wording[language], purpose.version, language

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 def _web_address(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or len(url) > 2_000 or not url.isprintable():
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or len(url) > 2_000
+        or not url.isprintable()
+    ):
         raise ValueError("must be a web address beginning with https:// or http://")
     return url
 

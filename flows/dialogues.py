@@ -1,0 +1,271 @@
+"""Tests of flows: dialogues in `*.test.yaml` beside a flow, played on a virtual clock.
+
+```yaml
+flow: lead
+with: {channel: telegram, language: it, contact: {tags: [vip]}}
+dialogue:
+  - user: ciao                # or {tap: price}, {after: 2 days}, {location: {lat, lon}}, {file: {kind, name}},
+  - bot: Ciao a te!           #    {contact: {phone}}, {deep_link: promo-1}
+  - bot: ~e-mail              # ~ contains, in any case; without it the whole text counts
+  - buttons: [Prezzi, Una visita]
+  - expect: {contact.email: anna@example.com, session.interest: price, ended: true}
+```
+
+`bot` takes the next message of the turn; messages that are not mentioned need not be. Several dialogues stand under
+`dialogues: {name: […]}`. A dialogue that begins with `bot` starts the flow by itself, else its triggers decide.
+`expect` reads the paths that templates read, and `ended`, `outcome`, `step`, `waiting`, `bot_messages` (how many).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain.comparisons import fold
+from domain.errors import RejectedInput
+from domain.messages import Content, text_of
+from flows import business as businesses
+from flows.business import BusinessView, Purpose
+from flows.player import contact_from
+from flows.rehearsal import START_AT, Rehearsal, received, span
+from flows.versions import CompiledFlow
+from flows.yaml_reader import Document, read
+
+MAX_LINES = 2_000  # of all dialogues in a file
+SAYS = ("user", "tap", "location", "file", "contact", "deep_link")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a dialogue went. `line` is that of the first difference (0: none), `difference` what differs, and
+    `transcript` all that was said until then, one line each."""
+
+    name: str
+    passed: bool
+    line: int = 0
+    difference: str = ""
+    transcript: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if self.passed:
+            return f"passed  {self.name}"
+        said = "\n".join(f"    {line}" for line in self.transcript)
+        return f"FAILED  {self.name}, line {self.line}\n{said}\n  {self.difference}"
+
+
+def run(
+    text: str, name: str, flows: Sequence[CompiledFlow], *, business: BusinessView | None = None
+) -> list[Result]:
+    """Plays every dialogue of a test file. `flows` hold the tested one and those it may call; `name` is the file's.
+
+    Raises RejectedInput when the file itself is at fault; a difference is a Result.
+    """
+    document = read(text, name=name)
+    data = document.data
+    if not isinstance(data, dict):
+        raise RejectedInput("a test file is a mapping with flow and dialogue", where=name)
+    unknown = set(data) - {"flow", "with", "dialogue", "dialogues"}
+    if unknown:
+        raise RejectedInput(f"no such key: {', '.join(sorted(unknown))}", where=name)
+    ordered = sorted(flows, key=lambda flow: flow.key != data.get("flow"))
+    if not ordered or ordered[0].key != data.get("flow"):
+        raise RejectedInput(f"there is no flow {data.get('flow')!r} among those given", where=f"{name}, flow")
+    results = []
+    for title, path in _dialogues(document, name):
+        stage = _Stage(document, path, name, ordered, business or businesses.sample())
+        results.append(stage.play(title))
+    return results
+
+
+def _dialogues(document: Document, name: str) -> list[tuple[str, tuple[str, ...]]]:
+    data = document.data
+    found: list[tuple[str, tuple[str, ...]]] = []
+    if "dialogue" in data:
+        found.append(("dialogue", ("dialogue",)))
+    if isinstance(data.get("dialogues"), dict):
+        found.extend((title, ("dialogues", title)) for title in data["dialogues"])
+    lines = [_at(data, path) for _, path in found]
+    if not found or not all(isinstance(each, list) and each for each in lines):
+        raise RejectedInput("needs dialogue: [ … ] or dialogues: {name: [ … ]}", where=name)
+    if sum(len(each) for each in lines) > MAX_LINES:
+        raise RejectedInput(f"at most {MAX_LINES} lines", where=name)
+    return found
+
+
+def _at(data: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        data = data[part]
+    return data
+
+
+class _Difference(Exception):
+    """What was expected is not what came."""
+
+
+class _Stage:
+    """One dialogue while it is played."""
+
+    def __init__(
+        self,
+        document: Document,
+        path: tuple[str, ...],
+        name: str,
+        flows: Sequence[CompiledFlow],
+        business: BusinessView,
+    ) -> None:
+        self._document = document
+        self._path = path
+        self._name = name
+        self._lines: list[Any] = _at(document.data, path)
+        self._setting = _setting(document.data.get("with") or {}, f"{name}, with")
+        self._rehearsal = Rehearsal(
+            flows,
+            channel_kind=self._setting["channel"],
+            language=self._setting["language"],
+            contact=contact_from(self._setting["contact"]),
+            business=_business(business, self._setting["business"], f"{name}, with.business"),
+            now=START_AT,
+        )
+        self._unread: list[Content] = []  # messages of this turn that no line has taken
+        self._shown: list[Content] = []  # messages that a tap may mean
+        self._current: Content | None = None
+        self._transcript: list[str] = []
+
+    def play(self, title: str) -> Result:
+        number = 0
+        try:
+            if isinstance(self._lines[0], dict) and "bot" in self._lines[0]:
+                self._rehearsal.begin()
+                self._spoken()
+            for number, line in enumerate(self._lines):
+                self._play(line, number)
+        except _Difference as difference:
+            at = self._document.line((*self._path, number))
+            return Result(title, False, at, str(difference), self._transcript)
+        return Result(title, True, transcript=self._transcript)
+
+    def _play(self, line: Any, number: int) -> None:
+        where = f"{self._name}, line {self._document.line((*self._path, number))}"
+        if not isinstance(line, dict) or len(line) != 1:
+            raise RejectedInput("must be one of user, tap, bot, buttons, expect, after …", where=where)
+        (key, value), *_ = line.items()
+        if key in SAYS:
+            self._transcript.append(f"{key}: {value}")
+            self._hear(key, value, where)
+        elif key == "after":
+            self._transcript.append(f"after: {value}")
+            self._rehearsal.pass_time(span(value, where=where))
+            self._spoken()
+        elif key == "bot":
+            self._bot(str(value))
+        elif key == "buttons":
+            self._buttons(value, where)
+        elif key == "expect":
+            self._expect(value, where)
+        else:
+            raise RejectedInput(f"no such line: {key}", where=where)
+
+    def _hear(self, key: str, value: Any, where: str) -> None:
+        if key == "deep_link":
+            content = received({"text": f"/start {value}"}, (), where=where)
+            self._rehearsal.hear(content, deep_link=str(value))
+        else:
+            short = {"text": str(value)} if key == "user" else {key: value}
+            self._rehearsal.hear(received(short, self._shown, where=where))
+        self._spoken()
+
+    def _spoken(self) -> None:
+        messages = self._rehearsal.messages
+        self._unread = list(messages)
+        self._current = None
+        self._shown = messages or self._shown
+        for content in messages:
+            titles = [button.title for button in getattr(content, "buttons", ())]
+            self._transcript.append(f"bot: {text_of(content)}" + (f"  {titles}" if titles else ""))
+
+    def _bot(self, wanted: str) -> None:
+        if not self._unread:
+            raise _Difference(f"expected a message {wanted!r}, but nothing more was said")
+        self._current = self._unread.pop(0)
+        said = text_of(self._current)
+        if wanted.startswith("~"):
+            if fold(wanted[1:].strip()) not in fold(said):
+                raise _Difference(f"expected {wanted[1:].strip()!r} in {said!r}")
+        elif wanted != said:
+            raise _Difference(f"expected {wanted!r}\n       got {said!r}")
+
+    def _buttons(self, wanted: Any, where: str) -> None:
+        if not isinstance(wanted, list):
+            raise RejectedInput("buttons is a list of labels", where=where)
+        content = self._current or (self._shown[-1] if self._shown else None)
+        titles = [button.title for button in getattr(content, "buttons", ())]
+        if titles != [str(label) for label in wanted]:
+            raise _Difference(f"expected the buttons {wanted}\n                got {titles}")
+
+    def _expect(self, wanted: Any, where: str) -> None:
+        if not isinstance(wanted, dict):
+            raise RejectedInput("expect is a mapping of paths to values", where=where)
+        for path, value in wanted.items():
+            actual = self._read(path, where)
+            if isinstance(actual, (set, frozenset)):
+                actual = sorted(actual)
+                value = sorted(value) if isinstance(value, list) else value
+            if actual != value:
+                raise _Difference(f"expected {path} to be {value!r}, but it is {actual!r}")
+
+    def _read(self, path: str, where: str) -> Any:
+        rehearsal = self._rehearsal
+        session = rehearsal.state or rehearsal.last_state
+        match path.split("."):
+            case ["ended"]:
+                return rehearsal.ended
+            case ["outcome"]:
+                return rehearsal.outcome
+            case ["step"]:
+                return session.step if session else None
+            case ["waiting"]:
+                return rehearsal.state.waiting if rehearsal.state else ""
+            case ["bot_messages"]:
+                return len(rehearsal.messages)
+            case ["contact", "fields", key]:
+                return rehearsal.contact.fields.get(key)
+            case ["contact", key] if key in rehearsal.contact.__struct_fields__:
+                return getattr(rehearsal.contact, key)
+            case ["consent", purpose]:
+                return rehearsal.contact.consents.get(purpose)
+            case ["session", *keys]:
+                value: Any = session.variables if session else {}
+                for key in keys:
+                    value = value.get(key) if isinstance(value, dict) else None
+                return value
+            case ["result", key, *part]:
+                result = session.results.get(key) if session else None
+                return getattr(result, part[0] if part else "value", None)
+        raise RejectedInput(f"{path} leads nowhere", where=where)
+
+
+def _setting(data: Any, where: str) -> dict[str, Any]:
+    allowed: dict[str, Any] = {"channel": "telegram", "language": None, "contact": {}, "business": {}}
+    if not isinstance(data, dict) or set(data) - set(allowed):
+        raise RejectedInput(f"may have {', '.join(allowed)}", where=where)
+    return {**allowed, **data}
+
+
+def _business(default: BusinessView, data: Mapping[str, Any], where: str) -> BusinessView:
+    """The business of the test: what it names, and for the rest the one given."""
+    if not data:
+        return default
+    try:
+        purposes = {
+            key: Purpose(str(purpose["version"]), {k: str(v) for k, v in purpose["wording"].items()})
+            for key, purpose in data.get("purposes", {}).items()
+        }
+    except (KeyError, TypeError, AttributeError):
+        raise RejectedInput("purposes are {key: {version, wording: {it, en}}}", where=where) from None
+    return BusinessView(
+        name=str(data.get("name", default.name)),
+        region=str(data.get("region", default.region)),
+        timezone=str(data.get("timezone", default.timezone)),
+        purposes={**default.purposes, **purposes},
+    )

@@ -1,0 +1,261 @@
+"""A rehearsal: one contact talks to flows on a virtual clock, without channel, store or network.
+
+`player` (for people and scripts) and `dialogues` (for tests) are two ways to drive it. It applies the effects itself,
+as the runtime does, so that what the flow says it did is what counts; timers fire when the clock passes them, and the
+platform accepts every message at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from domain import durations
+from domain.contacts import ContactView
+from domain.effects import (
+    AddNote,
+    Effect,
+    HandOver,
+    PatchContact,
+    RecordConsent,
+    SendMessage,
+    SessionFailed,
+    SetTimer,
+)
+from domain.errors import RejectedInput
+from domain.events import Event, MessageReceived, Origin, Person, Place, TimerDue
+from domain.messages import (
+    Content,
+    MediaKind,
+    Received,
+    ReceivedContact,
+    ReceivedLocation,
+    ReceivedMedia,
+    ReceivedText,
+    Tap,
+)
+from flows import engine, state, triggers
+from flows.business import BusinessView
+from flows.versions import CompiledFlow, pinned
+
+START_AT = 1_767_602_400_000  # Monday, 5 January 2026, 08:40 UTC: rehearsals give the same words every day
+MAX_TIMERS = 1_000  # fired in one jump of the clock: a reminder every hour for a month
+
+
+class Rehearsal:
+    """One contact, one channel, some flows. `flows` in their order of trust, the first is the one to play."""
+
+    def __init__(
+        self,
+        flows: Sequence[CompiledFlow],
+        *,
+        channel_kind: str,
+        language: str | None,
+        contact: ContactView,
+        business: BusinessView,
+        now: int = START_AT,
+        seed: int = 1,
+    ) -> None:
+        self.flows = list(flows)
+        self.library: Mapping[str, CompiledFlow] = {flow.key: flow for flow in reversed(self.flows)}
+        self.channel_kind = channel_kind
+        self.language = language
+        self.contact = contact
+        self.business = business
+        self.now = now
+        self.seed = seed
+        self.state: state.SessionState | None = None
+        self.last_state: state.SessionState | None = None  # of the session that ended last
+        self.messages: list[Content] = []  # of the last turn
+        self.effects: list[Effect] = []  # of the last turn
+        self.outcome = ""  # of the session that ended last
+        self._timers: list[SetTimer] = []
+        self._events = 0
+        self._wrote = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether no session is there."""
+        return self.state is None
+
+    def begin(self, flow: CompiledFlow | None = None) -> None:
+        """Starts a flow (the first, if none is named) as a turn."""
+        self._new_turn()
+        self._start(flow or self.flows[0])
+
+    def hear(self, content: Received, *, deep_link: str | None = None) -> bool:
+        """The contact sends something: triggers first, then the session. False when neither cared."""
+        self._new_turn()
+        event = self._event(content, deep_link)
+        found = triggers.find(
+            self.flows,
+            event,
+            first_message=not self._wrote,
+            session_waiting=self.state is not None,
+            channel_kind=self.channel_kind,
+        )
+        self._wrote = True
+        if found is not None:
+            self._start(found.flow)
+            return True
+        return self._advance(event)
+
+    def answer(self, content: Received) -> bool:
+        """The contact sends something to the session alone; triggers are not asked. False when it did not care."""
+        self._new_turn()
+        return self._advance(self._event(content, None))
+
+    def pass_time(self, span_ms: int) -> None:
+        """Moves the clock on; what falls due on the way happens at its time, all as one turn."""
+        self._new_turn()
+        until = self.now + span_ms
+        for _ in range(MAX_TIMERS):
+            due = min(self._timers, key=lambda timer: timer.due_at, default=None)
+            if due is None or due.due_at > until:
+                break
+            self._timers.remove(due)
+            self.now = max(self.now, due.due_at)
+            event = TimerDue(
+                key=f"timer:{due.visit}",
+                timer_id=0,
+                conversation_id=0,
+                session_id=0,
+                step_id=due.step_id,
+                visit=due.visit,
+                purpose=due.purpose,
+            )
+            self._advance(event)
+        self.now = until
+
+    def _new_turn(self) -> None:
+        self.messages, self.effects = [], []
+
+    def _event(self, content: Received, deep_link: str | None) -> MessageReceived:
+        self._events += 1
+        return MessageReceived(
+            key=f"rehearsal:{self._events}",
+            person=Person(ids=()),
+            origin=Origin(Place.private, "rehearsal"),
+            content=content,
+            deep_link=deep_link,
+            occurred_at=self.now,
+        )
+
+    def _start(self, flow: CompiledFlow) -> None:
+        self._timers.clear()
+        transition = engine.start(
+            flow,
+            contact=self.contact,
+            now=self.now,
+            seed=self._seed(),
+            channel_kind=self.channel_kind,
+            business=self.business,
+            language=self.language,
+            library=self.library,
+        )
+        self._take(transition)
+
+    def _advance(self, event: Event) -> bool:
+        if self.state is None:
+            return False
+        flow = pinned(self.library, self.state.flow, self.state.version)
+        assert flow is not None, self.state.flow
+        before = state.decode(state.encode(self.state))  # as it comes from its row
+        transition = engine.advance(
+            flow,
+            before,
+            event,
+            contact=self.contact,
+            now=self.now,
+            seed=self._seed(),
+            channel_kind=self.channel_kind,
+            business=self.business,
+            library=self.library,
+        )
+        if transition.handled:
+            self._take(transition)
+        return transition.handled
+
+    def _seed(self) -> int:
+        self.seed += 1
+        return self.seed
+
+    def _take(self, transition: engine.Transition) -> None:
+        self.effects.extend(transition.effects)
+        for effect in transition.effects:
+            self._apply(effect)
+        self.state = None if transition.ended else transition.state
+        if transition.ended:
+            self.last_state = transition.state
+            self.outcome = transition.outcome
+            self._timers.clear()
+
+    def _apply(self, effect: Effect) -> None:
+        match effect:
+            case SendMessage(content=content):
+                self.messages.append(content)
+            case PatchContact():
+                self.contact = patched(self.contact, effect)
+            case RecordConsent(purpose=purpose, action=action):
+                consents = {**self.contact.consents, purpose: action}
+                self.contact = msgspec.structs.replace(self.contact, consents=consents)
+            case SetTimer():
+                self._timers.append(effect)
+            case HandOver() | AddNote() | SessionFailed():
+                pass  # for people, who are not here; `effects` shows them
+
+
+def patched(contact: ContactView, patch: PatchContact) -> ContactView:
+    """The contact after a patch, as its row will be."""
+    fields = dict(contact.fields)
+    columns: dict[str, Any] = {}
+    for key, value in patch.set.items():
+        if not key.startswith("fields."):
+            columns[key] = "" if value is None and key.endswith("name") else value
+        elif value is None:
+            fields.pop(key[7:], None)
+        else:
+            fields[key[7:]] = value
+    for key, by in patch.increment.items():
+        old = fields.get(key[7:])
+        fields[key[7:]] = (old if isinstance(old, (int, float)) and not isinstance(old, bool) else 0) + by
+    tags = (contact.tags | set(patch.add_tags)) - set(patch.remove_tags)
+    return msgspec.structs.replace(contact, fields=fields, tags=tags, **columns)
+
+
+def received(data: Mapping[str, Any], shown: Sequence[Content], *, where: str) -> Received:
+    """What a contact sends, from its short form: `{"text": …}`, `{"tap": option id or text}`,
+    `{"location": {lat, lon}}`, `{"file": {kind, name}}`, `{"contact": {phone}}`.
+
+    `shown` are the messages with buttons a tap may mean. Raises RejectedInput naming `where`.
+    """
+    match dict(data):
+        case {"text": str(text)}:
+            return ReceivedText(text)
+        case {"tap": (str() | int() | float()) as wanted}:
+            return _tap(str(wanted), shown)
+        case {"location": {"lat": (int() | float()) as lat, "lon": (int() | float()) as lon, **rest}}:
+            return ReceivedLocation(float(lat), float(lon), name=str(rest.get("name", "")))
+        case {"file": {"kind": str(kind), **rest}} if kind in MediaKind.__members__:
+            name = str(rest["name"]) if "name" in rest else None
+            return ReceivedMedia(MediaKind(kind), platform_id=f"rehearsal-{name or kind}", filename=name)
+        case {"contact": {"phone": (str() | int()) as phone, **rest}}:
+            return ReceivedContact(str(phone), name=str(rest.get("name", "")), own=True)
+    forms = "text, tap, location {lat, lon}, file {kind, name}, contact {phone}"
+    raise RejectedInput(f"is none of {forms}", where=where)
+
+
+def _tap(wanted: str, shown: Sequence[Content]) -> Tap:
+    """The button with that id or text, on the newest message first; else a tap on a button from some time ago."""
+    for content in reversed(shown):
+        for button in getattr(content, "buttons", ()):
+            if button.url is None and wanted in (button.id, button.title):
+                return Tap(button.id, button.title)
+    return Tap(wanted, wanted)
+
+
+def span(text: Any, *, where: str) -> int:
+    """Milliseconds of `2 days`."""
+    return durations.parse(text, where=where)
