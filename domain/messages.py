@@ -165,7 +165,8 @@ class Poll(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="poll"
 
 
 class TemplateParameter(Struct, frozen=True, omit_defaults=True):
-    """One value of a template: text, or media for a header, or a button's payload. `name` for named parameters."""
+    """One value of a template: text, or media for a header, or a button's payload. `name` for named parameters;
+    for a button its kind: "quick_reply" (the default), "url" (the end of the address) or "copy_code"."""
 
     text: str | None = None
     name: str | None = None
