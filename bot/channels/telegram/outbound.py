@@ -138,16 +138,15 @@ def _chat(address: str, topic: str | None) -> dict[str, Any]:
     """`123`, `-100123`, `@name` or `business:<connection>:<chat>` as parameters."""
     chat: dict[str, Any] = {}
     if address.startswith("business:"):
-        _, connection, address = address.split(":", 2)
-        chat["business_connection_id"] = connection
-    try:
-        chat["chat_id"] = address if address.startswith("@") else int(address)
-        if topic is not None:
-            chat["message_thread_id"] = int(topic)
-    except ValueError:
-        raise SendError(
-            SendFailure.unreachable, "not an address of a Telegram chat", scope="address"
-        ) from None
+        chat["business_connection_id"], _, address = address.removeprefix("business:").partition(":")
+    if address.startswith("@"):
+        chat["chat_id"] = address
+    elif address.removeprefix("-").isdecimal() and address.isascii():
+        chat["chat_id"] = int(address)
+    else:
+        raise SendError(SendFailure.unreachable, "not an address of a Telegram chat", scope="address")
+    if topic is not None:
+        chat["message_thread_id"] = int(topic)
     return chat
 
 
