@@ -1,6 +1,7 @@
 """Campaigns, their runs and recipients; posts on outlets."""
 
-from sqlalchemy import Index, UniqueConstraint, text as sql
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import text as sql
 from sqlmodel import SQLModel
 
 from storage.tables.columns import big, identifier, small, text, within_workspace
@@ -61,6 +62,7 @@ class Run(SQLModel, table=True):
     totals: str = text("{}")  # JSON {name: n}: total, an outcome, delivered, read, `<outcome>:<reason>`
     baseline: str = text("{}")  # totals at the last start or resume: the brake judges what came after
     samples: str = text("[]")  # JSON [[ms, people done], …] of the last minute: the speed
+    next_slot_at: int = big(0)  # with a rate: when the next message may leave, ms UTC
     started_at: int = big()
     finished_at: int | None = big(nullable=True)
 

@@ -1,0 +1,350 @@
+"""The people of a run, one row each: the queue of a campaign, and what became of everybody (I4).
+
+Theory of operation. `feed` turns pending rows into messages and outbox rows, a few hundred ahead of the sender; `hear`
+is told by the settling transaction what became of them; `take_back` undoes the feeding of what has not left, when the
+run is paused, cancelled, or a person may only be written to later. Each is one transaction that changes recipients,
+outbox and deltas together and asks for the state it starts from, so repeating it, running it twice at once, or dying
+anywhere between two of them changes nothing: a person has at most one outbox row at any time, and gets a new one only
+when the old one was withdrawn unsent.
+
+Locks are taken in one order everywhere: campaign, run, outbox, recipients (by contact id). `feed` holds the run's row,
+so a pause that has been committed is never followed by rows of a feed that had begun before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from bot import outbox
+from bot.outbox import Outcome, Outgoing
+from bot.withdrawals import Withdrawn, withdraw_run
+from campaigns import contents
+from campaigns.states import RecipientState, after, outcome_name
+from campaigns.totals import Deltas
+from crm.contacts import load_views
+from domain.messages import MessageClass
+from flows.business import BusinessView
+from storage.database import bulk, dialect, json_rows
+
+AHEAD = 500  # outbox rows of campaigns per channel: half a second of the fastest one (DESIGN 2.8)
+SWEEP = 1_000  # recipients of a cancelled run in one transaction: a bulk unit
+RATE_AHEAD_MS = 5_000  # a campaign with a rate of its own is fed for the next seconds only
+LATER_MS = 5 * 60_000  # who may only be written to later than this gives their place in the outbox to others
+
+_STATE = RecipientState
+_CHANGE = {
+    "run_id": "BIGINT",
+    "contact_id": "BIGINT",
+    "state": "SMALLINT",
+    "receipt": "SMALLINT",
+    "reason": "TEXT",
+    "message_id": "BIGINT",
+}
+
+
+def feed(connection: Connection, run_id: int, *, room: int, new_id: Callable[[], int], now: int) -> int:
+    """Queues up to `room` pending recipients of a running run; gives how many rows it dealt with."""
+    run = _locked_run(connection, run_id)
+    if run is None or run.state != "running":
+        return 0
+    slots = _slots(run.rate, run.next_slot_at, room, now)
+    room = min(room, len(slots))
+    if room <= 0:
+        return 0
+    people = _pending(connection, run, room, now)
+    if not people:
+        return 0
+    made, changes = _compose(connection, run, people, new_id, now)
+    taken = _take(connection, changes, now)
+    leaving = [item for item in made if item.contact_id in taken]
+    for item, slot in zip(leaving, slots, strict=False):
+        item.not_before = slot
+    outbox.enqueue(connection, leaving, now=now)
+    if run.rate and leaving:
+        connection.execute(
+            text("UPDATE campaign_run SET next_slot_at = :slot WHERE id = :run"),
+            {"slot": slots[len(leaving) - 1] + 1_000 // run.rate, "run": run_id},
+        )
+    deltas = Deltas()
+    for change in changes:
+        if change["contact_id"] in taken and change["state"] != _STATE.queued:
+            outcome = outcome_name(change["state"])
+            deltas.move(run.workspace_id, run_id, ("pending", ""), (outcome, change["reason"]))
+    deltas.append(connection, new_id=new_id)
+    return len(taken)
+
+
+@outbox.settles
+def hear(connection: Connection, outcomes: Sequence[Outcome], *, new_id: Callable[[], int], now: int) -> None:
+    """Writes outcomes into the recipients of runs, in the transaction that settles them."""
+    mine = [outcome for outcome in outcomes if outcome.run_id and outcome.contact_id]
+    if not mine:
+        return
+    rows = _heard_of(connection, mine)
+    changed: dict[tuple[int, int], dict[str, Any]] = {}
+    deltas = Deltas()
+    for outcome in mine:
+        key = (outcome.run_id, outcome.contact_id)
+        row = rows.get(key)
+        if row is None or row["message_id"] != outcome.message_id:
+            continue  # of a message that was withdrawn, or a person who was erased
+        state, receipt = after(row["state"], row["receipt"], outcome.state)
+        if (state, receipt) == (row["state"], row["receipt"]):
+            continue
+        reason = _reason(outcome, state)
+        _count(deltas, outcome, row, state, receipt, reason)
+        row |= {"state": state, "receipt": receipt, "reason": reason}
+        changed[key] = row
+    if changed:
+        _write(connection, list(changed.values()), now)
+        deltas.append(connection, new_id=new_id)
+
+
+def take_back(
+    connection: Connection,
+    run_id: int,
+    *,
+    limit: int = AHEAD * 2,
+    postponed_past: int | None = None,
+    now: int,
+) -> int:
+    """Queued recipients become pending again, each with the time before which it may not go; what is being sent stays.
+    Gives how many."""
+    withdrawn = withdraw_run(connection, run_id, limit=limit, postponed_past=postponed_past)
+    if withdrawn:
+        connection.execute(_BACK, {"rows": _withdrawn_rows(withdrawn), "run": run_id, "now": now})
+    return len(withdrawn)
+
+
+def drop_queued(
+    connection: Connection, workspace_id: int, run_id: int, *, new_id: Callable[[], int], now: int
+) -> int:
+    """Queued recipients of a cancelled run are skipped; what is being sent stays. Gives how many."""
+    withdrawn = withdraw_run(connection, run_id, limit=AHEAD * 2)
+    if withdrawn:
+        values = {"rows": _withdrawn_rows(withdrawn), "run": run_id, "now": now}
+        _count_cancelled(connection, workspace_id, run_id, connection.execute(_DROP, values).rowcount, new_id)
+    return len(withdrawn)
+
+
+def drop_pending(
+    connection: Connection, workspace_id: int, run_id: int, *, new_id: Callable[[], int], now: int
+) -> int:
+    """Pending recipients of a cancelled run are skipped, at most SWEEP in one transaction; gives how many."""
+    dropped = connection.execute(
+        text(
+            "UPDATE recipient SET state = 4, reason = 'cancelled', changed_at = :now "
+            "WHERE run_id = :run AND state = 0 AND contact_id IN "
+            "(SELECT contact_id FROM recipient WHERE run_id = :run AND state = 0 "
+            "ORDER BY not_before, contact_id LIMIT :limit)"
+        ),
+        {"run": run_id, "now": now, "limit": SWEEP},
+    ).rowcount
+    if dropped:
+        _count_cancelled(connection, workspace_id, run_id, dropped, new_id)
+    return dropped
+
+
+def queued_on(connection: Connection, channel_id: int) -> int:
+    """How many campaign messages wait in a channel's outbox (index outbox_due)."""
+    return int(
+        connection.execute(
+            text("SELECT count(*) FROM outbox WHERE channel_id = :channel AND state = 1 AND lane = :lane"),
+            {"channel": channel_id, "lane": outbox.LANE[MessageClass.marketing]},
+        ).scalar_one()
+    )
+
+
+def queued_of(connection: Connection, run_id: int) -> int:
+    """How many messages of a run are in the outbox, those on the wire among them (index outbox_run)."""
+    return int(
+        connection.execute(
+            text("SELECT count(*) FROM outbox WHERE run_id = :run AND run_id <> 0"), {"run": run_id}
+        ).scalar_one()
+    )
+
+
+# --- feeding ----------------------------------------------------------------------------------------------------------
+
+
+def _locked_run(connection: Connection, run_id: int) -> Any:
+    lock = dialect(connection).for_update
+    return connection.execute(
+        text(
+            "SELECT r.id, r.workspace_id, r.campaign_id, r.channel_id, r.state, r.next_slot_at, c.rate, c.purpose, "
+            "c.content, c.default_language, w.name AS business, w.timezone FROM campaign_run r "
+            "JOIN campaign c ON c.id = r.campaign_id AND c.workspace_id = r.workspace_id "
+            "LEFT JOIN workspace w ON w.id = r.workspace_id "
+            f"WHERE r.id = :run {lock + ' OF r' if lock else ''}"
+        ),
+        {"run": run_id},
+    ).one_or_none()
+
+
+def _slots(rate: int | None, next_slot_at: int, room: int, now: int) -> Sequence[int]:
+    """When each of the next messages may leave: at once, or evenly at a campaign's own rate, RATE_AHEAD_MS ahead."""
+    if not rate:
+        return [0] * room
+    first = max(now, next_slot_at)
+    last = max(now + RATE_AHEAD_MS, first)
+    return [slot for n in range(room) if (slot := first + n * 1_000 // rate) < last]
+
+
+def _pending(connection: Connection, run: Any, room: int, now: int) -> Sequence[Any]:
+    """The next people by (time, contact id) (index recipient_pending), with where they are written to."""
+    lock = dialect(connection).for_update
+    return connection.execute(
+        text(
+            "SELECT r.contact_id, r.identity_id, i.address, i.language, v.id AS conversation_id FROM recipient r "
+            "LEFT JOIN identity i ON i.id = r.identity_id AND i.contact_id = r.contact_id AND i.channel_id = :channel "
+            "LEFT JOIN conversation v ON v.channel_id = :channel "
+            "AND v.conversation_key = 'i:' || CAST(r.identity_id AS TEXT) "
+            "WHERE r.run_id = :run AND r.state = 0 AND r.not_before <= :now "
+            f"ORDER BY r.not_before, r.contact_id LIMIT :room {lock + ' OF r SKIP LOCKED' if lock else ''}"
+        ),
+        {"run": run.id, "channel": run.channel_id, "now": now, "room": room},
+    ).all()
+
+
+def _compose(
+    connection: Connection, run: Any, people: Sequence[Any], new_id: Callable[[], int], now: int
+) -> tuple[list[Outgoing], list[dict[str, Any]]]:
+    """The messages, and every person's change of state: queued, or failed with the reason."""
+    composer = _composer(run.content, run.default_language)
+    business = BusinessView(name=run.business or "", timezone=run.timezone or "UTC")
+    views = load_views(connection, [(run.workspace_id, p.contact_id, p.identity_id) for p in people])
+    made: list[Outgoing] = []
+    changes = []
+    for person in people:
+        view = views.get((person.contact_id, person.identity_id))
+        change = {
+            "run_id": run.id,
+            "contact_id": person.contact_id,
+            "receipt": 0,
+            "reason": "",
+            "message_id": 0,
+        }
+        if view is None or person.address is None:
+            changes.append({**change, "state": _STATE.skipped, "reason": "gone"})
+            continue
+        language = composer.language_for(view.language, person.language)
+        try:
+            content = composer.compose(view, language=language, business=business, now=now)
+        except contents.CannotCompose as error:
+            changes.append({**change, "state": _STATE.failed, "reason": error.reason})
+            continue
+        message = Outgoing(
+            id=new_id(),
+            workspace_id=run.workspace_id,
+            channel_id=run.channel_id,
+            address=person.address,
+            content=content,
+            conversation_id=person.conversation_id or 0,
+            contact_id=person.contact_id,
+            identity_id=person.identity_id,
+            run_id=run.id,
+            campaign_id=run.campaign_id,
+            message_class=MessageClass.marketing,
+            purpose=run.purpose,
+            author="campaign",
+            language=language,
+        )
+        made.append(message)
+        changes.append({**change, "state": _STATE.queued, "message_id": message.id})
+    return made, changes
+
+
+@lru_cache(maxsize=64)  # contents are small and campaigns that run at the same time few
+def _composer(content: str, default_language: str) -> contents.Composer:
+    return contents.Composer(contents.decode(content), default_language)
+
+
+_TAKE = text(
+    "UPDATE recipient SET state = v.state, reason = v.reason, message_id = v.message_id, changed_at = :now "
+    f"FROM ({json_rows(_CHANGE)}) v WHERE recipient.run_id = v.run_id AND recipient.contact_id = v.contact_id "
+    "AND recipient.state = 0 RETURNING recipient.contact_id"
+)
+
+
+def _take(connection: Connection, changes: list[dict[str, Any]], now: int) -> set[int]:
+    """Applies the changes to those who are still pending; only they may get an outbox row."""
+    return {row.contact_id for row in connection.execute(_TAKE, {"rows": bulk(changes), "now": now})}
+
+
+# --- hearing ----------------------------------------------------------------------------------------------------------
+
+
+def _heard_of(connection: Connection, outcomes: Sequence[Outcome]) -> dict[tuple[int, int], dict[str, Any]]:
+    keys = {(outcome.run_id, outcome.contact_id) for outcome in outcomes}
+    lock = dialect(connection).for_update
+    rows = connection.execute(
+        text(
+            "SELECT r.run_id, r.contact_id, r.state, r.receipt, r.reason, r.message_id FROM "
+            f"({json_rows({'run_id': 'BIGINT', 'contact_id': 'BIGINT'})}) v JOIN recipient r "
+            "ON r.run_id = v.run_id AND r.contact_id = v.contact_id "
+            f"ORDER BY r.run_id, r.contact_id {lock + ' OF r' if lock else ''}"
+        ),
+        {"rows": bulk({"run_id": run, "contact_id": contact} for run, contact in sorted(keys))},
+    ).all()
+    return {(row.run_id, row.contact_id): dict(row._mapping) for row in rows}
+
+
+def _reason(outcome: Outcome, state: int) -> str:
+    if state == _STATE.sent:
+        return ""
+    return outcome.reason or ("expired" if outcome.state == "expired" else "")
+
+
+def _count(
+    deltas: Deltas, outcome: Outcome, row: dict[str, Any], state: int, receipt: int, reason: str
+) -> None:
+    workspace_id, run_id = outcome.workspace_id, outcome.run_id
+    if state != row["state"]:
+        before = (outcome_name(row["state"]), row["reason"])
+        deltas.move(workspace_id, run_id, before, (outcome_name(state), reason))
+    for name, least in (("delivered", 1), ("read", 2)):
+        if row["receipt"] < least <= receipt:
+            deltas.add(workspace_id, run_id, name)
+
+
+_WRITE = text(
+    "UPDATE recipient SET state = v.state, receipt = v.receipt, reason = v.reason, changed_at = :now "
+    f"FROM ({json_rows(_CHANGE)}) v WHERE recipient.run_id = v.run_id AND recipient.contact_id = v.contact_id"
+)
+
+
+def _write(connection: Connection, rows: list[dict[str, Any]], now: int) -> None:
+    connection.execute(_WRITE, {"rows": bulk(rows), "now": now})
+
+
+# --- taking back ------------------------------------------------------------------------------------------------------
+
+_WITHDRAWN = json_rows({"contact_id": "BIGINT", "message_id": "BIGINT", "not_before": "BIGINT"})
+_BACK = text(
+    "UPDATE recipient SET state = 0, message_id = 0, not_before = v.not_before, changed_at = :now "
+    f"FROM ({_WITHDRAWN}) v WHERE recipient.run_id = :run AND recipient.contact_id = v.contact_id "
+    "AND recipient.message_id = v.message_id AND recipient.state = 1"
+)
+_DROP = text(
+    "UPDATE recipient SET state = 4, reason = 'cancelled', message_id = 0, changed_at = :now "
+    f"FROM ({_WITHDRAWN}) v WHERE recipient.run_id = :run AND recipient.contact_id = v.contact_id "
+    "AND recipient.message_id = v.message_id AND recipient.state = 1"
+)
+
+
+def _withdrawn_rows(withdrawn: Sequence[Withdrawn]) -> str:
+    return bulk(row._asdict() for row in withdrawn)
+
+
+def _count_cancelled(
+    connection: Connection, workspace_id: int, run_id: int, people: int, new_id: Callable[[], int]
+) -> None:
+    deltas = Deltas()
+    deltas.add(workspace_id, run_id, "pending", -people)
+    deltas.add(workspace_id, run_id, "skipped", people)
+    deltas.add(workspace_id, run_id, "skipped:cancelled", people)
+    deltas.append(connection, new_id=new_id)
