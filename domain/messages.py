@@ -294,7 +294,7 @@ class ReceivedContact(Struct, frozen=True, omit_defaults=True, tag_field="kind",
     name: str = ""
     own: bool = False
     email: str | None = None
-    others: tuple["ReceivedContact", ...] = ()
+    others: tuple[ReceivedContact, ...] = ()
 
 
 class ReceivedReaction(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="reaction"):
