@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from simulators import routes, telegram
+from simulators import routes, telegram, whatsapp
 from simulators.clock import Clock
 from simulators.log import DEFAULT_LIMIT
 from simulators.people import Plays
@@ -33,13 +33,9 @@ def build_app(
     app.cleanup_ctx.append(_closing)
     app.on_shutdown.append(_end_streams)
     telegram.attach(app, world)
+    whatsapp.attach(app, world)
     routes.attach(app, world, Plays(world))
     _serve_phone(app)
-    try:
-        from simulators import whatsapp
-    except ImportError:
-        return app
-    whatsapp.attach(app, world)
     return app
 
 
