@@ -63,6 +63,7 @@ class Maker:
         self._buttons: list[tuple[str, LocalText]] = []
         self._reads: set[str] = set()
         self._writes: set[str] = set()
+        self._result: str | None = None
         self._calls: str | None = None
 
     def make(self, step: StepDocument) -> CompiledStep | None:
@@ -82,6 +83,7 @@ class Maker:
             texts=tuple(self._texts),
             reads=frozenset(self._reads),
             writes=frozenset(self._writes),
+            result=self._result,
             calls=self._calls,
             buttons=tuple(self._buttons),
         )
@@ -108,9 +110,6 @@ class Maker:
         except RejectedInput as error:
             self._fault(tuple(_parts(field)), f"{error.what}" if error.where == field else str(error))
             return lambda turn: False
-        self._reads.update(
-            subject for subject in predicates.subjects(parsed) if subject.startswith("result.")
-        )
         return decided
 
     def exit(self, name: str, target: str | None, *, flow: str | None = None) -> None:
@@ -124,6 +123,10 @@ class Maker:
     def writes(self, path: str) -> None:
         """A variable or field that the step sets."""
         self._writes.add(path)
+
+    def gives(self, result: str) -> None:
+        """The key under which a question keeps its result."""
+        self._result = result
 
     def calls(self, flow: str) -> None:
         """The sub-flow that the step runs."""

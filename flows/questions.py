@@ -89,6 +89,8 @@ class QuestionDocument(StepDocument):
             maker.exit("skip", self.skip)
         if self.save is not None:
             maker.writes(self.save)
+        result = self.result or maker.step_id
+        maker.gives(result)
         return Manners(
             next=self.next,
             invalid=maker.text("invalid", self.invalid) if self.invalid else None,
@@ -100,7 +102,7 @@ class QuestionDocument(StepDocument):
             skip_target=self.skip if isinstance(self.skip, str) else self.next,
             back=self.back,
             save=self.save,
-            result=self.result or maker.step_id,
+            result=result,
         )
 
 

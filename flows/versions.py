@@ -52,6 +52,7 @@ class CompiledStep:
     texts: tuple[tuple[str, LocalText], ...]  # (field, text)
     reads: frozenset[str]  # paths that are read where nothing stands in for a missing value
     writes: frozenset[str]
+    result: str | None  # the key of what a question gives
     calls: str | None  # the sub-flow it calls
     buttons: tuple[tuple[str, LocalText], ...]  # (option id, label)
 

@@ -84,17 +84,18 @@ class _Builder:
                 break
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
-                raise self._refused("only one document in a file", event)
+                raise self._refused("only one document in a file", event.start_mark.line + 1)
         return self._document
 
     def _value(self, event: Any, path: Path) -> Any:
+        line = event.start_mark.line + 1
         if len(path) > MAX_DEPTH:
-            raise self._refused(f"nested more than {MAX_DEPTH} levels deep", event)
+            raise self._refused(f"nested more than {MAX_DEPTH} levels deep", line)
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise self._refused("anchors (&) and aliases (*) are not allowed", event)
+            raise self._refused("anchors (&) and aliases (*) are not allowed", line)
         if event.tag is not None and event.tag != "!":
-            raise self._refused(f"tags such as {event.tag} are not allowed", event)
-        self._document.lines[path] = event.start_mark.line + 1
+            raise self._refused(f"tags such as {event.tag} are not allowed", line)
+        self._document.lines[path] = line
         if isinstance(event, yaml.ScalarEvent):
             return _scalar(event)
         return self._list(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)
@@ -112,18 +113,18 @@ class _Builder:
         for event in self._events:
             if isinstance(event, yaml.MappingEndEvent):
                 break
-            if not isinstance(event, yaml.ScalarEvent):
-                raise self._refused("a key must be a plain text", event)
+            line: int = event.start_mark.line + 1
+            if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None or event.tag is not None:
+                raise self._refused("a key must be a plain text, without tag or anchor", line)
             key = event.value
             if key in values:
-                raise self._refused(f"the key {key!r} is given twice", event)
-            line = event.start_mark.line + 1
+                raise self._refused(f"the key {key!r} is given twice", line)
             values[key] = self._value(next(self._events), (*path, key))
             self._document.lines[(*path, key)] = line
         return values
 
-    def _refused(self, what: str, event: Any) -> RejectedInput:
-        return RejectedInput(what, where=f"{self._name}, line {event.start_mark.line + 1}")
+    def _refused(self, what: str, line: int) -> RejectedInput:
+        return RejectedInput(what, where=f"{self._name}, line {line}")
 
 
 def _scalar(event: Any) -> Any:
