@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -243,6 +244,25 @@ def opt_out(
     ids = record(connection, entries, keyed_hash=keyed_hash, new_id=new_id, now=now)
     _suppress_identities(connection, [wish for wish in wishes if wish.reason != "blocked"])
     return ids
+
+
+def write(
+    connection: Connection,
+    items: Sequence[NewConsent | OptOut],
+    *,
+    keyed_hash: KeyedHash,
+    new_id: NewId,
+    now: int,
+) -> None:
+    """Ledger rows and opt-outs of a batch in the order in which they happened: a "yes" before a STOP must not be
+    written after it."""
+    for kind, group in groupby(items, type):
+        if kind is OptOut:
+            wishes = [item for item in group if isinstance(item, OptOut)]
+            opt_out(connection, wishes, keyed_hash=keyed_hash, new_id=new_id, now=now)
+        else:
+            entries = [item for item in group if isinstance(item, NewConsent)]
+            record(connection, entries, keyed_hash=keyed_hash, new_id=new_id, now=now)
 
 
 def event_opt_out(
@@ -720,7 +740,8 @@ class _Chain:
 def _identity_page(connection: Connection, workspace_id: int, after: int) -> list[int]:
     found = connection.execute(
         text(
-            "SELECT identity_id FROM (SELECT identity_id FROM consent_head WHERE workspace_id = :w AND identity_id > :a "
+            "SELECT identity_id FROM ("
+            "SELECT identity_id FROM consent_head WHERE workspace_id = :w AND identity_id > :a "
             "UNION SELECT identity_id FROM consent_state WHERE workspace_id = :w AND identity_id > :a "
             "UNION SELECT identity_id FROM consent_entry WHERE workspace_id = :w AND identity_id > :a) AS known "
             "ORDER BY identity_id LIMIT :limit"

@@ -170,6 +170,27 @@ async def test_parallel_writers_make_one_chain(desk: Desk) -> None:
     assert await verify(desk) == []
 
 
+async def test_a_yes_and_a_stop_of_one_batch_count_in_their_order(desk: Desk) -> None:
+    anna, bruno = await desk.resolve(telegram(1), telegram(2))
+    stops = [
+        OptOut(WORKSPACE, who.identity_id, "*", {}, {"w": "stop"}, "it", NOW + 5, "stop_word")
+        for who in (anna, bruno)
+    ]
+    items: list[NewConsent | OptOut] = [
+        entry(anna, occurred_at=NOW),
+        stops[0],
+        stops[1],
+        entry(bruno, occurred_at=NOW + 6),
+    ]
+    await desk.do(
+        lambda c: consent.write(c, items, keyed_hash=desk.sealer.keyed_hash, new_id=desk.new_id, now=NOW + 9)
+    )
+    rows = await desk.rows("SELECT state FROM consent_state WHERE purpose = 'marketing' ORDER BY identity_id")
+    assert rows == [("withdrawn",), ("granted",)]
+    assert (await is_suppressed(desk, 1), await is_suppressed(desk, 2)) == (True, False)
+    assert await verify(desk) == []
+
+
 async def test_an_unknown_action_or_identity_is_refused_and_nothing_is_written(desk: Desk) -> None:
     (anna,) = await desk.resolve(telegram(1))
     for wrong in (entry(anna, "maybe"), entry(anna, identity_id=5), entry(anna, workspace_id=12)):
