@@ -47,14 +47,29 @@ def apply(
 def _people(
     connection: Connection, failures: list[Result], sealer: Sealer, new_id: Callable[[], int], now: int
 ) -> None:
-    gone = {f.identity_id: _GONE[SendFailure(f.reason)] for f in failures if f.identity_id and f.reason in _GONE}
-    if gone:
-        identities.set_states(connection, gone, now=now)
-    out = [f.identity_id for f in failures if f.identity_id and f.reason == SendFailure.opted_out]
-    if out:
-        consent.opt_out_identities(
-            connection, out, reason="platform", keyed_hash=sealer.keyed_hash, new_id=new_id, now=now
+    gone: dict[tuple[int, str], list[int]] = {}
+    for failure in failures:
+        if failure.identity_id and failure.reason in _GONE:
+            key = (failure.workspace_id, _GONE[SendFailure(failure.reason)])
+            gone.setdefault(key, []).append(failure.identity_id)
+    for (workspace_id, state), ids in gone.items():
+        identities.set_state(connection, workspace_id=workspace_id, identity_ids=ids, state=state, now=now)
+    wishes = [
+        consent.OptOut(
+            workspace_id=f.workspace_id,
+            identity_id=f.identity_id,
+            purpose=consent.ANY_PURPOSE,
+            source={"platform": True},
+            evidence={"message": f.id, "code": f.code},
+            language="",
+            at=f.at,
+            reason="platform",
         )
+        for f in failures
+        if f.identity_id and f.reason == SendFailure.opted_out
+    ]
+    if wishes:
+        consent.opt_out(connection, wishes, keyed_hash=sealer.keyed_hash, new_id=new_id, now=now)
     capped = [f.identity_id for f in failures if f.identity_id and f.reason == SendFailure.capped]
     if capped:
         connection.execute(

@@ -37,12 +37,12 @@ from domain.events import (
     OutletChanged,
     Person,
     Place,
+    PlatformEvent,
     Preference,
     Reachability,
     Unrecognised,
 )
-from storage.database import Queue, insert_rows, json_rows
-from storage.database import bulk
+from storage.database import Queue, bulk, insert_rows
 from storage.sealing import Sealer, event_key
 
 MAX_WAITING = 10_000  # events in memory before their commit: about 20 MB; past it the platform is told to come back
@@ -71,7 +71,7 @@ class _Prepared(NamedTuple):
 
     seen_key: str
     channel: ConnectedChannel
-    event: Event
+    event: PlatformEvent
     row: dict[str, Any]
 
 
@@ -90,7 +90,7 @@ class Intake:
         self._size = 0
         self._flushing: asyncio.Task[None] | None = None
 
-    async def append(self, arrived: Sequence[tuple[ConnectedChannel, Event]]) -> None:
+    async def append(self, arrived: Sequence[tuple[ConnectedChannel, PlatformEvent]]) -> None:
         """Returns when every event is committed (or was before). Raises Unavailable when none is acknowledged."""
         if not arrived:
             return
@@ -186,7 +186,7 @@ def _first_id(person: Person) -> str:
     return person.ids[0].value if person.ids else ""
 
 
-def _prepare(runtime: Runtime, channel: ConnectedChannel, event: Event, now: int) -> _Prepared:
+def _prepare(runtime: Runtime, channel: ConnectedChannel, event: PlatformEvent, now: int) -> _Prepared:
     key = runtime.sealer.keyed_hash("conversation", str(channel.id), conversation_of(event))
     row = _row(
         runtime.sealer,
@@ -250,7 +250,11 @@ def _store(
     fresh = _drop_seen(connection, prepared, runtime.clock()) if prepared else []
     if fresh:
         connection.execute(_INSERT_INTAKE, {"rows": bulk(one.row for one in fresh)})
-        _suppress(connection, fresh, runtime)
+        consent.suppress_at_intake(
+            connection,
+            [consent.Accepted(p.channel.workspace_id, p.channel.id, p.event, p.row["received_at"]) for p in fresh],
+            keyed_hash=runtime.sealer.keyed_hash,
+        )
     if reported:
         statuses.record(connection, reported, new_id=runtime.new_id, now=runtime.clock())
 
@@ -268,25 +272,6 @@ def _drop_seen(connection: Connection, prepared: list[_Prepared], now: int) -> l
             new.discard((one.channel.id, one.seen_key))
             fresh.append(one)
     return fresh
-
-
-def _suppress(connection: Connection, fresh: list[_Prepared], runtime: Runtime) -> None:
-    wanted = []
-    for one in fresh:
-        match one.event:
-            case MessageReceived(person=person, opt_out=True):
-                reason = "stop_word"
-            case Preference(person=person, wanted=False):
-                reason = "platform"
-            case Reachability(person=person, reachable=False):
-                reason = "blocked"
-            case _:
-                continue
-        wanted.append(consent.SuppressedPerson(one.channel.workspace_id, one.channel.id, person, reason))
-    if wanted:
-        consent.suppress_people(
-            connection, wanted, keyed_hash=runtime.sealer.keyed_hash, now=runtime.clock()
-        )
 
 
 def _fail(future: asyncio.Future[None], error: Exception) -> None:

@@ -180,7 +180,7 @@ _OUTBOX = {
 }
 
 
-def _insert_with_constants(table: str, columns: dict[str, str], constants: dict[str, str]) -> str:
+def insert_with_constants(table: str, columns: dict[str, str], constants: dict[str, str]) -> str:
     """A bulk insert whose remaining columns are the same literal in every row: less JSON to carry."""
     names = ", ".join([*columns, *constants])
     select = json_rows(columns).replace(" FROM json_each", ", " + ", ".join(constants.values()) + " FROM json_each")
@@ -188,11 +188,11 @@ def _insert_with_constants(table: str, columns: dict[str, str], constants: dict[
 
 
 _INSERT_MESSAGE = text(
-    _insert_with_constants(
+    insert_with_constants(
         "message", _MESSAGE, {**dict.fromkeys(_MESSAGE_CONSTANTS, "''"), "possibly_twice": "0", "consent_id": "0"}
     )
 )
-_INSERT_OUTBOX = text(_insert_with_constants("outbox", _OUTBOX, {"attempt": "0", "tries": "0", "part": "0"}))
+_INSERT_OUTBOX = text(insert_with_constants("outbox", _OUTBOX, {"attempt": "0", "tries": "0", "part": "0"}))
 _COLUMNS = ", ".join(Item._fields)
 
 

@@ -12,7 +12,7 @@ class Intake(SQLModel, table=True):
 
     __tablename__ = "intake"
     __table_args__ = (
-        Index("intake_open", "slot", "id", sqlite_where=sql("state = 0"), postgresql_where=sql("state = 0")),
+        Index("intake_open", "id", sqlite_where=sql("state = 0"), postgresql_where=sql("state = 0")),
         Index("intake_parked", "workspace_id", "id", sqlite_where=sql("state = 1"), postgresql_where=sql("state = 1")),
     )
 

@@ -1,0 +1,337 @@
+"""What a worker's transaction will write: rows gathered while events are handled, flushed in a few bulk statements.
+
+Handlers and effects only append here; nothing touches the database until `flush`. A `Mark` taken before an event lets
+the worker take back everything that a failing event had gathered, so that one bad event is only its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from bot import outbox
+from bot.outbox import Outgoing
+from crm import consent, contacts
+from domain.messages import Ephemeral
+from storage.database import bulk, insert_rows, json_rows
+from storage.sealing import Sealer
+
+
+@dataclass
+class ConversationRow:
+    """A conversation in the worker's hands; `new` rows are inserted, others updated where `version` still holds."""
+
+    id: int
+    workspace_id: int
+    channel_id: int
+    conversation_key: str
+    intake_key: str
+    slot: int
+    identity_id: int
+    contact_id: int
+    address: str
+    topic: str | None
+    place: str
+    status: str
+    assignee: str
+    session_id: int
+    version: int
+    last_inbound_at: int | None
+    last_message_at: int
+    created_at: int
+    new: bool = False
+    changed: bool = False
+
+
+@dataclass
+class SessionRow:
+    """A session in the worker's hands; `state` is the engine's JSON."""
+
+    id: int
+    workspace_id: int
+    conversation_id: int
+    contact_id: int
+    flow_id: int
+    flow_version_id: int
+    state: str
+    status: str
+    problem: str
+    version: int
+    started_at: int
+    updated_at: int
+    new: bool = False
+    changed: bool = False
+
+
+class HandedEphemeral(NamedTuple):
+    """An ephemeral for the sender, after the commit."""
+
+    channel_id: int
+    ephemeral: Ephemeral
+    address: str
+    topic: str | None
+
+
+_LISTS = (
+    "received",
+    "outgoing",
+    "turns",
+    "patches",
+    "consents",
+    "opt_outs",
+    "timers",
+    "cancelled",
+    "timeline",
+    "ephemerals",
+    "log",
+    "album_parts",
+    "after",
+)
+
+
+@dataclass
+class Batch:
+    """The rows of one transaction."""
+
+    conversations: dict[int, ConversationRow] = field(default_factory=dict)
+    sessions: dict[int, SessionRow] = field(default_factory=dict)
+    received: list[dict[str, Any]] = field(default_factory=list)  # inbound messages
+    outgoing: list[Outgoing] = field(default_factory=list)
+    turns: list[dict[str, Any]] = field(default_factory=list)
+    patches: list[contacts.ContactPatch] = field(default_factory=list)
+    consents: list[consent.NewConsent] = field(default_factory=list)
+    opt_outs: list[consent.OptOut] = field(default_factory=list)
+    timers: list[dict[str, Any]] = field(default_factory=list)
+    cancelled: list[int] = field(default_factory=list)  # sessions whose timers are stale
+    timeline: list[contacts.TimelineLine] = field(default_factory=list)
+    ephemerals: list[HandedEphemeral] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    album_parts: list[dict[str, Any]] = field(default_factory=list)
+    after: list[Callable[[Connection], None]] = field(default_factory=list)  # rare writes, in order, after the rows
+
+
+@dataclass
+class Mark:
+    """How far the batch had come."""
+
+    lengths: dict[str, int]
+    conversation: ConversationRow | None
+    session: SessionRow | None
+
+
+def mark(batch: Batch, conversation: ConversationRow | None, session: SessionRow | None) -> Mark:
+    """Remembers where the batch, this conversation and its session stand."""
+    return Mark(
+        {name: len(getattr(batch, name)) for name in _LISTS},
+        None if conversation is None else replace(conversation),
+        None if session is None else replace(session),
+    )
+
+
+def take_back(batch: Batch, to: Mark) -> None:
+    """Forgets what was gathered since the mark."""
+    for name, length in to.lengths.items():
+        del getattr(batch, name)[length:]
+    if to.conversation is not None:
+        kept = {s.id for s in (to.session,) if s is not None}
+        batch.conversations[to.conversation.id] = to.conversation
+        for session_id in [
+            i for i, s in batch.sessions.items() if s.conversation_id == to.conversation.id and i not in kept
+        ]:
+            del batch.sessions[session_id]
+    if to.session is not None:
+        batch.sessions[to.session.id] = to.session
+
+
+_CONVERSATION = {
+    "id": "BIGINT",
+    "workspace_id": "BIGINT",
+    "channel_id": "BIGINT",
+    "conversation_key": "TEXT",
+    "intake_key": "TEXT",
+    "slot": "SMALLINT",
+    "identity_id": "BIGINT",
+    "contact_id": "BIGINT",
+    "address": "TEXT",
+    "topic": "TEXT",
+    "place": "TEXT",
+    "status": "TEXT",
+    "assignee": "TEXT",
+    "session_id": "BIGINT",
+    "version": "BIGINT",
+    "last_inbound_at": "BIGINT",
+    "last_message_at": "BIGINT",
+    "created_at": "BIGINT",
+}
+_CONVERSATION_CHANGES = (
+    "intake_key",
+    "slot",
+    "contact_id",
+    "address",
+    "topic",
+    "status",
+    "assignee",
+    "session_id",
+    "last_inbound_at",
+    "last_message_at",
+)
+_SESSION = {
+    "id": "BIGINT",
+    "workspace_id": "BIGINT",
+    "conversation_id": "BIGINT",
+    "contact_id": "BIGINT",
+    "flow_id": "BIGINT",
+    "flow_version_id": "BIGINT",
+    "state": "TEXT",
+    "status": "TEXT",
+    "problem": "TEXT",
+    "version": "BIGINT",
+    "started_at": "BIGINT",
+    "updated_at": "BIGINT",
+}
+_SESSION_CHANGES = ("flow_id", "flow_version_id", "state", "status", "problem", "updated_at")
+_RECEIVED = {
+    "id": "BIGINT",
+    "workspace_id": "BIGINT",
+    "channel_id": "BIGINT",
+    "conversation_id": "BIGINT",
+    "contact_id": "BIGINT",
+    "identity_id": "BIGINT",
+    "turn_id": "BIGINT",
+    "author": "TEXT",
+    "direction": "TEXT",
+    "message_class": "TEXT",
+    "content": "TEXT",
+    "external_id": "TEXT",
+    "status": "TEXT",
+    "created_at": "BIGINT",
+}
+_TURN = {
+    "id": "BIGINT",
+    "workspace_id": "BIGINT",
+    "conversation_id": "BIGINT",
+    "session_id": "BIGINT",
+    "event_id": "BIGINT",
+    "flow_version_id": "BIGINT",
+    "payload": "TEXT",
+    "state_before": "TEXT",
+    "state_after": "TEXT",
+    "at": "BIGINT",
+}
+_TIMER = {
+    "id": "BIGINT",
+    "workspace_id": "BIGINT",
+    "channel_id": "BIGINT",
+    "intake_key": "TEXT",
+    "slot": "SMALLINT",
+    "conversation_id": "BIGINT",
+    "session_id": "BIGINT",
+    "step_id": "TEXT",
+    "visit": "BIGINT",
+    "purpose": "TEXT",
+    "due_at": "BIGINT",
+    "after_sent": "BIGINT",
+    "turn_id": "BIGINT",
+    "state": "SMALLINT",
+}
+_ALBUM_PART = {
+    "id": "BIGINT",
+    "workspace_id": "BIGINT",
+    "channel_id": "BIGINT",
+    "intake_key": "TEXT",
+    "slot": "SMALLINT",
+    "album": "TEXT",
+    "event": "TEXT",
+    "due_at": "BIGINT",
+}
+_LOG = {
+    "id": "BIGINT",
+    "workspace_id": "BIGINT",
+    "channel_id": "BIGINT",
+    "what": "TEXT",
+    "outcome": "TEXT",
+    "detail": "TEXT",
+    "at": "BIGINT",
+}
+
+
+def _update(table: str, columns: dict[str, str], changes: tuple[str, ...]) -> str:
+    sets = ", ".join(f"{name} = v.{name}" for name in changes)
+    return (
+        f"UPDATE {table} SET {sets}, version = {table}.version + 1 FROM ({json_rows(columns)}) v "  # noqa: S608
+        f"WHERE {table}.id = v.id AND {table}.version = v.version RETURNING {table}.id"
+    )
+
+
+_INSERT_CONVERSATIONS = text(insert_rows("conversation", _CONVERSATION))
+_UPDATE_CONVERSATIONS = text(_update("conversation", _CONVERSATION, _CONVERSATION_CHANGES))
+_INSERT_SESSIONS = text(insert_rows("flow_session", _SESSION))
+_UPDATE_SESSIONS = text(_update("flow_session", _SESSION, _SESSION_CHANGES))
+_RECEIVED_CONSTANTS = {
+    "outlet_id": "0",
+    "run_id": "0",
+    "purpose": "''",
+    "status_rank": "0",
+    "reason": "''",
+    "code": "''",
+    "possibly_twice": "0",
+    "consent_id": "0",
+    "pricing": "''",
+}
+_INSERT_RECEIVED = text(outbox.insert_with_constants("message", _RECEIVED, _RECEIVED_CONSTANTS))
+_INSERT_TURNS = text(insert_rows("turn", _TURN))
+_INSERT_TIMERS = text(insert_rows("timer", _TIMER))
+_INSERT_ALBUM_PARTS = text(insert_rows("album_part", _ALBUM_PART))
+_INSERT_LOG = text(insert_rows("channel_log", _LOG))
+_CANCEL_TIMERS = text(
+    "DELETE FROM timer WHERE state = 0 AND session_id IN "
+    "(SELECT CAST(e.value ->> 'id' AS BIGINT) FROM json_each(:rows) e)"
+)
+
+
+class VersionConflict(Exception):
+    """A conversation or session was changed by somebody else since it was read: the whole batch goes back to open."""
+
+
+def flush(
+    connection: Connection, batch: Batch, *, sealer: Sealer, new_id: Callable[[], int], now: int
+) -> list[outbox.Item]:
+    """Writes everything; gives the queued heads for a sender in this process. Raises VersionConflict."""
+    conversations = list(batch.conversations.values())
+    sessions = list(batch.sessions.values())
+    _insert(connection, _INSERT_CONVERSATIONS, [vars(c) for c in conversations if c.new])
+    _versioned(connection, _UPDATE_CONVERSATIONS, [vars(c) for c in conversations if c.changed and not c.new])
+    _insert(connection, _INSERT_SESSIONS, [vars(s) for s in sessions if s.new])
+    _versioned(connection, _UPDATE_SESSIONS, [vars(s) for s in sessions if s.changed and not s.new])
+    _insert(connection, _INSERT_RECEIVED, batch.received)
+    _insert(connection, _INSERT_TURNS, batch.turns)
+    if batch.cancelled:
+        connection.execute(_CANCEL_TIMERS, {"rows": bulk({"id": i} for i in batch.cancelled)})
+    _insert(connection, _INSERT_TIMERS, batch.timers)
+    if batch.patches:
+        contacts.apply_patches(connection, batch.patches, now=now)
+    if batch.opt_outs:
+        consent.opt_out(connection, batch.opt_outs, keyed_hash=sealer.keyed_hash, new_id=new_id, now=now)
+    if batch.consents:
+        consent.record(connection, batch.consents, keyed_hash=sealer.keyed_hash, new_id=new_id, now=now)
+    if batch.timeline:
+        contacts.append_timeline(connection, batch.timeline, new_id=new_id)
+    _insert(connection, _INSERT_ALBUM_PARTS, batch.album_parts)
+    _insert(connection, _INSERT_LOG, batch.log)
+    heads = outbox.enqueue(connection, batch.outgoing, now=now)
+    for write in batch.after:
+        write(connection)
+    return heads
+
+
+def _insert(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(statement, {"rows": bulk(rows)})
+
+
+def _versioned(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
+    if rows and len(connection.execute(statement, {"rows": bulk(rows)}).all()) != len(rows):
+        raise VersionConflict

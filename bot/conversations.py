@@ -1,0 +1,585 @@
+"""The worker: takes open events of the slots it owns, in order, and writes everything they cause in one transaction.
+
+Theory of operation. Lanes (ranges of slots) are leased. One round:
+
+  claim   a short transaction raises `attempts` of up to 64 open events, at most 8 of a conversation, fair between
+          workspaces; it need not survive a power cut, only a crash of ours
+  handle  one transaction: locks its lease rows by fence (a takeover waits), resolves people, loads conversations,
+          sessions and contacts in bulk, runs handlers and the pure engine, writes all rows, closes the events
+  hand    after the commit: queued heads and ephemerals go to the sender in this process
+
+An event that was tried before runs alone, after 1, 5, 30, 120 seconds, and then parks; while it waits only its own
+conversation waits, and once it is parked that conversation goes on. An exception in one conversation takes back what
+that event had gathered and leaves the others of the round alone. Versions of conversations and sessions are checked
+by the write; a mismatch (somebody changed the row outside intake) sends the whole round back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, text
+
+from bot import batch as batches
+from bot import handlers, outbox
+from bot.batch import Batch, ConversationRow, HandedEphemeral, SessionRow, VersionConflict
+from bot.channel_store import ChannelStore, ConnectedChannel
+from bot.flow_store import FlowStore
+from bot.intake import DONE, OPEN, PARKED, open_event
+from bot.runtime import LANE_NAMES, SLOTS_PER_LANE, Runtime, lane_of
+from bot.scope import Scope
+from bot.sender import Sender
+from crm import contacts, identities
+from crm.identities import ResolvedIdentity
+from domain.contacts import ContactView
+from domain.crash import crash_point
+from domain.errors import Conflict, RejectedInput, Unavailable
+from domain.events import (
+    Echo,
+    Event,
+    MessageReceived,
+    Person,
+    Place,
+    PreCheckout,
+    SessionCommand,
+    TimerDue,
+)
+from flows import state
+from storage import leases
+from storage.database import Queue, bulk, bulk_values
+from storage.signals import POLL_S
+
+ROUND = 64  # events in one transaction: bounds its length and what a crash repeats
+LOOK = 512  # open events looked at to choose them fairly
+PER_CONVERSATION = 8  # so that one busy person does not fill a round
+RETRY_MS = (1_000, 5_000, 30_000, 120_000)  # before attempts 2 to 5; after the fifth the event parks
+MAX_ATTEMPTS = len(RETRY_MS) + 1
+
+_log = structlog.get_logger("worker")
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """An intake row in hand."""
+
+    id: int
+    workspace_id: int
+    channel_id: int
+    slot: int
+    intake_key: str
+    payload: str
+    attempts: int
+    received_at: int
+
+
+@dataclass
+class Handled:
+    """What a round did, for after its commit."""
+
+    heads: list[outbox.Item] = field(default_factory=list)
+    ephemerals: list[HandedEphemeral] = field(default_factory=list)
+    done: int = 0
+    failed: int = 0
+
+
+@dataclass
+class _Loaded:
+    """An event with everything that handling it may need."""
+
+    row: Claimed
+    event: Event
+    channel: ConnectedChannel
+    conversation: ConversationRow | None = None
+    identity: ResolvedIdentity | None = None
+
+
+class Worker:
+    """The worker of one process."""
+
+    def __init__(self, runtime: Runtime, channels: ChannelStore, flows: FlowStore, sender: Sender) -> None:
+        self._runtime = runtime
+        self._channels = channels
+        self._flows = flows
+        self._sender = sender
+        self._lanes: dict[str, int] = {}
+        self._renew_at = 0.0
+        self._retry_turn = False
+        self._stopping = False
+        self.handled = 0
+        self.parked = 0
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes this process owns."""
+        return len(self._lanes)
+
+    async def run(self) -> None:
+        """Works until cancelled or stopped."""
+        handlers.registry()
+        while not self._stopping:
+            try:
+                await self._own_lanes()
+                busy = bool(self._lanes) and await self.round()
+            except (Unavailable, Conflict) as error:
+                _log.warning("worker_waits", problem=str(error))
+                await self._runtime.signals.wait("intake", POLL_S)
+                continue
+            if not busy:
+                await self._runtime.signals.wait("intake", POLL_S)
+
+    async def stop(self) -> None:
+        """Starts no further round and gives the lanes back."""
+        self._stopping = True
+        self._runtime.signals.notify("intake")
+
+    async def release(self) -> None:
+        """After `run` has ended: others may have the lanes at once."""
+        names = list(self._lanes)
+        self._lanes.clear()
+        with suppress(Unavailable):
+            await self._runtime.database.write(lambda c: leases.release(c, names, self._runtime.owner))
+
+    async def round(self) -> bool:
+        """One round; false when there was nothing to do."""
+        runtime = self._runtime
+        claimed = await runtime.database.write(self._claim, queue=Queue.live, durable=False)
+        if not claimed:
+            return False
+        crash_point("worker.after_claim")
+        try:
+            handled = await runtime.database.write(
+                lambda connection: self._handle(connection, claimed), queue=Queue.live, durable=True
+            )
+        except (Unavailable, Conflict):
+            raise
+        except VersionConflict:
+            await runtime.database.write(lambda c: _reopen(c, claimed), queue=Queue.live, durable=False)
+            return True
+        except Exception as error:
+            await self._failed_as_a_whole(claimed, error)
+            return True
+        crash_point("worker.after_commit")
+        self.handled += handled.done
+        self._sender.offer(handled.heads)
+        for one in handled.ephemerals:
+            self._sender.offer_ephemeral(*one)
+        if handled.heads:
+            runtime.signals.notify("live")
+        return True
+
+    async def _own_lanes(self) -> None:
+        now = self._runtime.monotonic()
+        if now < self._renew_at and self._lanes:
+            return
+        self._renew_at = now + leases.RENEW_EVERY_S
+        owner = self._runtime.owner
+        self._lanes = await self._runtime.database.write(
+            lambda c: leases.take(c, LANE_NAMES, owner), queue=Queue.live, durable=False
+        )
+
+    async def _failed_as_a_whole(self, claimed: Sequence[Claimed], error: Exception) -> None:
+        """A round of several goes back, each to run alone; an event that was alone has its failure counted."""
+        _log.error("round_failed", events=len(claimed), problem=type(error).__name__, exc_info=error)
+        if len(claimed) > 1:
+            return  # their attempts are raised: each runs alone from now on
+        now = self._runtime.clock()
+        problem = {claimed[0].id: _problem(error)}
+        await self._runtime.database.write(
+            lambda c: self._fail(c, claimed, problem, now), queue=Queue.live, durable=True
+        )
+
+    # --- claim
+
+    def _claim(self, connection: Connection) -> list[Claimed]:
+        now = self._runtime.clock()
+        all_lanes = len(self._lanes) == len(LANE_NAMES)
+        lanes = "" if all_lanes else f"AND slot / {SLOTS_PER_LANE} IN (SELECT CAST(e.value ->> 'v' AS INTEGER) FROM json_each(:lanes) e) "
+        parameters: dict[str, Any] = {"limit": LOOK}
+        if not all_lanes:
+            parameters["lanes"] = bulk_values(int(name.rpartition(":")[2]) for name in self._lanes)
+        rows = connection.execute(
+            text(
+                "SELECT id, workspace_id, channel_id, intake_key, attempts, not_before FROM intake "
+                f"WHERE state = 0 {lanes}ORDER BY id LIMIT :limit"
+            ),
+            parameters,
+        ).all()
+        if not rows:
+            return []
+        chosen = self._choose(rows, now)
+        if not chosen:
+            return []
+        raised = connection.execute(_CLAIM, {"ids": bulk_values(chosen)}).all()
+        return sorted((Claimed(*row) for row in raised), key=lambda one: one.id)
+
+    def _choose(self, rows: Sequence[Any], now: int) -> list[int]:
+        """Which open events this round takes: one that was tried before, alone, or fresh ones, fairly."""
+        blocked: set[tuple[int, str]] = set()
+        retries: list[int] = []
+        fresh: dict[int, list[int]] = {}
+        counts: dict[tuple[int, str], int] = {}
+        for row in rows:
+            key = (row.channel_id, row.intake_key)
+            if key in blocked:
+                continue
+            if row.attempts > 0 or row.not_before > now:
+                blocked.add(key)
+                if row.not_before <= now:
+                    retries.append(row.id)
+                continue
+            counts[key] = counts.get(key, 0) + 1
+            if counts[key] <= PER_CONVERSATION:
+                fresh.setdefault(row.workspace_id, []).append(row.id)
+        self._retry_turn = not self._retry_turn
+        if retries and (self._retry_turn or not fresh):
+            return retries[:1]
+        return _in_turns(list(fresh.values()), ROUND)
+
+    # --- handle
+
+    def _handle(self, connection: Connection, claimed: Sequence[Claimed]) -> Handled:
+        runtime = self._runtime
+        now = runtime.clock()
+        mine = self._still_mine(connection, claimed)
+        batch = Batch()
+        problems: dict[int, str] = {}
+        loaded = self._load(connection, mine, batch, problems, now)
+        self._run(connection, loaded, batch, problems, now)
+        crash_point("worker.before_commit")
+        heads = batches.flush(connection, batch, sealer=runtime.sealer, new_id=runtime.new_id, now=now)
+        failed = {i for i in problems if problems[i] != _POSTPONED}
+        self._fail(connection, mine, problems, now)
+        done = [row.id for row in mine if row.id not in problems]
+        if done:
+            connection.execute(_DONE, {"ids": bulk_values(done)})
+        return Handled(heads, batch.ephemerals, len(done), len(failed))
+
+    def _still_mine(self, connection: Connection, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
+        fences = {lane: self._lanes.get(lane, -1) for lane in {lane_of(row.slot) for row in claimed}}
+        lost = leases.hold(connection, fences)
+        if not lost:
+            return claimed
+        for name in lost:
+            self._lanes.pop(name, None)
+        return [row for row in claimed if lane_of(row.slot) not in lost]
+
+    def _load(
+        self, connection: Connection, rows: Sequence[Claimed], batch: Batch, problems: dict[int, str], now: int
+    ) -> list[_Loaded]:
+        loaded: list[_Loaded] = []
+        for row in rows:
+            channel = self._channels.get(row.channel_id)
+            try:
+                if channel is None:
+                    raise RejectedInput("its channel is not known", where=f"channel {row.channel_id}")
+                loaded.append(_Loaded(row, open_event(self._runtime.sealer, row.id, row.payload), channel))
+            except Exception as error:
+                problems[row.id] = _problem(error)
+        self._resolve(connection, loaded, now)
+        self._load_conversations(connection, loaded, batch, now)
+        return loaded
+
+    def _resolve(self, connection: Connection, loaded: list[_Loaded], now: int) -> None:
+        asking = [(one, asked) for one in loaded if (asked := _identity_request(one)) is not None]
+        if not asking:
+            return
+        found = identities.resolve(
+            connection,
+            [asked for _, asked in asking],
+            keyed_hash=self._runtime.sealer.keyed_hash,
+            new_id=self._runtime.new_id,
+            now=now,
+        )
+        for (one, _), identity in zip(asking, found, strict=True):
+            one.identity = identity
+
+    def _load_conversations(self, connection: Connection, loaded: list[_Loaded], batch: Batch, now: int) -> None:
+        keys = {(one.channel.id, key) for one in loaded if (key := _conversation_key(one)) is not None}
+        ids = {one.event.conversation_id for one in loaded if isinstance(one.event, TimerDue | SessionCommand)}
+        known = _conversations(connection, keys, ids)
+        by_key = {(c.channel_id, c.conversation_key): c for c in known}
+        by_id = {c.id: c for c in known}
+        for one in loaded:
+            event = one.event
+            if isinstance(event, TimerDue | SessionCommand):
+                one.conversation = by_id.get(event.conversation_id)
+                continue
+            key = _conversation_key(one)
+            if key is None or one.identity is None:
+                continue
+            conversation = by_key.get((one.channel.id, key))
+            if conversation is None:
+                conversation = by_key[(one.channel.id, key)] = self._new_conversation(one, key, now)
+            one.conversation = conversation
+        batch.conversations = {one.conversation.id: one.conversation for one in loaded if one.conversation is not None}
+        batch.sessions = _sessions(connection, [c.session_id for c in batch.conversations.values() if c.session_id])
+
+    def _new_conversation(self, one: _Loaded, key: str, now: int) -> ConversationRow:
+        identity = one.identity
+        if identity is None:
+            raise TypeError("a conversation needs its person")
+        return ConversationRow(
+            id=self._runtime.new_id(),
+            workspace_id=one.row.workspace_id,
+            channel_id=one.channel.id,
+            conversation_key=key,
+            intake_key=one.row.intake_key,
+            slot=one.row.slot,
+            identity_id=identity.identity_id,
+            contact_id=identity.contact_id,
+            address="",
+            topic=None,
+            place="private",
+            status="bot",
+            assignee="",
+            session_id=0,
+            version=0,
+            last_inbound_at=None,
+            last_message_at=now,
+            created_at=now,
+            new=True,
+        )
+
+    def _run(
+        self, connection: Connection, loaded: list[_Loaded], batch: Batch, problems: dict[int, str], now: int
+    ) -> None:
+        views = self._views(connection, loaded)
+        versions = [v for s in batch.sessions.values() for _, v in state.decode(s.state).versions()]
+        self._flows.ensure(connection, versions)
+        stuck: set[tuple[int, str]] = set()
+        for one in loaded:
+            key = (one.row.channel_id, one.row.intake_key)
+            if key in stuck:  # the one before it failed: it keeps its place and loses no attempt
+                problems[one.row.id] = _POSTPONED
+                continue
+            session = None if one.conversation is None else batch.sessions.get(one.conversation.session_id)
+            mark = batches.mark(batch, one.conversation, session)
+            try:
+                self._run_one(connection, one, batch, views, now)
+            except Exception as error:
+                _log.error("event_failed", event=one.row.id, problem=type(error).__name__, exc_info=error)
+                batches.take_back(batch, mark)
+                self._reload(loaded, batch, mark)
+                problems[one.row.id] = _problem(error)
+                stuck.add(key)
+
+    def _reload(self, loaded: list[_Loaded], batch: Batch, mark: batches.Mark) -> None:
+        """After a take-back the conversation is another object: those behind it must see that one."""
+        if mark.conversation is None:
+            return
+        for one in loaded:
+            if one.conversation is not None and one.conversation.id == mark.conversation.id:
+                one.conversation = batch.conversations[mark.conversation.id]
+
+    def _run_one(
+        self, connection: Connection, one: _Loaded, batch: Batch, views: dict[tuple[int, int], ContactView], now: int
+    ) -> None:
+        row, conversation, runtime = one.row, one.conversation, self._runtime
+        scope = Scope(
+            runtime=runtime,
+            connection=connection,
+            batch=batch,
+            channel=one.channel,
+            business=self._flows.business(row.workspace_id),
+            event_id=row.id,
+            event=one.event,
+            slot=row.slot,
+            intake_key=row.intake_key,
+            received_at=row.received_at,
+            now=now,
+            turn_id=runtime.new_id(),
+            identity=one.identity,
+        )
+        if conversation is not None:
+            scope.conversation = conversation
+            scope.session = batch.sessions.get(conversation.session_id)
+            scope.contact = views.get((conversation.contact_id, conversation.identity_id)) or ContactView(
+                id=conversation.contact_id
+            )
+            _touch(conversation, one)
+        handlers.registry()[type(one.event)](scope, self._flows, one.event)
+        if conversation is not None and scope.contact is not None:
+            views[(conversation.contact_id, conversation.identity_id)] = scope.contact
+
+    def _views(self, connection: Connection, loaded: list[_Loaded]) -> dict[tuple[int, int], ContactView]:
+        wanted = {
+            (c.workspace_id, c.contact_id, c.identity_id) for one in loaded if (c := one.conversation) is not None
+        }
+        return contacts.load_views(connection, wanted)
+
+    # --- failures
+
+    def _fail(self, connection: Connection, rows: Sequence[Claimed], problems: dict[int, str], now: int) -> None:
+        changes = []
+        for row in rows:
+            problem = problems.get(row.id)
+            if problem is None:
+                continue
+            if problem == _POSTPONED:
+                changes.append(_change(row.id, OPEN, row.attempts - 1, 0, ""))
+            elif row.attempts >= MAX_ATTEMPTS:
+                changes.append(_change(row.id, PARKED, row.attempts, 0, problem))
+                self.parked += 1
+            else:
+                changes.append(_change(row.id, OPEN, row.attempts, now + RETRY_MS[row.attempts - 1], problem))
+        if changes:
+            connection.execute(_SET_BACK, {"rows": bulk(changes)})
+
+
+_POSTPONED = "postponed"
+_CLAIM = text(
+    "UPDATE intake SET attempts = attempts + 1 WHERE state = 0 AND id IN "
+    "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
+    "RETURNING id, workspace_id, channel_id, slot, intake_key, payload, attempts, received_at"
+)
+_DONE = text(
+    f"UPDATE intake SET state = {DONE}, payload = '' WHERE id IN "
+    "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
+)
+_SET_BACK = text(
+    "UPDATE intake SET state = v.state, attempts = v.attempts, not_before = v.not_before, problem = v.problem FROM "
+    "(SELECT CAST(e.value ->> 'id' AS BIGINT) AS id, CAST(e.value ->> 'state' AS SMALLINT) AS state, "
+    "CAST(e.value ->> 'attempts' AS SMALLINT) AS attempts, CAST(e.value ->> 'not_before' AS BIGINT) AS not_before, "
+    "e.value ->> 'problem' AS problem FROM json_each(:rows) e) v WHERE intake.id = v.id AND intake.state = 0"
+)
+
+
+def _change(row_id: int, state_: int, attempts: int, not_before: int, problem: str) -> dict[str, Any]:
+    return {"id": row_id, "state": state_, "attempts": attempts, "not_before": not_before, "problem": problem[:500]}
+
+
+def _reopen(connection: Connection, claimed: Sequence[Claimed]) -> None:
+    """Nobody's fault: the attempts are given back."""
+    rows = [_change(row.id, OPEN, row.attempts - 1, 0, "") for row in claimed]
+    connection.execute(_SET_BACK, {"rows": bulk(rows)})
+
+
+def _problem(error: BaseException) -> str:
+    """What a person who looks at a parked event is told; never the event's content."""
+    detail = str(error) if isinstance(error, RejectedInput | Conflict) else ""
+    return f"{type(error).__name__}: {detail}".rstrip(": ")
+
+
+def _in_turns(queues: list[list[int]], limit: int) -> list[int]:
+    """The heads of all queues, then their seconds, and so on, up to the limit."""
+    chosen: list[int] = []
+    depth = 0
+    while len(chosen) < limit and any(depth < len(queue) for queue in queues):
+        chosen += [queue[depth] for queue in queues if depth < len(queue)]
+        depth += 1
+    return chosen[:limit]
+
+
+def _person(event: Event) -> Person | None:
+    match event:
+        case MessageReceived(person=person) | PreCheckout(person=person) | Echo(person=person):
+            return None if person.is_bot or not person.ids else person
+        case _:
+            return None
+
+
+def _identity_request(one: _Loaded) -> identities.IdentityRequest | None:
+    person = _person(one.event)
+    if person is None:
+        return None
+    event = one.event
+    private = isinstance(event, MessageReceived) and event.origin.place is Place.private
+    return identities.IdentityRequest(
+        workspace_id=one.row.workspace_id,
+        channel_id=one.channel.id,
+        channel_kind=one.channel.kind.kind,
+        person=person,
+        address=event.origin.address if private and isinstance(event, MessageReceived) else person.ids[0].value,
+        at=one.row.received_at,
+        inbound=isinstance(event, MessageReceived),
+    )
+
+
+def _conversation_key(one: _Loaded) -> str | None:
+    """The canonical key: by identity, so that a new number or a first user id does not start a second thread."""
+    if one.identity is None:
+        return None
+    event = one.event
+    if isinstance(event, MessageReceived) and event.origin.place is Place.group:
+        return f"{event.origin.address}:{event.origin.topic or ''}:{one.identity.identity_id}"
+    return f"i:{one.identity.identity_id}"
+
+
+def _touch(conversation: ConversationRow, one: _Loaded) -> None:
+    """Where this event came from is where answers go, and what events of our own will be ordered with."""
+    event = one.event
+    if isinstance(event, TimerDue | SessionCommand):
+        return
+    address, topic, place = conversation.address, conversation.topic, conversation.place
+    if isinstance(event, MessageReceived):
+        address, topic, place = event.origin.address, event.origin.topic, event.origin.place.value
+    elif not address and one.identity is not None:
+        address = one.identity.address
+    before = (conversation.address, conversation.topic, conversation.intake_key, conversation.slot)
+    conversation.address, conversation.topic, conversation.place = address, topic, place
+    conversation.intake_key, conversation.slot = one.row.intake_key, one.row.slot
+    if before != (address, topic, one.row.intake_key, one.row.slot):
+        conversation.changed = True
+
+
+_CONVERSATION_COLUMNS = (
+    "c.id, c.workspace_id, c.channel_id, c.conversation_key, c.intake_key, c.slot, c.identity_id, c.contact_id, c.address, "
+    "c.topic, c.place, c.status, c.assignee, c.session_id, c.version, c.last_inbound_at, c.last_message_at, c.created_at"
+)
+
+
+def _conversations(
+    connection: Connection, keys: Iterable[tuple[int, str]], ids: Iterable[int]
+) -> list[ConversationRow]:
+    found: dict[int, ConversationRow] = {}
+    wanted = [{"c": channel, "k": key} for channel, key in sorted(keys)]
+    if wanted:
+        rows = connection.execute(
+            text(
+                f"SELECT {_CONVERSATION_COLUMNS} FROM (SELECT CAST(e.value ->> 'c' AS BIGINT) AS channel_id, "
+                "e.value ->> 'k' AS conversation_key FROM json_each(:rows) e) v JOIN conversation c "
+                "ON c.channel_id = v.channel_id AND c.conversation_key = v.conversation_key"
+            ),
+            {"rows": bulk(wanted)},
+        ).all()
+        found = {row.id: ConversationRow(*row) for row in rows}
+    missing = [i for i in sorted(ids) if i not in found]
+    if missing:
+        rows = connection.execute(
+            text(
+                f"SELECT {_CONVERSATION_COLUMNS} FROM conversation c WHERE c.id IN "
+                "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
+            ),
+            {"ids": bulk_values(missing)},
+        ).all()
+        found |= {row.id: ConversationRow(*row) for row in rows}
+    return list(found.values())
+
+
+def _sessions(connection: Connection, ids: Sequence[int]) -> dict[int, SessionRow]:
+    if not ids:
+        return {}
+    rows = connection.execute(
+        text(
+            "SELECT id, workspace_id, conversation_id, contact_id, flow_id, flow_version_id, state, status, problem, "
+            "version, started_at, updated_at FROM flow_session WHERE status = 'waiting' AND id IN "
+            "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
+        ),
+        {"ids": bulk_values(ids)},
+    ).all()
+    return {row.id: SessionRow(*row) for row in rows}
+
+
+async def drain(worker: Worker) -> int:
+    """Runs rounds until nothing is open now; gives how many. For tests and the demo's first data."""
+    rounds = 0
+    await worker._own_lanes()
+    while await worker.round():
+        rounds += 1
+        await asyncio.sleep(0)
+    return rounds

@@ -1,0 +1,33 @@
+"""`timer`: a durable wake-up, bound to the session, the step and the visit that set it."""
+
+from __future__ import annotations
+
+from bot.effects import applies
+from bot.scope import Scope
+from domain.effects import SetTimer
+
+
+@applies(SetTimer)
+def set_timer(scope: Scope, effect: SetTimer) -> None:
+    """Adds the row. One that counts from the turn's last message names the turn; the settle moves it."""
+    conversation, session = scope.conversation, scope.session
+    if conversation is None or session is None:
+        return
+    scope.batch.timers.append(
+        {
+            "id": scope.runtime.new_id(),
+            "workspace_id": scope.workspace_id,
+            "channel_id": conversation.channel_id,
+            "intake_key": conversation.intake_key,
+            "slot": conversation.slot,
+            "conversation_id": conversation.id,
+            "session_id": session.id,
+            "step_id": effect.step_id,
+            "visit": effect.visit,
+            "purpose": effect.purpose,
+            "due_at": effect.due_at,
+            "after_sent": effect.after_sent,
+            "turn_id": scope.turn_id if effect.after_sent is not None else 0,
+            "state": 0,
+        }
+    )

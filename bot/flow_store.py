@@ -1,0 +1,286 @@
+"""Flows and businesses as the running process knows them: compiled once per version, looked up without I/O.
+
+`load` reads the published versions of all workspaces (at start and when the revision of `flows` rises); versions that
+only old sessions are pinned to are compiled when such a session wakes, and kept in a bounded cache. Publishing checks
+and compiles first, so a version in the table can always run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, text
+
+from bot.channel_store import raise_revision
+from domain.errors import RejectedInput
+from flows import compiler, document
+from flows.business import BusinessView, Purpose
+from flows.versions import CompiledFlow
+from storage.database import bulk_values
+
+OLD_VERSIONS = 500  # compiled versions kept beside the published ones; some 100 kB each at most
+
+_log = structlog.get_logger("flows")
+
+
+@dataclass(frozen=True)
+class Business:
+    """A workspace's business as the conversation runtime needs it. `texts`: key → language → text."""
+
+    workspace_id: int
+    name: str
+    locale: str
+    view: BusinessView
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def text(self, key: str, language: str, default: str) -> str:
+        """The owner's own wording of a built-in text, else ours."""
+        own = self.texts.get(key, {})
+        return own.get(language) or own.get(self.locale) or default
+
+
+class Library(Mapping[str, CompiledFlow]):
+    """What the engine asks for sub-flows: `key` (published) and `key@version` (pinned)."""
+
+    def __init__(self, published: Mapping[str, CompiledFlow], versions: Mapping[int, CompiledFlow]) -> None:
+        self._published = published
+        self._versions = versions
+
+    def __getitem__(self, key: str) -> CompiledFlow:
+        name, _, version = key.partition("@")
+        found = self._versions.get(int(version)) if version.isdecimal() else self._published.get(name)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def __iter__(self) -> Any:
+        return iter(self._published)
+
+    def __len__(self) -> int:
+        return len(self._published)
+
+
+@dataclass
+class _Workspace:
+    published: dict[str, CompiledFlow] = field(default_factory=dict)
+    channels: dict[str, set[int]] = field(default_factory=dict)  # flow key → only these channels
+    on_channel: dict[int, list[CompiledFlow]] = field(default_factory=dict)
+
+
+class FlowStore:
+    """All workspaces' flows and businesses."""
+
+    def __init__(self) -> None:
+        self._workspaces: dict[int, _Workspace] = {}
+        self._businesses: dict[int, Business] = {}
+        self._versions: OrderedDict[int, CompiledFlow] = OrderedDict()
+        self._flow_ids: dict[int, int] = {}  # version → flow
+
+    def load(self, connection: Connection) -> None:
+        """Reads published flows, their channels, and the businesses."""
+        rows = connection.execute(
+            text(
+                "SELECT f.workspace_id, f.key, f.id AS flow_id, v.id, v.document FROM flow f "
+                "JOIN flow_version v ON v.id = f.current_version_id WHERE f.state = 'active' ORDER BY f.id"
+            )
+        ).all()
+        workspaces: dict[int, _Workspace] = {}
+        for row in rows:
+            flow = self._compiled(row.id, row.flow_id, row.key, row.document)
+            if flow is not None:
+                workspaces.setdefault(row.workspace_id, _Workspace()).published[flow.key] = flow
+        for row in connection.execute(
+            text(
+                "SELECT c.workspace_id, f.key, c.channel_id FROM flow_channel c "
+                "JOIN flow f ON f.id = c.flow_id AND f.workspace_id = c.workspace_id"
+            )
+        ).all():
+            workspace = workspaces.setdefault(row.workspace_id, _Workspace())
+            workspace.channels.setdefault(row.key, set()).add(row.channel_id)
+        self._workspaces = workspaces
+        self._businesses = {
+            row.id: read_business(row.id, row.name, row.locale, row.timezone, row.business)
+            for row in connection.execute(text("SELECT id, name, locale, timezone, business FROM workspace")).all()
+        }
+
+    def business(self, workspace_id: int) -> Business:
+        """The workspace's business."""
+        return self._businesses.get(workspace_id) or Business(workspace_id, "", "it", BusinessView())
+
+    def on_channel(self, workspace_id: int, channel_id: int) -> Sequence[CompiledFlow]:
+        """The published flows that answer on a channel, in the order in which they were made."""
+        workspace = self._workspaces.get(workspace_id)
+        if workspace is None:
+            return ()
+        found = workspace.on_channel.get(channel_id)
+        if found is None:
+            found = [
+                flow
+                for key, flow in workspace.published.items()
+                if key not in workspace.channels or channel_id in workspace.channels[key]
+            ]
+            workspace.on_channel[channel_id] = found
+        return found
+
+    def published(self, workspace_id: int, key: str) -> CompiledFlow | None:
+        """The published version of a flow."""
+        workspace = self._workspaces.get(workspace_id)
+        return workspace.published.get(key) if workspace else None
+
+    def library(self, workspace_id: int) -> Library:
+        """What sessions of the workspace may call."""
+        workspace = self._workspaces.get(workspace_id) or _Workspace()
+        return Library(workspace.published, self._versions)
+
+    def version(self, version_id: int) -> CompiledFlow | None:
+        """A compiled version that `load` or `ensure` has read."""
+        return self._versions.get(version_id)
+
+    def flow_id(self, version_id: int) -> int:
+        """The flow that a known version belongs to; 0 when it is not known."""
+        return self._flow_ids.get(version_id, 0)
+
+    def ensure(self, connection: Connection, version_ids: Iterable[int]) -> None:
+        """Compiles versions that sessions are pinned to and that are not at hand."""
+        missing = sorted({v for v in version_ids if v and v not in self._versions})
+        if not missing:
+            return
+        rows = connection.execute(
+            text(
+                "SELECT v.id, v.flow_id, f.key, v.document FROM flow_version v JOIN flow f ON f.id = v.flow_id "
+                "WHERE v.id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
+            ),
+            {"ids": bulk_values(missing)},
+        ).all()
+        for row in rows:
+            self._compiled(row.id, row.flow_id, row.key, row.document)
+
+    def _compiled(self, version_id: int, flow_id: int, key: str, source: str) -> CompiledFlow | None:
+        flow = self._versions.get(version_id)
+        if flow is None:
+            try:
+                flow = compiler.compile(document.load(source, key), version_id)
+            except RejectedInput as error:  # published by an older release that allowed more
+                _log.error("flow_version_refused", flow=key, version=version_id, problem=str(error))
+                return None
+            self._versions[version_id] = flow
+            self._flow_ids[version_id] = flow_id
+            while len(self._versions) > OLD_VERSIONS + sum(len(w.published) for w in self._workspaces.values()):
+                old, _ = self._versions.popitem(last=False)
+                self._flow_ids.pop(old, None)
+        return flow
+
+
+def read_business(workspace_id: int, name: str, locale: str, timezone: str, data: str) -> Business:
+    """A workspace row's business, as `apply` stored it."""
+    stored: dict[str, Any] = msgspec.json.decode(data or "{}")
+    purposes = {
+        key: Purpose(version=str(value.get("version", "1")), wording=dict(value.get("wording", {})))
+        for key, value in stored.get("purposes", {}).items()
+    }
+    view = BusinessView(name=name, region=stored.get("region", "IT"), timezone=timezone, purposes=purposes)
+    return Business(workspace_id, name, locale, view, stored.get("texts", {}))
+
+
+@dataclass(frozen=True)
+class Published:
+    """What publishing a document gave. `changed` False: the current version is the same text."""
+
+    key: str
+    flow_id: int
+    version_id: int
+    number: int
+    changed: bool
+
+
+def publish(
+    connection: Connection,
+    *,
+    workspace_id: int,
+    source: str,
+    name: str,
+    channel_ids: Sequence[int] = (),
+    note: str = "",
+    by: str = "",
+    new_id: Callable[[], int],
+    now: int,
+) -> Published:
+    """Makes a document the flow's current version; the same text again changes nothing.
+
+    Raises RejectedInput (DocumentRejected) when it cannot be read or compiled. `channel_ids` given: the flow answers
+    on those channels only.
+    """
+    read = document.load(source, name)
+    compiler.compile(read, 0)
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    flow = connection.execute(
+        text(
+            "SELECT f.id, f.current_version_id, v.sha256, v.number FROM flow f "
+            "LEFT JOIN flow_version v ON v.id = f.current_version_id "
+            "WHERE f.workspace_id = :workspace AND f.key = :key"
+        ),
+        {"workspace": workspace_id, "key": read.flow},
+    ).one_or_none()
+    title = next(iter((read.title or {}).values()), read.flow) if isinstance(read.title, dict) else read.flow
+    if flow is None:
+        flow_id = new_id()
+        connection.execute(
+            text(
+                "INSERT INTO flow (id, workspace_id, key, title, state, current_version_id, created_at) "
+                "VALUES (:id, :workspace, :key, :title, 'active', 0, :now)"
+            ),
+            {"id": flow_id, "workspace": workspace_id, "key": read.flow, "title": title, "now": now},
+        )
+    else:
+        flow_id = flow.id
+    _bind(connection, workspace_id, flow_id, channel_ids)
+    if flow is not None and flow.sha256 == digest:
+        raise_revision(connection, "flows")
+        return Published(read.flow, flow_id, flow.current_version_id, flow.number, False)
+    number = 1 + int(
+        connection.execute(
+            text("SELECT max(number) FROM flow_version WHERE flow_id = :flow"), {"flow": flow_id}
+        ).scalar()
+        or 0
+    )
+    version_id = new_id()
+    connection.execute(
+        text(
+            "INSERT INTO flow_version (id, workspace_id, flow_id, number, document, sha256, note, by, published_at) "
+            "VALUES (:id, :workspace, :flow, :number, :document, :digest, :note, :by, :now)"
+        ),
+        {
+            "id": version_id,
+            "workspace": workspace_id,
+            "flow": flow_id,
+            "number": number,
+            "document": source,
+            "digest": digest,
+            "note": note,
+            "by": by,
+            "now": now,
+        },
+    )
+    connection.execute(
+        text("UPDATE flow SET current_version_id = :version, title = :title, state = 'active' WHERE id = :flow"),
+        {"version": version_id, "title": title, "flow": flow_id},
+    )
+    raise_revision(connection, "flows")
+    return Published(read.flow, flow_id, version_id, number, True)
+
+
+def _bind(connection: Connection, workspace_id: int, flow_id: int, channel_ids: Sequence[int]) -> None:
+    if not channel_ids:
+        return
+    connection.execute(text("DELETE FROM flow_channel WHERE flow_id = :flow"), {"flow": flow_id})
+    for channel_id in channel_ids:
+        connection.execute(
+            text("INSERT INTO flow_channel (workspace_id, flow_id, channel_id) VALUES (:workspace, :flow, :channel)"),
+            {"workspace": workspace_id, "flow": flow_id, "channel": channel_id},
+        )

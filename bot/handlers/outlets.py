@@ -1,0 +1,55 @@
+"""Channels and groups: where the bot may post, and what happens there."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import text
+
+from bot.flow_store import FlowStore
+from bot.handlers import handles
+from bot.scope import Scope
+from domain.events import OutletActivity, OutletChanged
+
+
+@handles(OutletChanged)
+def outlet_changed(scope: Scope, flows: FlowStore, event: OutletChanged) -> None:
+    """Adding the bot as an administrator connects the outlet; removing it ends that. No ids are typed."""
+    address = event.origin.address
+    values = {
+        "id": scope.runtime.new_id(),
+        "workspace": scope.workspace_id,
+        "channel": scope.channel.id,
+        "address": address,
+        "kind": event.outlet_kind,
+        "title": event.origin.title[:200],
+        "state": "active" if event.member and event.can_post else "gone",
+        "rights": msgspec.json.encode(event.rights).decode(),
+        "now": scope.now,
+        "new": event.new_address or address,
+    }
+    if event.new_address:
+        scope.connection.execute(
+            text("UPDATE outlet SET address = :new, kind = 'supergroup' WHERE channel_id = :channel AND address = :address"),
+            values,
+        )
+        scope.connection.execute(
+            text("UPDATE outbox SET address = :new WHERE channel_id = :channel AND address = :address"), values
+        )
+        return
+    scope.connection.execute(
+        text(
+            "INSERT INTO outlet (id, workspace_id, channel_id, address, kind, title, state, rights, members, added_at) "
+            "VALUES (:id, :workspace, :channel, :address, :kind, :title, :state, :rights, NULL, :now) "
+            "ON CONFLICT (channel_id, address) DO UPDATE SET kind = excluded.kind, title = excluded.title, "
+            "state = excluded.state, rights = excluded.rights"
+        ),
+        values,
+    )
+    scope.log("outlet", values["state"], event.outlet_kind)
+
+
+@handles(OutletActivity)
+def outlet_activity(scope: Scope, flows: FlowStore, event: OutletActivity) -> None:
+    """Joins, leaves, reactions, other people's posts: kept in the channel's log until statistics read them."""
+    detail = {"what": event.what, "link": event.invite_link, "post": event.external_id, "counts": event.counts}
+    scope.log("outlet_activity", event.what, msgspec.json.encode(detail).decode())

@@ -1,0 +1,42 @@
+"""Events of our own: timers that are due, and changes to a conversation from outside."""
+
+from __future__ import annotations
+
+from bot import dialogue
+from bot.flow_store import FlowStore
+from bot.handlers import handles
+from bot.scope import Scope
+from domain.events import SessionCommand, TimerDue
+
+
+@handles(TimerDue)
+def timer_due(scope: Scope, flows: FlowStore, event: TimerDue) -> None:
+    """Wakes the session that set it; a stale one does nothing."""
+    if scope.session is not None and scope.session.id == event.session_id:
+        dialogue.advance(scope, flows, event)
+
+
+@handles(SessionCommand)
+def session_command(scope: Scope, flows: FlowStore, event: SessionCommand) -> None:
+    """take_over, hand_back, stop, expire, start_flow: in order with what the person writes."""
+    conversation = scope.conversation
+    if conversation is None:
+        return
+    match event.what:
+        case "take_over":
+            conversation.status, conversation.assignee = "human", str(event.data.get("by", ""))
+            conversation.changed = True
+            scope.note("handed_over", by=str(event.data.get("by", "")))
+        case "hand_back":
+            conversation.status, conversation.assignee, conversation.changed = "bot", "", True
+            scope.note("handed_back", by=str(event.data.get("by", "")))
+        case "stop" | "expire":
+            dialogue.end_session(scope, "stopped" if event.what == "stop" else "expired")
+        case "start_flow":
+            flow = flows.published(scope.workspace_id, str(event.data.get("flow", "")))
+            if flow is None:
+                scope.log("start_flow", "refused", "there is no such published flow")
+                return
+            dialogue.end_session(scope, "replaced")
+            conversation.status, conversation.changed = "bot", True
+            dialogue.start(scope, flows, flow, trigger="command", variables=event.data.get("variables") or {})

@@ -1,0 +1,37 @@
+"""Built-in texts of the bot, Italian and English. The owner's own wording (business file, `texts`) goes first."""
+
+from __future__ import annotations
+
+TEXTS: dict[str, dict[str, str]] = {
+    "stopped": {
+        "it": "Va bene, non ti mandiamo più novità. Se cambi idea, scrivici quando vuoi.",
+        "en": "All right, we will not send you any more news. If you change your mind, write to us any time.",
+    },
+    "privacy": {
+        "it": "Usiamo quello che ci scrivi solo per risponderti. Novità e offerte arrivano solo se hai detto sì, e puoi "
+        "scrivere STOP quando vuoi. Con /mydata vedi i tuoi dati, con /forget li cancelliamo.",
+        "en": "We use what you write only to answer you. News and offers come only if you said yes, and you can write "
+        "STOP at any time. /mydata shows your data, /forget deletes it.",
+    },
+    "mydata_soon": {
+        "it": "Ecco i dati che abbiamo su di te. Il file completo arriva tra poco.",
+        "en": "This is the data that we have about you. The complete file follows in a moment.",
+    },
+    "forget_ask": {
+        "it": "Vuoi che cancelliamo tutti i tuoi dati? Non si può annullare.",
+        "en": "Shall we delete all your data? This cannot be undone.",
+    },
+    "forget_yes": {"it": "Sì, cancella tutto", "en": "Yes, delete all"},
+    "forget_no": {"it": "No", "en": "No"},
+    "forget_done": {
+        "it": "Fatto: tra un minuto i tuoi dati saranno cancellati. Resta solo la prova che ce l'hai chiesto.",
+        "en": "Done: within a minute your data will be deleted. Only the proof that you asked for it remains.",
+    },
+    "forget_kept": {"it": "Va bene, resta tutto com'è.", "en": "All right, everything stays as it is."},
+}
+
+
+def builtin(key: str, language: str) -> str:
+    """Our own wording in the language, English where we have none."""
+    texts = TEXTS[key]
+    return texts.get(language) or texts["en"]
