@@ -158,7 +158,7 @@ class _Stage:
             self._rehearsal.pass_time(span(value, where=where))
             self._spoken()
         elif key == "bot":
-            self._bot(str(value))
+            self._bot(_words(value))
         elif key == "buttons":
             self._buttons(value, where)
         elif key == "expect":
@@ -171,7 +171,7 @@ class _Stage:
             content = received({"text": f"/start {value}"}, (), where=where)
             self._rehearsal.hear(content, deep_link=str(value))
         else:
-            short = {"text": str(value)} if key == "user" else {key: value}
+            short = {"text": _words(value)} if key == "user" else {key: value}
             self._rehearsal.hear(received(short, self._shown, where=where))
         self._spoken()
 
@@ -243,6 +243,11 @@ class _Stage:
                 result = session.results.get(key) if session else None
                 return getattr(result, part[0] if part else "value", None)
         raise RejectedInput(f"{path} leads nowhere", where=where)
+
+
+def _words(value: Any) -> str:
+    """What the author wrote, also where YAML took it for a number or a truth."""
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
 
 
 def _setting(data: Any, where: str) -> dict[str, Any]:

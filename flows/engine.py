@@ -8,8 +8,8 @@ Deterministic: the same version, state, event, contact, time, seed, library and 
 The caller's state and contact are never changed: the turn works on copies.
 
 What can go wrong while a flow runs (an endless loop, a missing step or flow, a text without an end) is an effect,
-`SessionFailed`, and the end of the session; the effects collected before in that turn are dropped, so that half a
-turn is never said. Limits: MAX_STEPS entered per event; texts, variables and flows within flows are bounded where
+`SessionFailed`, and the end of the session. Of that turn only what the contact gave is kept (fields, consent,
+notes); half a turn is never said. Limits: MAX_STEPS entered per event; texts, variables and flows within flows are bounded where
 they grow (`turns`, `expressions`, `steps/sub_flow`).
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from domain.contacts import ContactView
-from domain.effects import Effect, SessionFailed
+from domain.effects import AddNote, Effect, PatchContact, RecordConsent, SessionFailed
 from domain.errors import FlowError
 from domain.events import Event, MessageReceived, SessionCommand, TimerDue
 from domain.messages import Notice, PollVote, Received, ReceivedReaction
@@ -155,11 +155,18 @@ def _run(turn: Turn, begin: Callable[[], None]) -> Transition:
             step.runner.enter(turn)
     except FlowError as error:
         state.waiting = ""
-        failed: list[Effect] = [SessionFailed(error.step_id, error.what)]
-        return Transition(state, failed, turn.contact, ended=True, outcome="failed")
+        effects = [effect for effect in turn.effects if _given(effect)]
+        effects.append(SessionFailed(error.step_id, error.what))
+        return Transition(state, effects, turn.contact, ended=True, outcome="failed")
     return Transition(
         state, turn.effects, turn.contact, ended=turn.outcome is not None, outcome=turn.outcome or ""
     )
+
+
+def _given(effect: Effect) -> bool:
+    """Whether it holds what the contact gave, in contrast to what the flow would have said."""
+    asked = isinstance(effect, RecordConsent) and effect.action == "asked"
+    return isinstance(effect, (PatchContact, AddNote, RecordConsent)) and not asked
 
 
 def _turn(

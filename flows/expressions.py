@@ -37,7 +37,7 @@ Filter = Callable[..., Any]
 CONTACT_COLUMNS = frozenset(
     ("id", "name", "first_name", "last_name", "language", "timezone", "email", "phone", "tags", "created_at")
 )
-ROOTS = "contact, session, result, consent, business, today"
+ROOTS = "contact, session, result, consent, business, channel, today"
 
 
 def getter(path: tuple[str | int, ...], *, where: str = "path") -> Getter:
@@ -48,6 +48,8 @@ def getter(path: tuple[str | int, ...], *, where: str = "path") -> Getter:
     match path:
         case ("today",):
             return lambda turn: turn.today().isoformat()
+        case ("channel", "kind"):
+            return lambda turn: turn.channel_kind
         case ("business", "name"):
             return lambda turn: turn.business.name
         case ("contact", "fields", str(key), *rest):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domain import durations
-from domain.comparisons import fold
 from domain.errors import FlowError
 from domain.messages import (
     Button,
@@ -24,7 +23,7 @@ from domain.messages import (
     Text,
 )
 from flows.answers import Invalid, Valid
-from flows.options import Option, Options, Templates
+from flows.options import Option, Options, Templates, plain
 from flows.state import ANSWER, Result
 from flows.steps import Duration, OptionId, Passing, SavePath, StepDocument, StepId
 from flows.texts import LocalText, Texts, local_text
@@ -155,9 +154,10 @@ class Question(Passing):
         self.pose(turn, turn.text(self.text))
 
     def answer(self, turn: "Turn", received: Received) -> None:
-        if self._is(received, SKIP_ID, SKIP) and self.manners.skip:
+        way = self._way(turn, received) if self.manners.skip or self.manners.back else None
+        if way == SKIP_ID:
             self._skipped(turn)
-        elif self._is(received, BACK_ID, BACK) and self.manners.back:
+        elif way == BACK_ID:
             self._back(turn)
         else:
             found = self.read(turn, received)
@@ -206,31 +206,44 @@ class Question(Passing):
         turn.ask(self._content(turn, text, options or self.options), timeout_ms=self.manners.timeout_ms)
 
     def _content(self, turn: "Turn", text: str, options: Options | None) -> Content:
+        if self.request and not options:
+            return self._request(turn, text)
         buttons = options.buttons(turn) if options else ()
-        if self.manners.skip:
-            buttons += (Button(SKIP_ID, turn.words("skip")),)
-        if self.manners.back and len(turn.state.asked) > 1:
-            buttons += (Button(BACK_ID, turn.words("back")),)
-        if self.request == "contact" and not buttons:
-            return ContactRequest(text, turn.words("send_phone"))
-        if self.request == "location" and not buttons:
-            return LocationRequest(text, turn.words("send_location"))
+        buttons += tuple(Button(option_id, turn.words(word)) for option_id, word in self._ways(turn))
         return Text(text, buttons)
 
-    def _is(self, received: Received, option_id: str, words: frozenset[str]) -> bool:
+    def _request(self, turn: "Turn", text: str) -> Content:
+        """The platform's own button stands alone, so the other ways out are put in words."""
+        lines = [text, *(turn.words(f"or_{word}") for _, word in self._ways(turn))]
+        if self.request == "contact":
+            return ContactRequest("\n".join(lines), turn.words("send_phone"))
+        return LocationRequest("\n".join(lines), turn.words("send_location"))
+
+    def _ways(self, turn: "Turn") -> list[tuple[str, str]]:
+        """The ways out that are offered now: (button's id, our word for it)."""
+        ways = [(SKIP_ID, "skip")] if self.manners.skip else []
+        if self.manners.back and len(turn.state.asked) > 1:
+            ways.append((BACK_ID, "back"))
+        return ways
+
+    def _way(self, turn: "Turn", received: Received) -> str | None:
+        """The way out that was meant: its button, its word, or its number behind those of the options."""
+        ways = self._ways(turn)
         match received:
             case Tap(option_id=tapped):
-                return tapped == option_id
+                return next((way for way, _ in ways if way == tapped), None)
             case ReceivedText(text=text):
-                return fold(text.strip()) in words
-        return False
+                words = plain(text)
+                first = len(self.options.all) + 1 if self.options else 0
+                for number, (way, word) in enumerate(ways, first):
+                    if words in (SKIP if word == "skip" else BACK) or (first and words == str(number)):
+                        return way
+        return None
 
     def _skipped(self, turn: "Turn") -> None:
         turn.record(self.manners.result, Result(None, "skipped", ""))
         turn.go(self.manners.skip_target)
 
     def _back(self, turn: "Turn") -> None:
-        asked = turn.state.asked
-        if len(asked) > 1:
-            asked.pop()
-        turn.go(asked[-1])
+        turn.state.asked.pop()
+        turn.go(turn.state.asked[-1])

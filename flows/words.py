@@ -11,6 +11,9 @@ WORDS: dict[str, dict[str, Any]] = {
     "skip": {"it": "Salta", "en": "Skip"},
     "back": {"it": "Indietro", "en": "Back"},
     "confirm": {"it": "Sì, confermo", "en": "Yes, I confirm"},
+    # said below a question whose place for a button is taken
+    "or_skip": {"it": "Oppure scrivi: salta", "en": "Or write: skip"},
+    "or_back": {"it": "Per tornare indietro scrivi: indietro", "en": "To go back write: back"},
     "send_phone": {"it": "Invia il mio numero", "en": "Send my number"},
     "send_location": {"it": "Invia la mia posizione", "en": "Send my location"},
     # the second question of a double opt-in

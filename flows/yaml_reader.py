@@ -84,7 +84,8 @@ class _Builder:
                 break
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
-                raise self._refused("only one document in a file", event.start_mark.line + 1)
+                second: Any = event.start_mark
+                raise self._refused("only one document in a file", second.line + 1)
         return self._document
 
     def _value(self, event: Any, path: Path) -> Any:
@@ -135,4 +136,5 @@ def _scalar(event: Any) -> Any:
         return _CONSTANTS[text]
     if _INTEGER.match(text):
         return int(text)
-    return float(text) if _DECIMAL.match(text) else text
+    # a decimal that a float would spell otherwise (5.50, thirty digits) stays as it was written
+    return float(text) if _DECIMAL.match(text) and repr(float(text)) == text else text
