@@ -261,11 +261,26 @@ class Channel(Protocol):
     """What a package registers: one instance per kind, no state; all but the last two members is pure."""
 
     kind: str  # set by `@channel`
-    label: Mapping[str, str]  # {"it": …, "en": …}
-    config: type[BaseModel]  # what the owner gives
-    secret_fields: frozenset[str]  # of `config` and `generated_secrets`: kept encrypted
-    generated_secrets: tuple[str, ...]  # made by us when the channel is added
-    signature_headers: tuple[str, ...]  # lower case; what `verify` reads
+
+    @property
+    def label(self) -> Mapping[str, str]:
+        """The kind's name for people: {"it": …, "en": …}."""
+
+    @property
+    def config(self) -> type[BaseModel]:
+        """What the owner gives."""
+
+    @property
+    def secret_fields(self) -> frozenset[str]:
+        """Of `config` and `generated_secrets`: kept encrypted."""
+
+    @property
+    def generated_secrets(self) -> tuple[str, ...]:
+        """Secrets that are made by us when the channel is added."""
+
+    @property
+    def signature_headers(self) -> tuple[str, ...]:
+        """Lower case; what `verify` reads."""
 
     def account_ids(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """The platform's own ids of the account, as far as the config tells them."""
@@ -319,14 +334,14 @@ class Channel(Protocol):
 
 # --- the registry -------------------------------------------------------------------------------------------
 
-ChannelClass = TypeVar("ChannelClass", bound=type)
+ChannelClass = TypeVar("ChannelClass", bound=Channel)
 _registry: dict[str, Channel] = {}
 
 
-def channel(kind: str) -> Callable[[ChannelClass], ChannelClass]:
+def channel(kind: str) -> Callable[[type[ChannelClass]], type[ChannelClass]]:
     """Registers a channel class under its kind; a second one of that kind is an error at start."""
 
-    def register(cls: ChannelClass) -> ChannelClass:
+    def register(cls: type[ChannelClass]) -> type[ChannelClass]:
         if kind in _registry:
             raise RuntimeError(f"channel {kind!r} is registered twice: {cls.__module__}")
         instance = cls()

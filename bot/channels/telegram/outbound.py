@@ -146,6 +146,8 @@ def _chat(address: str, topic: str | None) -> dict[str, Any]:
     else:
         raise SendError(SendFailure.unreachable, "not an address of a Telegram chat", scope="address")
     if topic is not None:
+        if not (topic.isascii() and topic.isdecimal()):
+            raise SendError(SendFailure.unreachable, "not a topic of a Telegram group", scope="address")
         chat["message_thread_id"] = int(topic)
     return chat
 

@@ -144,7 +144,7 @@ async def test_redirects_are_not_followed() -> None:
 
 async def test_a_stored_file_goes_as_a_part_of_the_request() -> None:
     """Multipart: values that are not text as JSON, the bytes under the name that the payload refers to."""
-    seen = {}
+    seen: dict[str, object] = {}
 
     async def handler(request: web.Request) -> web.Response:
         form = await request.post()

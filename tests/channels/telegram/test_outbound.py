@@ -287,6 +287,9 @@ def test_addresses() -> None:
         with pytest.raises(SendError) as raised:
             parameters(address)
         assert raised.value.reason is SendFailure.unreachable
+    with pytest.raises(SendError) as raised:
+        parameters("-1001700000001", "generale")
+    assert raised.value.reason is SendFailure.unreachable
 
 
 @pytest.mark.parametrize(
