@@ -66,7 +66,7 @@ CASES: list[tuple[str, Content, dict[str, Any]]] = [
                 "reply_markup": {
                     "inline_keyboard": [
                         [
-                            {"text": "Prezzi", "callback_data": "~AAAAAAAAAAJprice"},
+                            {"text": "Prezzi", "callback_data": "~AAAAAAAAAAkprice"},
                             {"text": "Sito", "url": "https://example.com"},
                         ]
                     ]
@@ -84,8 +84,8 @@ CASES: list[tuple[str, Content, dict[str, Any]]] = [
                 "reply_markup": {
                     "inline_keyboard": [
                         [
-                            {"text": "Base", "callback_data": "~AAAAAAAAAAJa"},
-                            {"text": "Oro", "callback_data": "~AAAAAAAAAAJb"},
+                            {"text": "Base", "callback_data": "~AAAAAAAAAAka"},
+                            {"text": "Oro", "callback_data": "~AAAAAAAAAAkb"},
                         ]
                     ]
                 },
@@ -370,3 +370,12 @@ def test_the_channel_is_registered_and_its_pace_follows_the_owner() -> None:
     assert telegram.rate_scope("4400100") == "address"
     assert telegram.rate_scope("business:biz-7:4400100") == "address"
     assert telegram.rate_scope("-1001700000001") == telegram.rate_scope("@novita_example") == "group"
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["~", "~abc", "~ééééééééééééé", "~=============", "~BAAAAAAAAA=x", "~BAAAAAAAAABx", "~__________8x"],
+)
+def test_data_that_is_not_ours_is_the_option_itself(data: str) -> None:
+    """Buttons of posts that others made may hold anything."""
+    assert callback_data.split(data) == (0, data)
