@@ -7,10 +7,10 @@ the same way. Steps fill `turn.target`; the loop here enters that step, until no
 Deterministic: the same version, state, event, contact, time, seed, library and business give the same transition.
 The caller's state and contact are never changed: the turn works on copies.
 
-What can go wrong while a flow runs (an endless loop, a missing step or flow, a text without an end) is an effect,
-`SessionFailed`, and the end of the session. Of that turn only what the contact gave is kept (fields, consent,
-notes); half a turn is never said. Limits: MAX_STEPS entered per event; texts, variables and flows within flows are bounded where
-they grow (`turns`, `expressions`, `steps/sub_flow`).
+What can go wrong while a flow runs (an endless loop, a missing step or flow, a text that grows without bound) is an
+effect, `SessionFailed`, and the end of the session. Of that turn only what the contact gave is kept (fields, consent,
+notes); half a turn is never said. Limits: MAX_STEPS entered per event; texts, variables and flows within flows are
+bounded where they grow (`turns`, `expressions`, `steps/sub_flow`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,77 @@
+"""Golden tests of step types: a small flow, what the contact sends, and every effect that comes of it.
+
+`steps/<type>.json` holds the cases of one type; a type without a file fails. `UPDATE_GOLDEN=1` writes the expected
+part anew: read the difference before it is committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from flows import compiler, document
+from flows.business import sample
+from flows.player import contact_from
+from flows.rehearsal import Rehearsal, received, span
+from flows.steps import registry
+
+FOLDER = Path(__file__).parent / "steps"
+
+
+@pytest.mark.parametrize("kind", sorted(registry()))
+def test_step(kind: str) -> None:
+    """What the cases of the type expect is what happens, and the state survives being written and read."""
+    path = FOLDER / f"{kind}.json"
+    assert path.exists(), f"the step type {kind} has no golden file {path.name}"
+    cases = json.loads(path.read_text())
+    assert cases, f"{path.name} holds no case"
+    assert any(kind in step for case in cases for step in case["flow"]["steps"].values())
+    played = [{**case, "expected": play(case)} for case in cases]
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(json.dumps(played, indent=1, ensure_ascii=False) + "\n")
+        return
+    for case, now in zip(cases, played, strict=True):
+        assert now["expected"] == case.get("expected"), case["description"]
+
+
+def play(case: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every turn of a case: effects, and where the session stands after it."""
+    documents = [case["flow"], *case.get("library", [])]
+    flows = [
+        compiler.compile(document.load(json.dumps(each), each["flow"]), version)
+        for version, each in enumerate(documents, 1)
+    ]
+    rehearsal = Rehearsal(
+        flows,
+        channel_kind=case.get("channel", "telegram"),
+        language=case.get("language", "it"),
+        contact=contact_from(case.get("contact", {})),
+        business=sample(),
+    )
+    rehearsal.begin()
+    turns = [turn(rehearsal)]
+    for item in case.get("inputs", []):
+        if "after" in item:
+            rehearsal.pass_time(span(item["after"], where="after"))
+        else:
+            rehearsal.answer(received(item, rehearsal.messages, where=str(item)))
+        turns.append(turn(rehearsal))
+    return turns
+
+
+def turn(rehearsal: Rehearsal) -> dict[str, Any]:
+    session = rehearsal.state or rehearsal.last_state
+    assert session is not None
+    stands: dict[str, Any] = {"step": session.step, "visit": session.visit, "variables": session.variables}
+    stands["waiting"] = rehearsal.state.waiting if rehearsal.state else ""
+    stands["results"] = session.results
+    if rehearsal.ended:
+        stands["outcome"] = rehearsal.outcome
+    shown = {"effects": rehearsal.effects, "session": stands}
+    plain: dict[str, Any] = json.loads(msgspec.json.encode(shown))
+    return plain
