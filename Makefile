@@ -29,7 +29,7 @@ REGISTRY = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip
 	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index";
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench docs lock setup clean
+.PHONY: help run test check format bench docs migration lock setup clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -57,6 +57,9 @@ bench: $(STAMP) ## measure against the budgets; prints "holds" or "falls short" 
 
 docs: $(STAMP) ## renew the generated pages in docs/reference
 	@$(BIN)/python -m checks.reference
+
+migration: $(STAMP) ## write the next migration from the tables     (make migration NAME=what_changed)
+	@$(BIN)/python -m checks.migration $(NAME)
 
 # Universal: one lock for all systems and Pythons; hashed; it names no host. Existing pins stay unless UPGRADE is given:
 #   make lock UPGRADE="--upgrade-package aiohttp"   or   make lock UPGRADE=--upgrade

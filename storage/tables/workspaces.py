@@ -1,6 +1,6 @@
 """Workspaces: several businesses in one installation, strictly apart."""
 
-from sqlmodel import Field, SQLModel
+from sqlmodel import SQLModel
 
 from storage.tables.columns import big, identifier, small, text
 
@@ -40,5 +40,5 @@ class Revision(SQLModel, table=True):
     __tablename__ = "revision"
 
     workspace_id: int = big(0, primary_key=True)
-    subject: str = Field(primary_key=True)  # channels | flows | stops | campaigns
+    subject: str = text(primary_key=True)  # channels | flows | stops | campaigns
     number: int = big(0)

@@ -1,0 +1,106 @@
+"""Logs: nothing personal, one line an event, valid JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from config import logs
+from tests.canary import CANARIES, CANARY_EMAIL, CANARY_PHONE, CANARY_SECRET, CANARY_TOKEN
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def written(form: str, what: object) -> str:
+    stream = io.StringIO()
+    logs.configure("info", form, stream=stream)
+    assert callable(what)
+    what()
+    return stream.getvalue()
+
+
+SECRETS = [
+    f"POST https://api.example.com/bot{CANARY_TOKEN}/sendMessage",
+    f"Authorization: Bearer {CANARY_SECRET}",
+    "token EAAGm0PX4ZCpsBAKZCZBtestTESTtest was refused",
+    f"app_secret={CANARY_SECRET}&x=1",
+    f"called from {CANARY_PHONE}",
+    f"called from {CANARY_PHONE[1:]}",
+    "called from +44 7700 900-123 today",
+    f"mail of {CANARY_EMAIL}",
+    f"postgresql+asyncpg://user:{CANARY_SECRET}@127.0.0.1/x",
+]
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+@pytest.mark.parametrize("text", SECRETS)
+def test_personal_data_is_redacted_wherever_it_stands(form: str, text: str) -> None:
+    def say() -> None:
+        log = structlog.get_logger("test")
+        log.warning(text, value=text, deep={"list": [text], text: 1}, error=ValueError(text))
+        logging.getLogger("library").error("said %s", text)
+
+    out = written(form, say)
+    assert logs.REDACTED in out
+    for canary in (*CANARIES, "EAAGm0", "7700 900"):
+        assert canary not in out
+        assert canary.lstrip("+") not in out
+
+
+def test_ids_times_and_addresses_of_ours_are_kept() -> None:
+    text = "message 123456789012345678 cha_0000000000007 2026-11-21 http://127.0.0.1:8080/healthz v25.0"
+    assert logs.clean_text(text) == text
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_no_value_makes_a_second_line(form: str) -> None:
+    forged = "x\r\n12:00:00 error\u2028 forged\x1b[31m"
+    out = written(form, lambda: structlog.get_logger("test").info(forged, value=forged))
+    assert out.count("\n") == 1
+    assert "\x1b" not in out
+    assert "\u2028" not in out
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_traceback_is_indented_and_redacted(form: str) -> None:
+    def fail() -> None:
+        try:
+            raise ValueError(f"12:00:00 error forged\n12:00:01 {CANARY_TOKEN}")
+        except ValueError:
+            structlog.get_logger("test").exception("failed")
+
+    out = written(form, fail)
+    assert CANARY_TOKEN not in out
+    assert sum(not line.startswith("    | ") for line in out.splitlines()) == 1
+    assert "ValueError" in out
+
+
+def test_json_lines_are_json() -> None:
+    def say() -> None:
+        structlog.get_logger("test").info("said", number=7, yes=True, odd="\ud800")
+
+    line = json.loads(written("json", say))
+    assert (line["event"], line["logger"], line["level"], line["number"], line["yes"]) == (
+        "said",
+        "test",
+        "info",
+        7,
+        True,
+    )
+
+
+def test_access_lines_are_off() -> None:
+    assert written("console", lambda: logging.getLogger("aiohttp.access").info("GET /")) == ""
