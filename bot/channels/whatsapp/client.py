@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
@@ -32,25 +32,35 @@ from bot.channels.whatsapp.outbound import explain
 from domain.errors import SendError, SendFailure
 
 DEFAULT_VERSION = "v25.0"
-SEND_TIMEOUT = ClientTimeout(total=30, sock_connect=5)  # Meta's own limit for a send is well below
+SEND_TIMEOUT = ClientTimeout(
+    total=30, sock_connect=5
+)  # an answer that takes longer has been seen from nobody
 FILE_TIMEOUT = ClientTimeout(total=120, sock_connect=5)  # 100 MB on a slow line
 MAX_ANSWER = 1024 * 1024  # bytes; a page of 100 templates has about 300 kB
+MAX_PAGES = 100  # of 100: more templates than an account may have
 UPLOAD_LIFE_S = 29 * 86400  # they keep it 30 days
 MEDIA_HOSTS = ("fbsbx.com", "fbcdn.net", "facebook.com", "whatsapp.net")  # who may see the token
-MAX_TEMPLATE_PAGES = 100
 PHONE_FIELDS = (
     "id,display_phone_number,verified_name,quality_rating,throughput,code_verification_status,name_status,"
     "platform_type,account_mode,status,health_status"
 )
 TEMPLATE_FIELDS = "id,name,status,category,language,components,quality_score,parameter_format"
 
-_UPLOAD = ApiCall(method="media", payload={})
+_RARE = ApiCall(method="", payload={})  # what `explain` is asked about where no message is sent
+_object = msgspec.json.Decoder(dict[str, Any])
+
+
+class _Answered(NamedTuple):
+    """An HTTP answer. `retry_after`: seconds, where the platform (or a proxy before it) names them."""
+
+    status: int
+    body: bytes
+    retry_after: float | None
 
 
 class _Media(Struct):
     url: str
     mime_type: str | None = None
-    file_size: int | str | None = None
 
 
 class _Page(Struct):
@@ -58,25 +68,18 @@ class _Page(Struct):
     paging: dict[str, Any] | None = None
 
 
-_media = msgspec.json.Decoder(_Media)
-_page = msgspec.json.Decoder(_Page)
-_object = msgspec.json.Decoder(dict[str, Any])
-
-
 class WhatsAppClient:
     """One connected number on a session that somebody else owns."""
 
     def __init__(self, credentials: Credentials, session: ClientSession, *, origin: str) -> None:
         self._session = session
-        self._origin = origin.rstrip("/")
-        self._base = f"{self._origin}/{credentials.get('api_version') or DEFAULT_VERSION}/"
+        self._origin = URL(origin).origin()
+        self._base = f"{origin.rstrip('/')}/{credentials.get('api_version') or DEFAULT_VERSION}/"
         self._number = credentials["phone_number_id"]
         self._business = credentials["business_account_id"]
-        self._verify_token = credentials["verify_token"]
-        self._headers = {
-            "Authorization": f"Bearer {credentials['access_token']}",
-            "User-Agent": "passaparola",
-        }
+        self._verify_token = credentials.get("verify_token")
+        token = credentials["access_token"]
+        self._headers = {"Authorization": f"Bearer {token}", "User-Agent": "passaparola"}
         self._json_headers = {**self._headers, "Content-Type": "application/json"}
         self._methods: dict[str, URL] = {}
 
@@ -88,46 +91,43 @@ class WhatsAppClient:
         uploaded: tuple[Uploaded, ...] = ()
         if call.needs_media:
             payload, uploaded = await self._with_files(call, files or {})
-        status, body = await self.request(call.method, msgspec.json.encode(payload))
-        answer = explain(call, status, body)
+        answered = await self._post(call.method, msgspec.json.encode(payload))
+        answer = explain(call, answered.status, answered.body)
         if isinstance(answer, SendError):
+            if answer.retryable and answered.retry_after is not None:
+                answer.retry_after = answered.retry_after
             raise answer
         return msgspec.structs.replace(answer, uploaded=uploaded) if uploaded else answer
 
     async def request(self, method: str, body: bytes) -> tuple[int, bytes]:
         """The seam: JSON bytes to `POST /{version}/{phone number id}/{method}`. Raises SendError without an answer."""
+        answered = await self._post(method, body)
+        return answered.status, answered.body
+
+    async def _post(self, method: str, body: bytes) -> _Answered:
         url = self._methods.get(method)
         if url is None:
-            url = self._methods[method] = URL(f"{self._base}{self._number}/{method}", encoded=True)
+            url = self._methods[method] = self._url(f"{self._number}/{method}")
         return await self._call("POST", url, data=body, headers=self._json_headers)
 
+    # --- files that go out ------------------------------------------------------------------------------------------
+
     async def upload(self, file: StoredFile, need: MediaNeed) -> str:
-        """Gives the platform a file; answers its id, good for 30 days. Raises SendError: nothing was sent yet."""
-        most = limits.MEDIA[need.media].max_bytes
-        if len(file.data) > most:
-            raise SendError(
-                SendFailure.media_invalid, f"a file of {len(file.data)} bytes; WhatsApp takes {most}"
-            )
+        """Gives the platform a file; its id there is good for 30 days. A SendError is certain: nothing was sent yet."""
+        size, most = len(file.data), limits.MEDIA[need.media].max_bytes
+        if size > most:
+            raise SendError(SendFailure.media_invalid, f"a file of {size} bytes; WhatsApp takes {most}")
+        mime = need.mime or file.mime
         form = FormData()
         form.add_field("messaging_product", "whatsapp")
-        form.add_field("type", need.mime or file.mime)
-        form.add_field(
-            "file", file.data, filename=need.filename or file.filename, content_type=need.mime or file.mime
-        )
-        url = URL(f"{self._base}{self._number}/media", encoded=True)
+        form.add_field("type", mime)
+        form.add_field("file", file.data, filename=need.filename or file.filename, content_type=mime)
         try:
-            status, body = await self._call(
-                "POST", url, data=form, headers=self._headers, timeout=FILE_TIMEOUT
-            )
-            found = self._readable(status, body)
+            url = self._url(f"{self._number}/media")
+            answered = await self._call("POST", url, data=form, headers=self._headers, timeout=FILE_TIMEOUT)
+            found = _readable(answered)
         except SendError as error:
-            if (
-                error.reason is SendFailure.unknown
-            ):  # a file that nobody points at harms nobody: certainly not sent
-                raise SendError(
-                    SendFailure.unavailable, error.detail, retryable=True, code=error.code
-                ) from error
-            raise
+            raise _harmless(error) from error.__cause__  # a file that no message points at
         platform_id = found.get("id")
         if not isinstance(platform_id, str):
             raise SendError(SendFailure.unavailable, "the upload gave no id", retryable=True)
@@ -137,45 +137,49 @@ class WhatsAppClient:
         self, call: ApiCall, files: Mapping[int, StoredFile]
     ) -> tuple[dict[str, Any], tuple[Uploaded, ...]]:
         payload = copy.deepcopy(call.payload)
-        uploaded: dict[int, str] = {}
+        ids: dict[int, str] = {}
         for need in call.needs_media:
-            if need.media_id not in uploaded:
+            if need.media_id not in ids:
                 file = files.get(need.media_id)
                 if file is None:
-                    raise SendError(
-                        SendFailure.media_invalid, f"the stored file {need.media_id} is not there"
-                    )
-                uploaded[need.media_id] = await self.upload(file, need)
-            _place(payload, need.slot)["id"] = uploaded[need.media_id]
-        return payload, tuple(
-            Uploaded(each, platform_id, UPLOAD_LIFE_S) for each, platform_id in uploaded.items()
-        )
+                    raise SendError(SendFailure.media_invalid, f"stored file {need.media_id} is not there")
+                ids[need.media_id] = await self.upload(file, need)
+            _place(payload, need.slot)["id"] = ids[need.media_id]
+        return payload, tuple(Uploaded(each, platform_id, UPLOAD_LIFE_S) for each, platform_id in ids.items())
 
     # --- files that came in -----------------------------------------------------------------------------------------
 
     async def download(self, platform_id: str, *, max_bytes: int) -> Downloaded:
         """A file that somebody sent: first its address, good for 5 minutes, then its bytes."""
-        found = self._readable(*await self._get(platform_id, {"phone_number_id": self._number}))
         try:
-            media = msgspec.convert(found, _Media)
+            media = msgspec.convert(await self._get(platform_id, {"phone_number_id": self._number}), _Media)
         except msgspec.ValidationError as error:
             raise SendError(
                 SendFailure.media_invalid, "the platform names no address for the file"
             ) from error
+        except SendError as error:
+            if error.code == "100":  # no such object: here that means the file, not the number
+                raise SendError(SendFailure.media_invalid, "the file is gone", code=error.code) from error
+            raise
         url = URL(media.url)
         if not self._may_see_token(url):
             raise SendError(SendFailure.media_invalid, f"the file lies on an unexpected host: {url.host}")
-        status, data = await self._call(
-            "GET", url, headers=self._headers, timeout=FILE_TIMEOUT, limit=max_bytes
-        )
-        if status != 200:
-            raise SendError(
-                SendFailure.media_invalid, f"the file is gone (HTTP {status})", code=f"http_{status}"
+        try:
+            answered = await self._call(
+                "GET", url, headers=self._headers, timeout=FILE_TIMEOUT, limit=max_bytes
             )
-        return Downloaded(data=data, mime=media.mime_type)
+        except SendError as error:
+            raise _harmless(error) from error.__cause__
+        if answered.status >= 500:
+            raise SendError(SendFailure.unavailable, f"HTTP {answered.status} for a file", retryable=True)
+        if answered.status != 200:
+            raise SendError(SendFailure.media_invalid, f"the file is gone (HTTP {answered.status})")
+        return Downloaded(data=answered.body, mime=media.mime_type)
 
     def _may_see_token(self, url: URL) -> bool:
-        if str(url.origin()) == str(URL(self._origin).origin()):
+        if not url.absolute or url.scheme not in ("https", "http"):
+            return False
+        if url.origin() == self._origin:
             return True
         host = url.host or ""
         return url.scheme == "https" and any(
@@ -186,32 +190,30 @@ class WhatsAppClient:
 
     async def identify(self) -> Account:
         """The number as the platform has it, with quality, throughput and health in `detail`."""
-        found = self._readable(*await self._get(self._number, {"fields": PHONE_FIELDS}))
-        name = str(found.get("verified_name") or found.get("display_phone_number") or "")
-        return Account(id=str(found.get("id", self._number)), name=name, detail=found)
+        found = await self._get(self._number, {"fields": PHONE_FIELDS})
+        name = found.get("verified_name") or found.get("display_phone_number") or ""
+        return Account(id=str(found.get("id", self._number)), name=str(name), detail=found)
 
     async def register_webhook(self, url: str) -> None:
         """Has this number's deliveries sent to `url`, and the account's unless another number of ours has them."""
         override = {"override_callback_uri": url, "verify_token": self._verify_token}
         if not any(each.get("override_callback_uri") for each in await self.subscribed_apps()):
-            await self._change(f"{self._business}/subscribed_apps", override)
-        await self._change(self._number, {"webhook_configuration": override})
+            await self._change("POST", f"{self._business}/subscribed_apps", override)
+        await self._change("POST", self._number, {"webhook_configuration": override})
 
     async def remove_webhook(self) -> None:
         """Takes back what `register_webhook` asked for; other numbers of the account keep theirs."""
         own = (await self.webhook_health()).url
-        await self._change(self._number, {"webhook_configuration": {"override_callback_uri": ""}})
+        await self._change("POST", self._number, {"webhook_configuration": {"override_callback_uri": ""}})
         if own and any(each.get("override_callback_uri") == own for each in await self.subscribed_apps()):
-            url = URL(f"{self._base}{self._business}/subscribed_apps", encoded=True)
-            self._readable(*await self._call("DELETE", url, headers=self._headers))
+            await self._change("DELETE", f"{self._business}/subscribed_apps", {})
 
     async def webhook_health(self) -> WebhookHealth:
         """Where this number's deliveries go. Meta tells neither what waits nor what failed."""
-        found = self._readable(*await self._get(self._number, {"fields": "webhook_configuration"}))
-        configured = found.get("webhook_configuration")
-        return WebhookHealth(
-            url=str(configured.get("phone_number") or "") if isinstance(configured, dict) else ""
+        found = (await self._get(self._number, {"fields": "webhook_configuration"})).get(
+            "webhook_configuration"
         )
+        return WebhookHealth(url=str(found.get("phone_number") or "") if isinstance(found, dict) else "")
 
     async def subscribed_apps(self) -> list[dict[str, Any]]:
         """The apps that hear of the business account, each with its own callback where it has one."""
@@ -219,19 +221,17 @@ class WhatsAppClient:
 
     async def templates(self) -> list[dict[str, Any]]:
         """Every template of the business account: `{id, name, status, category, language, components, …}`."""
-        return await self._listed(
-            f"{self._business}/message_templates", {"fields": TEMPLATE_FIELDS, "limit": "100"}
-        )
+        path = f"{self._business}/message_templates"
+        return await self._listed(path, {"fields": TEMPLATE_FIELDS, "limit": "100"})
 
     async def _listed(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         after = ""
-        for _ in range(MAX_TEMPLATE_PAGES):
-            status, body = await self._get(path, {**query, "after": after} if after else query)
-            self._readable(status, body)
+        for _ in range(MAX_PAGES):
+            answer = await self._get(path, {**query, "after": after} if after else query)
             try:
-                page = _page.decode(body)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                page = msgspec.convert(answer, _Page)
+            except msgspec.ValidationError as error:
                 raise SendError(SendFailure.unavailable, "an unreadable list", retryable=True) from error
             found += page.data
             after = _next_cursor(page)
@@ -241,27 +241,22 @@ class WhatsAppClient:
 
     # --- bytes ------------------------------------------------------------------------------------------------------
 
-    async def _get(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes]:
-        return await self._call("GET", URL(self._base + path).with_query(query), headers=self._headers)
+    def _url(self, path: str) -> URL:
+        return URL(self._base + path, encoded=True)
 
-    async def _change(self, path: str, body: Mapping[str, Any]) -> None:
-        url = URL(self._base + path, encoded=True)
-        self._readable(
-            *await self._call("POST", url, data=msgspec.json.encode(body), headers=self._json_headers)
-        )
-
-    def _readable(self, status: int, body: bytes) -> dict[str, Any]:
-        """The JSON object of a good answer; the table's error for any other."""
+    async def _get(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
         try:
-            found = _object.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            found = {}
-        if status == 200 and found and "error" not in found:
-            return found
-        answer = explain(_UPLOAD, status, body)
-        if isinstance(answer, SendError):
-            raise answer
-        return found
+            url = URL(self._base + path).with_query(query)
+            return _readable(await self._call("GET", url, headers=self._headers))
+        except SendError as error:
+            raise _harmless(error) from error.__cause__
+
+    async def _change(self, verb: str, path: str, body: Mapping[str, Any]) -> None:
+        data = msgspec.json.encode(body) if body else None
+        try:
+            _readable(await self._call(verb, self._url(path), data=data, headers=self._json_headers))
+        except SendError as error:
+            raise _harmless(error) from error.__cause__  # all of these may be asked for twice
 
     async def _call(
         self,
@@ -270,22 +265,21 @@ class WhatsAppClient:
         *,
         headers: Mapping[str, str],
         data: bytes | FormData | None = None,
-        timeout: ClientTimeout = SEND_TIMEOUT,  # noqa: ASYNC109  a limit of the session's request, not of this task
+        timeout: ClientTimeout = SEND_TIMEOUT,  # noqa: ASYNC109  the session's limits for its connection
         limit: int = MAX_ANSWER,
-    ) -> tuple[int, bytes]:
+    ) -> _Answered:
         try:
             async with self._session.request(
                 verb, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
-                return response.status, await _read(response, limit)
+                body = await _read(response, limit)
+                return _Answered(response.status, body, _seconds(response.headers.get("Retry-After")))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-            why = type(error).__name__  # the text of the error would name our address
+            # The text of the error would name hosts and paths; its name says enough.
+            why = type(error).__name__
             raise SendError(SendFailure.not_connected, why, retryable=True, scope="channel") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            why = type(error).__name__
-            if verb == "GET":  # asking again changes nothing
-                raise SendError(SendFailure.unavailable, why, retryable=True) from error
-            raise SendError(SendFailure.unknown, why) from error
+            raise SendError(SendFailure.unknown, type(error).__name__) from error
         except _TooLarge as error:
             reason = SendFailure.media_invalid if verb == "GET" else SendFailure.unknown
             raise SendError(reason, f"the answer is larger than {limit} bytes") from error
@@ -309,6 +303,32 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
             raise _TooLarge
         parts.append(part)
     return b"".join(parts)
+
+
+def _readable(answered: _Answered) -> dict[str, Any]:
+    """The JSON object of a good answer; the table's error for any other."""
+    try:
+        found = _object.decode(answered.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        found = {}
+    if answered.status == 200 and found and "error" not in found:
+        return found
+    problem = explain(_RARE, answered.status, answered.body)
+    if isinstance(problem, SendError):
+        raise problem
+    return found
+
+
+def _harmless(error: SendError) -> SendError:
+    """The error of a call that may be made twice: there, an unknown outcome only means "try again"."""
+    if error.reason is not SendFailure.unknown:
+        return error
+    return SendError(SendFailure.unavailable, error.detail, retryable=True, code=error.code)
+
+
+def _seconds(header: str | None) -> float | None:
+    """Seconds of a `Retry-After`; its other form, a date, is not used by this API."""
+    return float(header) if header is not None and header.isascii() and header.isdigit() else None
 
 
 def _place(payload: dict[str, Any], slot: str) -> dict[str, Any]:

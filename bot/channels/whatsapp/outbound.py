@@ -489,7 +489,8 @@ class _Answer(Struct, gc=False):
 
 
 _answer = msgspec.json.Decoder(_Answer)
-_SECRET = re.compile(r"\b[A-Za-z0-9_-]{40,}\b")
+# Tokens; long words of a sentence have neither a digit nor forty letters.
+_SECRET = re.compile(r"(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{24,}|[A-Za-z0-9_-]{40,}")
 _NUMBER = re.compile(r"\+?\d[\d ().-]{6,}\d")
 
 
