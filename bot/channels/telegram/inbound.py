@@ -93,7 +93,7 @@ def verify(delivery: Delivery, credentials: Credentials) -> None:
 
     https://core.telegram.org/bots/api#setwebhook (`secret_token`)
     """
-    given = delivery.headers.get(SECRET_HEADER, "").encode("utf-8", "surrogateescape")
+    given = delivery.headers.get(SECRET_HEADER, "").encode("utf-8", "surrogatepass")
     expected = credentials.get("webhook_secret").encode()
     if not hmac.compare_digest(given, expected) or not expected:
         raise SignatureInvalid("the secret token of the webhook is missing or wrong")
@@ -113,9 +113,8 @@ def mended(body: bytes) -> bytes:
     return storable(_NUL.sub("\\1\ufffd", text)).encode()
 
 
-_NUL = re.compile(
-    r"((?<!\\)(?:\\\\)*)\\u0000"
-)  # the escape, not a backslash that somebody typed before "u0000"
+# The escape of NUL in JSON, not a backslash that somebody typed before "u0000".
+_NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
 
 
 def _parse_odd(body: bytes) -> list[PlatformEvent]:

@@ -227,7 +227,7 @@ def test_only_our_secret_opens() -> None:
         {header: ""},
         {header: "TEST-secre"},
         {header: "TEST-secrett"},
-        {header: "\udcff"},
+        {header: "\udcff\ud800"},
     ):
         with pytest.raises(SignatureInvalid):
             verify(Delivery(given_headers, b"{}"), credentials)
