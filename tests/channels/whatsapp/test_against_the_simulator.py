@@ -382,8 +382,8 @@ async def test_the_pair_limit_makes_this_person_wait(world: World) -> None:
         except SendError as error:
             errors.append(error)
             break
-    (error,) = errors
-    assert (error.reason, error.scope, error.retry_after, error.code) == (
+    (limited,) = errors
+    assert (limited.reason, limited.scope, limited.retry_after, limited.code) == (
         SendFailure.rate_limited,
         "address",
         4.0,

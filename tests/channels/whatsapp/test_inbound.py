@@ -411,7 +411,7 @@ VALUES = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**80), 2**80)
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
