@@ -1,4 +1,4 @@
-"""Every object that the simulated Telegram emits is one that python-telegram-bot, an independent reader, knows whole."""
+"""Every object of the simulated Telegram is one that python-telegram-bot, an independent reader, knows whole."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read(kind: type[TelegramObject], wire: Json) -> Any:
     return parsed
 
 
-async def read_updates(shop: Shop) -> list[Update]:
+async def read_updates(shop: Shop) -> list[Any]:
     return [read(Update, wire) for wire in await shop.updates(allowed_updates=sorted(KINDS))]
 
 
@@ -296,13 +296,14 @@ async def test_what_the_bot_sends_and_asks(shop: Shop, channel: int) -> None:
     assert [size.width for size in photo.photo] == [90, 320, 640]
     again = read(Message, await shop.call("sendPhoto", chat_id=ANNA, photo=photo.photo[-1].file_id))
     assert again.photo[-1].file_unique_id == photo.photo[-1].file_unique_id
-    for method, params in {
+    asked: dict[str, Json] = {
         "sendLocation": {"latitude": 1, "longitude": 2},
         "sendVenue": {"latitude": 1, "longitude": 2, "title": "Shop", "address": "Via Roma 1"},
         "sendContact": {"phone_number": "+15550100", "first_name": "Bob"},
         "sendDice": {},
         "forwardMessage": {"from_chat_id": ANNA, "message_id": photo.message_id},
-    }.items():
+    }
+    for method, params in asked.items():
         read(Message, await shop.call(method, chat_id=ANNA, **params))
     file = read(File, await shop.call("getFile", file_id=photo.photo[-1].file_id))
     async with shop.session.get(f"{shop.origin}/file/bot{TOKEN}/{file.file_path}") as response:
