@@ -67,7 +67,7 @@ class ChannelStore:
                 "config, poll_offset FROM channel ORDER BY id"
             )
         ).all()
-        by_id = {row.id: self._open(row._mapping) for row in rows}
+        by_id = {row.id: self._open(dict(row._mapping)) for row in rows}
         by_account: dict[tuple[int, str, str, str], ConnectedChannel] = {}
         for channel in by_id.values():
             for account in (channel.account, channel.business_account):

@@ -229,7 +229,7 @@ def enqueue(connection: Connection, items: Sequence[Outgoing], *, now: int) -> l
             {**shared, "direction": "out", "author": item.author, "status": status.value, "status_rank": RANK[status]}
         )
         lane = LANE[item.message_class]
-        row = {
+        row: dict[str, Any] = {
             **shared,
             "campaign_id": item.campaign_id,
             "position": item.position,

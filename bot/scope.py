@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, TextClause
 
 from bot.batch import Batch, ConversationRow, HandedEphemeral, SessionRow
 from bot.channel_store import ConnectedChannel
@@ -112,6 +113,15 @@ class Scope:
                 "at": self.now,
             }
         )
+
+    def write_after(self, statement: TextClause, values: Mapping[str, Any]) -> None:
+        """A rare statement of this event, after the batch's rows; `:workspace`, `:channel`, `:now` are at hand."""
+        parameters = {"workspace": self.workspace_id, "channel": self.channel.id, "now": self.now, **values}
+
+        def write(connection: Connection) -> None:
+            connection.execute(statement, parameters)
+
+        self.batch.after.append(write)
 
     @property
     def language(self) -> str:

@@ -32,7 +32,7 @@ from bot.runtime import Runtime
 from crm import gate
 from domain.crash import crash_point
 from domain.errors import Conflict, SendError, SendFailure, Unavailable
-from domain.messages import Album, Ephemeral, Media, MessageClass, decode_content
+from domain.messages import Album, Ephemeral, Media, MessageClass, Template, decode_content
 from storage import leases
 from storage.database import Queue
 from storage.signals import POLL_S
@@ -374,7 +374,8 @@ class ChannelSender:
                     campaign_id=item.campaign_id,
                     message_class=MessageClass(item.message_class),
                     purpose=item.purpose,
-                    template=item.content.startswith('{"kind":"template"'),
+                    template=is_template(item.content),
+                    template_category=_category(item.content),
                     window_hours=self._capabilities.window_hours,
                 )
                 for item in slice_
@@ -551,6 +552,16 @@ def _rank(item: Item) -> tuple[int, int]:
 
 def _lease(channel_id: int) -> str:
     return f"channel:{channel_id}"
+
+
+def is_template(content: str) -> bool:
+    """Whether a message's JSON is a template; the encoder writes the kind first."""
+    return content.startswith('{"kind":"template"')
+
+
+def _category(content: str) -> str:
+    decoded = decode_content(content) if is_template(content) else None
+    return decoded.category if isinstance(decoded, Template) else ""
 
 
 def _has_media(content: str) -> bool:

@@ -8,7 +8,7 @@ exist, dead ends …) is `inspection`'s business.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
@@ -106,6 +106,7 @@ class FlowDocument(BaseModel):
     triggers: Annotated[
         tuple[Annotated[Trigger, BeforeValidator(_trigger)], ...], Field(max_length=MAX_TRIGGERS)
     ] = ()
+    late: Literal["answer", "ignore"] = "answer"  # what was written during an outage of more than ten minutes
     start: StepId
     steps: Annotated[dict[StepId, Any], Field(min_length=1, max_length=MAX_STEPS)]  # values: StepDocument
     canvas: dict[str, tuple[float, float]] = Field(default_factory=dict)

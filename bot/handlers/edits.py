@@ -11,46 +11,24 @@ from domain.events import MessageDeleted, MessageEdited
 from domain.messages import encode
 from storage.database import bulk_values
 
+_EDIT = text(
+    "UPDATE message SET content = :content, edited_at = :now WHERE workspace_id = :workspace "
+    "AND channel_id = :channel AND external_id = :external AND external_id <> '' AND direction = 'in'"
+)
+_DELETE = text(
+    "UPDATE message SET deleted_at = :now WHERE workspace_id = :workspace AND channel_id = :channel "
+    "AND direction = 'in' AND external_id <> '' "
+    "AND external_id IN (SELECT e.value ->> 'v' FROM json_each(:ids) e)"
+)
+
 
 @handles(MessageEdited)
 def message_edited(scope: Scope, flows: FlowStore, event: MessageEdited) -> None:
     """The inbound row gets the new content."""
-    values = {
-        "content": encode(event.content),
-        "at": scope.now,
-        "channel": scope.channel.id,
-        "external": event.external_id,
-        "workspace": scope.workspace_id,
-    }
-    scope.batch.after.append(
-        lambda connection: connection.execute(
-            text(
-                "UPDATE message SET content = :content, edited_at = :at WHERE workspace_id = :workspace "
-                "AND channel_id = :channel AND external_id = :external AND external_id <> '' AND direction = 'in'"
-            ),
-            values,
-        )
-        and None
-    )
+    scope.write_after(_EDIT, {"content": encode(event.content), "external": event.external_id})
 
 
 @handles(MessageDeleted)
 def message_deleted(scope: Scope, flows: FlowStore, event: MessageDeleted) -> None:
     """The rows stay, marked: what was said to a business is not unsaid by the platform."""
-    values = {
-        "at": scope.now,
-        "channel": scope.channel.id,
-        "workspace": scope.workspace_id,
-        "ids": bulk_values(event.external_ids),
-    }
-    scope.batch.after.append(
-        lambda connection: connection.execute(
-            text(
-                "UPDATE message SET deleted_at = :at WHERE workspace_id = :workspace AND channel_id = :channel "
-                "AND direction = 'in' AND external_id IN (SELECT e.value ->> 'v' FROM json_each(:ids) e) "
-                "AND external_id <> ''"
-            ),
-            values,
-        )
-        and None
-    )
+    scope.write_after(_DELETE, {"ids": bulk_values(event.external_ids)})

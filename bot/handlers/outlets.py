@@ -15,6 +15,7 @@ from domain.events import OutletActivity, OutletChanged
 def outlet_changed(scope: Scope, flows: FlowStore, event: OutletChanged) -> None:
     """Adding the bot as an administrator connects the outlet; removing it ends that. No ids are typed."""
     address = event.origin.address
+    state = "active" if event.member and event.can_post else "gone"
     values = {
         "id": scope.runtime.new_id(),
         "workspace": scope.workspace_id,
@@ -22,7 +23,7 @@ def outlet_changed(scope: Scope, flows: FlowStore, event: OutletChanged) -> None
         "address": address,
         "kind": event.outlet_kind,
         "title": event.origin.title[:200],
-        "state": "active" if event.member and event.can_post else "gone",
+        "state": state,
         "rights": msgspec.json.encode(event.rights).decode(),
         "now": scope.now,
         "new": event.new_address or address,
@@ -45,7 +46,7 @@ def outlet_changed(scope: Scope, flows: FlowStore, event: OutletChanged) -> None
         ),
         values,
     )
-    scope.log("outlet", values["state"], event.outlet_kind)
+    scope.log("outlet", state, event.outlet_kind)
 
 
 @handles(OutletActivity)

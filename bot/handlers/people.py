@@ -10,6 +10,7 @@ from crm import consent, identities
 from crm.contacts import TimelineLine
 from domain.events import Echo, IdentityChanged, Person, PreCheckout, Preference, Reachability
 from domain.messages import MessageStatus, PreCheckoutAnswer, encode
+from storage.database import scalar_int
 
 
 @handles(Reachability)
@@ -40,7 +41,11 @@ def _opt_out(scope: Scope, event: Reachability | Preference, person: Person, *, 
     )
     if wish is not None:
         scope.batch.opt_outs.append(wish)
-    contact_id = identities.contact_of(scope.connection, workspace_id=scope.workspace_id, identity_id=identity_id)
+    contact_id = scalar_int(
+        scope.connection,
+        "SELECT contact_id FROM identity WHERE workspace_id = :workspace AND id = :id",
+        {"workspace": scope.workspace_id, "id": identity_id},
+    )
     scope.batch.timeline.append(TimelineLine(scope.workspace_id, contact_id, kind, scope.now, {}))
 
 

@@ -20,7 +20,7 @@ from bot.channels.base import (
     Receipt,
     channel,
 )
-from bot.channels.telegram import answers, inbound, outbound
+from bot.channels.telegram import answers, inbound, outbound, polling
 from bot.channels.telegram.client import TelegramClient
 from bot.channels.telegram.config import FREE_RATE, TelegramConfig, capabilities
 from domain.errors import NotAllowed, SendError
@@ -82,6 +82,10 @@ class Telegram:
 
     def client(self, credentials: Credentials, session: ClientSession, *, origin: str) -> TelegramClient:
         return TelegramClient(credentials, session, origin=origin)
+
+    async def fetch(self, client: TelegramClient, offset: int) -> polling.Batch:
+        """What came since `offset`, by long polling."""
+        return await polling.fetch(client, offset)
 
     def management(self, credentials: Credentials, session: ClientSession, *, origin: str) -> Management:
         from bot.channels.telegram.facade import TelegramManagement  # 0.8 s of imports, only when needed

@@ -1,0 +1,179 @@
+"""The scheduler: what has to be done again and again, by one process at a time (a lease); harmless when two do it.
+
+A tick is one transaction that starts from the state it finds. It says whether there is more to do at once and which
+channels got something to send. Rooms above hand in their own tickers; the conversation runtime's stand here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Connection, text
+
+from bot import statuses, timers
+from bot.runtime import Runtime
+from crm import consent
+from domain.crash import crash_point
+from domain.errors import Conflict, Unavailable
+from domain.ids import first_id_at
+from storage import leases
+from storage.database import Queue
+
+LEASE = "scheduler"
+DAY_MS = 86_400_000
+SEEN_LIFE_MS = 8 * DAY_MS  # longer than any platform retries (Meta: 7 days)
+LOG_LIFE_MS = 30 * DAY_MS
+SWEEP = 1_000  # rows of one transaction
+
+_log = structlog.get_logger("scheduler")
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """What one tick did. `more`: call again without waiting. `channels`: whose sender has something new."""
+
+    more: bool = False
+    channels: tuple[int, ...] = ()
+
+
+class Tick(Protocol):
+    """One transaction; `now` in ms UTC."""
+
+    def __call__(self, connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
+        """Does one piece of work."""
+
+
+@dataclass(frozen=True)
+class Ticker:
+    """A tick and how it wants to be called. `durable` False: after a power cut it simply finds the old state again.
+    `wakes`: the signal that it gives when it did something."""
+
+    name: str
+    tick: Tick
+    every_s: float
+    queue: Queue
+    durable: bool = False
+    crash_at: str = field(default="")
+    wakes: str = field(default="outbox")
+
+
+class Scheduler:
+    """Runs tickers in this process while it holds the lease."""
+
+    def __init__(self, runtime: Runtime, tickers: Sequence[Ticker]) -> None:
+        self._runtime = runtime
+        self._tickers = tickers
+        self._held = False
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Works until stopped."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hold())
+            for ticker in self._tickers:
+                group.create_task(self._repeat(ticker))
+        with suppress(Unavailable):
+            await self._runtime.database.write(lambda c: leases.release(c, [LEASE], self._runtime.owner))
+
+    def stop(self) -> None:
+        """Starts no further tick."""
+        self._stopping.set()
+
+    async def _hold(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                taken = await self._runtime.database.write(
+                    lambda c: leases.take(c, [LEASE], self._runtime.owner), queue=Queue.live, durable=False
+                )
+                self._held = LEASE in taken
+            except (Unavailable, Conflict) as error:
+                _log.warning("scheduler_waits", problem=str(error))
+            await self._pause(leases.RENEW_EVERY_S if self._held else 1.0)
+
+    async def _repeat(self, ticker: Ticker) -> None:
+        while not self._stopping.is_set():
+            more = False
+            if self._held:
+                try:
+                    more = await self._tick(ticker)
+                except (Unavailable, Conflict) as error:
+                    _log.warning("tick_waits", tick=ticker.name, problem=str(error))
+                except Exception as error:  # one ticker's fault must not stop the clock of the others
+                    _log.error("tick_failed", tick=ticker.name, problem=type(error).__name__, exc_info=error)
+                    await self._pause(5.0)
+            if not more:
+                await self._pause(ticker.every_s if self._held else 0.2)
+
+    async def _tick(self, ticker: Ticker) -> bool:
+        runtime = self._runtime
+        ticked = await runtime.database.write(
+            lambda c: ticker.tick(c, new_id=runtime.new_id, now=runtime.clock()),
+            queue=ticker.queue,
+            durable=ticker.durable,
+        )
+        if ticked.more or ticked.channels:
+            if ticker.crash_at:
+                crash_point(ticker.crash_at)
+            runtime.signals.notify(ticker.wakes)
+        return ticked.more
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+
+def tickers(runtime: Runtime) -> tuple[Ticker, ...]:
+    """Those of the conversation runtime."""
+
+    def fire(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
+        return Ticked(more=timers.fire(connection, runtime) > 0)
+
+    def albums(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
+        return Ticked(more=timers.join_albums(connection, runtime) > 0)
+
+    return (
+        Ticker("timers", fire, 0.5, Queue.live, durable=True, crash_at="scheduler.after_timers", wakes="intake"),
+        Ticker("albums", albums, 0.25, Queue.live, durable=True, wakes="intake"),
+        Ticker("orphans", _orphans, 60.0, Queue.bulk),
+        Ticker("sweep", _sweep, 300.0, Queue.bulk),
+        Ticker("anchors", _anchors, 3600.0, Queue.people, durable=True),
+    )
+
+
+def _orphans(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
+    statuses.forget_orphans(connection, now=now)
+    return Ticked()
+
+
+def _sweep(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
+    """Rows whose time is over: keys of events, handled events, the channels' logs."""
+    gone = 0
+    for statement, values in (
+        (
+            "DELETE FROM seen WHERE (channel_id, key) IN "
+            "(SELECT channel_id, key FROM seen WHERE seen_at < :before LIMIT :n)",
+            {"before": now - SEEN_LIFE_MS},
+        ),
+        (
+            "DELETE FROM intake WHERE id IN (SELECT id FROM intake WHERE state = 2 AND id < :before ORDER BY id LIMIT :n)",
+            {"before": first_id_at(now - SEEN_LIFE_MS)},
+        ),
+        (
+            "DELETE FROM channel_log WHERE id IN (SELECT id FROM channel_log WHERE id < :before ORDER BY id LIMIT :n)",
+            {"before": first_id_at(now - LOG_LIFE_MS)},
+        ),
+    ):
+        gone = max(gone, connection.execute(text(statement), {**values, "n": SWEEP}).rowcount)
+    return Ticked(more=gone >= SWEEP)
+
+
+def _anchors(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
+    for (workspace_id,) in connection.execute(text("SELECT id FROM workspace ORDER BY id")).all():
+        consent.anchor(connection, workspace_id=workspace_id, new_id=new_id, now=now)
+    return Ticked()

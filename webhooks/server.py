@@ -1,0 +1,111 @@
+"""Listening: an aiohttp application behind a guard for slow clients and too many of them.
+
+aiohttp has no deadline for a request's head: a client that sends a byte now and then would hold its connection for
+ever. The guard stands between the transport and aiohttp's protocol, passes bytes on, and closes a connection whose
+first head is not complete in time. Bodies have their own deadline where they are read; idle keep-alive connections
+end by aiohttp's timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from typing import cast
+
+from aiohttp import web
+
+from domain.errors import Conflict
+
+HEAD_S = 10.0  # for the first request's head; platforms need milliseconds
+KEEP_ALIVE_S = 75.0  # longer than a reverse proxy's 60 s, so that it never reuses a connection that we just closed
+MAX_CONNECTIONS = 4_096  # about 40 kB each; below the usual limit of open files
+SHUTDOWN_S = 5.0
+
+
+class Guard(asyncio.Protocol):
+    """Passes everything on to aiohttp's protocol; counts connections and watches the first head."""
+
+    __slots__ = ("_connections", "_inner", "_tail", "_timer", "_transport")
+
+    def __init__(self, inner: asyncio.Protocol, connections: set[Guard]) -> None:
+        self._inner = inner
+        self._connections = connections
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+        self._tail = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if len(self._connections) >= MAX_CONNECTIONS:
+            self._transport.abort()
+            self._transport = None
+            return
+        self._connections.add(self)
+        self._timer = asyncio.get_running_loop().call_later(HEAD_S, self._transport.abort)
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None:
+            return
+        if self._timer is not None:
+            self._tail = (self._tail + data)[-65_536:]
+            if b"\r\n\r\n" in self._tail:
+                self._timer.cancel()
+                self._timer, self._tail = None, b""
+        self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return None if self._transport is None else self._inner.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._inner.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+
+class Listener:
+    """A running server."""
+
+    def __init__(self, runner: web.AppRunner, server: asyncio.Server, port: int) -> None:
+        self._runner = runner
+        self._server = server
+        self.port = port
+
+    async def close(self) -> None:
+        """Accepts nothing more and ends what is open within 5 seconds."""
+        self._server.close()
+        await self._runner.cleanup()
+
+
+async def listen(app: web.Application, host: str, port: int) -> Listener:
+    """Serves the application. Raises Conflict with a plain sentence when the port is taken."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        keepalive_timeout=KEEP_ALIVE_S,
+        shutdown_timeout=SHUTDOWN_S,
+        handler_cancellation=False,
+    )
+    await runner.setup()
+    make = cast(Callable[[], asyncio.Protocol], runner.server)
+    connections: set[Guard] = set()
+    loop = asyncio.get_running_loop()
+    try:
+        server = await loop.create_server(lambda: Guard(make(), connections), host, port, backlog=1024)
+    except OSError as error:
+        await runner.cleanup()
+        if error.errno == errno.EADDRINUSE:
+            raise Conflict(
+                f"port {port} is already taken by another program: stop it, or choose another with PORT=…"
+            ) from error
+        raise Conflict(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return Listener(runner, server, server.sockets[0].getsockname()[1])
