@@ -1,0 +1,93 @@
+"""Signals between processes over Redis: one pub/sub channel carries the names of topics, nothing else.
+
+`notify` wakes this process at once and hands the topic to a task that publishes it; topics that come while one is on
+its way go together. Losing Redis costs nothing but time: everyone who waits also looks by itself (`POLL_S`), and both
+tasks go on trying to connect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from storage.signals.local import LocalSignals
+
+CHANNEL = "passaparola:signals"
+RETRY_S = 1.0  # between attempts to connect
+TIMEOUT_S = 2.0  # a server that neither answers nor refuses counts as away
+MAX_TOPIC = 64  # bytes of a topic; what is longer did not come from us
+
+_log = structlog.get_logger("signals")
+
+
+class RedisSignals:
+    """Wakes those who wait for a topic, here and in every process at the same Redis."""
+
+    def __init__(self, url: str) -> None:
+        self._redis: Any = Redis.from_url(url, socket_connect_timeout=TIMEOUT_S, protocol=2)
+        self._local = LocalSignals()
+        self._own = secrets.token_hex(4)  # tells our own messages from those of others
+        self._waiting: set[str] = set()  # topics to publish; bounded by how many topics there are
+        self._published = asyncio.Event()
+        self._tasks = [
+            asyncio.create_task(self._for_ever(self._publish), name="signals-publish"),
+            asyncio.create_task(self._for_ever(self._listen), name="signals-listen"),
+        ]
+
+    def notify(self, topic: str) -> None:
+        """Wakes the waiter here now and those of other processes as soon as Redis carries it."""
+        self._local.notify(topic)
+        self._waiting.add(topic)
+        self._published.set()
+
+    async def wait(self, topic: str, timeout_s: float) -> bool:
+        """True when notified since the last wait, by whatever process."""
+        return await self._local.wait(topic, timeout_s)
+
+    async def close(self) -> None:
+        """Lets go of the connections; what was not published yet is not needed any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(RedisError, OSError):
+            await self._redis.aclose()
+
+    async def _publish(self) -> None:
+        while True:
+            await self._published.wait()
+            self._published.clear()
+            while self._waiting:
+                topic = self._waiting.pop()
+                async with asyncio.timeout(TIMEOUT_S):
+                    await self._redis.publish(CHANNEL, f"{self._own} {topic}")
+
+    async def _listen(self) -> None:
+        async with self._redis.pubsub() as pubsub:
+            async with asyncio.timeout(TIMEOUT_S):
+                await pubsub.subscribe(CHANNEL)
+            async for message in pubsub.listen():
+                if message["type"] == "message":
+                    self._heard(bytes(message["data"]))
+
+    def _heard(self, data: bytes) -> None:
+        sender, _, topic = data.decode("ascii", "replace").partition(" ")
+        if sender != self._own and 0 < len(topic) <= MAX_TOPIC:
+            self._local.notify(topic)
+
+    async def _for_ever(self, work: Callable[[], Awaitable[None]]) -> None:
+        away = False
+        while True:
+            try:
+                await work()
+            except Exception as error:  # whatever Redis does, the process goes on by looking for itself
+                if not away:  # once, not every second
+                    _log.warning("redis_away", error=type(error).__name__)
+                away = True
+            await asyncio.sleep(RETRY_S)
