@@ -35,7 +35,7 @@ class RedisSignals:
         self._local = LocalSignals()
         self._own = secrets.token_hex(4)  # tells our own messages from those of others
         self._waiting: set[str] = set()  # topics to publish; bounded by how many topics there are
-        self._published = asyncio.Event()
+        self._notified = asyncio.Event()
         self._tasks = [
             asyncio.create_task(self._for_ever(self._publish), name="signals-publish"),
             asyncio.create_task(self._for_ever(self._listen), name="signals-listen"),
@@ -45,7 +45,7 @@ class RedisSignals:
         """Wakes the waiter here now and those of other processes as soon as Redis carries it."""
         self._local.notify(topic)
         self._waiting.add(topic)
-        self._published.set()
+        self._notified.set()
 
     async def wait(self, topic: str, timeout_s: float) -> bool:
         """True when notified since the last wait, by whatever process."""
@@ -61,12 +61,16 @@ class RedisSignals:
 
     async def _publish(self) -> None:
         while True:
-            await self._published.wait()
-            self._published.clear()
             while self._waiting:
                 topic = self._waiting.pop()
-                async with asyncio.timeout(TIMEOUT_S):
-                    await self._redis.publish(CHANNEL, f"{self._own} {topic}")
+                try:
+                    async with asyncio.timeout(TIMEOUT_S):
+                        await self._redis.publish(CHANNEL, f"{self._own} {topic}")
+                except BaseException:
+                    self._waiting.add(topic)  # for when Redis is back
+                    raise
+            self._notified.clear()
+            await self._notified.wait()
 
     async def _listen(self) -> None:
         async with self._redis.pubsub() as pubsub:
