@@ -125,6 +125,7 @@ async def test_redis_wakes_other_processes_and_comes_back() -> None:
         assert await other.wait("outbox", 5)
 
         await server.stop()
+        await server.until(listeners=0)
         one.notify("outbox")  # nobody carries it, nobody fails
         assert await one.wait("outbox", 5)
 
