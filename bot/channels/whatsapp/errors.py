@@ -6,11 +6,17 @@ Codes: https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-cod
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from domain.errors import SendError, SendFailure
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0  # seconds
+
+
+# Tokens; long words of a sentence have neither a digit nor forty letters.
+_SECRET = re.compile(r"(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{24,}|[A-Za-z0-9_-]{40,}")
+_NUMBER = re.compile(r"\+?\d[\d ().-]{6,}\d")
 
 
 class Meaning(NamedTuple):
@@ -124,10 +130,8 @@ _VAGUE = {1, 131000}
 _OBJECT_UNKNOWN = 33  # subcode of 100: the id in the URL is not ours (any more)
 
 
-def meaning(code: int | None, *, subcode: int | None = None) -> Meaning:
+def meaning(code: int, *, subcode: int | None = None) -> Meaning:
     """What a code means; codes that nobody told us about refuse this message alone."""
-    if code is None:
-        return _UNKNOWN
     if code == 100 and subcode == _OBJECT_UNKNOWN:
         return _AUTH
     found = MEANINGS.get(code)
@@ -167,3 +171,8 @@ def by_http_status(status: int, detail: str) -> SendError:
     if 400 <= status < 500:
         return SendError(SendFailure.rejected, detail, code=code)
     return SendError(SendFailure.unknown, detail, code=code)
+
+
+def redacted(text: str) -> str:
+    """A vendor's sentence without tokens and phone numbers, short enough for the channel log."""
+    return _NUMBER.sub("…", _SECRET.sub("…", text))[:500]

@@ -24,7 +24,15 @@ from bot.channels.base import Credentials, Delivery
 from bot.channels.whatsapp import errors, payloads
 from bot.channels.whatsapp.notices import FIELDS
 from bot.channels.whatsapp.payloads import Change, Contact, Entry, Error, Message, Status, Value
-from bot.channels.whatsapp.received import UnknownType, Unreadable, content_of, explanation, phone_of, plain
+from bot.channels.whatsapp.received import (
+    MAX_INTEGER,
+    UnknownType,
+    Unreadable,
+    content_of,
+    explanation,
+    phone_of,
+    plain,
+)
 from domain import ids
 from domain.errors import NotAllowed, RejectedInput, SendFailure, SignatureInvalid
 from domain.events import (
@@ -65,9 +73,8 @@ _ESCAPES = re.compile(
 )
 _STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _MAX_DEPTH = 100  # real deliveries reach 15
-_REFERENCE = re.compile(
-    r"\(ref: ?([\w-]{1,64})\)"
-)  # the visible code in a wa.me link's text: "Ciao! (ref: spring24)"
+# The visible code in a wa.me link's text, "Ciao! (ref: spring24)": such links carry nothing else.
+_REFERENCE = re.compile(r"\(ref: ?([\w-]{1,64})\)")
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unreadable)
 
 
@@ -76,9 +83,10 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unreada
 
 def verify(delivery: Delivery, credentials: Credentials) -> None:
     """Raises SignatureInvalid unless `X-Hub-Signature-256: sha256=<hex>` is the HMAC of the raw bytes."""
+    secret = credentials["app_secret"].encode()
     given = delivery.headers.get(SIGNATURE_HEADER, "").encode("utf-8", "replace")
-    digest = hmac.digest(credentials["app_secret"].encode(), delivery.body, "sha256")
-    if not hmac.compare_digest(given, b"sha256=" + digest.hex().encode()):
+    digest = hmac.digest(secret, delivery.body, "sha256")
+    if not hmac.compare_digest(given, b"sha256=" + digest.hex().encode()) or not secret:
         raise SignatureInvalid("X-Hub-Signature-256 is missing or was not made with this app's secret")
 
 
@@ -86,7 +94,7 @@ def handshake(query: Mapping[str, str], credentials: Credentials) -> str:
     """The challenge to be sent back, as text. Raises NotAllowed for another mode or verify token."""
     given = query.get("hub.verify_token", "").encode("utf-8", "replace")
     known = hmac.compare_digest(given, credentials["verify_token"].encode())
-    if query.get("hub.mode") != "subscribe" or not known:
+    if query.get("hub.mode") != "subscribe" or not known or not given:
         raise NotAllowed("the verify token is not the one of this channel")
     return query.get("hub.challenge", "")
 
@@ -215,15 +223,14 @@ def _messages(value: Value) -> Iterator[PlatformEvent]:
             yield _message(raw, account, contacts, value_errors)
     for raw in value.statuses or ():
         yield _status(raw, account)
-    if value.errors and not value.messages:
-        for raw in value.errors:
-            yield _error(raw, account)
+    for raw in value.errors or ():
+        yield _error(raw, account, severity="warning" if value.messages else "error")
 
 
 def _message(raw: Raw, account: str, contacts: list[Contact], value_errors: list[Error]) -> PlatformEvent:
     try:
         message = payloads.message.decode(raw)
-        return _event(message, raw, account, contacts, value_errors)
+        return _event(message, account, contacts, value_errors)
     except UnknownType as unknown:
         return Unrecognised(
             key=f"msg:{message.id}" if message.id else _raw_key(raw),
@@ -237,7 +244,7 @@ def _message(raw: Raw, account: str, contacts: list[Contact], value_errors: list
 
 
 def _event(
-    message: Message, raw: Raw, account: str, contacts: list[Contact], value_errors: list[Error]
+    message: Message, account: str, contacts: list[Contact], value_errors: list[Error]
 ) -> PlatformEvent:
     if not message.id:
         raise Unreadable("a message without an id")
@@ -392,10 +399,10 @@ def _delivery(status: Status, raw: Raw, account: str) -> PlatformEvent:
 
 def _failure(found: list[Error] | None) -> tuple[str, str, str]:
     """Reason, vendor code and explanation of a failed status."""
-    if not found:
+    code = _integer(found[0].code) if found else None
+    if not found or code is None:
         return str(SendFailure.unavailable), "", ""
-    code = _integer(found[0].code)
-    return str(errors.meaning(code).reason), "" if code is None else str(code), explanation(found[0])
+    return str(errors.meaning(code).reason), str(code), errors.redacted(explanation(found[0]))
 
 
 def _own_id(text: str | None) -> int:
@@ -424,8 +431,8 @@ def _pricing(status: Status) -> dict[str, str | int]:
     return told
 
 
-def _error(raw: Raw, account: str) -> PlatformEvent:
-    """An error of the number itself, without a message."""
+def _error(raw: Raw, account: str, *, severity: str) -> PlatformEvent:
+    """An error of the number itself, or one that says why a message came without its content."""
     try:
         error = payloads.error.decode(raw)
     except _UNREADABLE as problem:
@@ -435,8 +442,8 @@ def _error(raw: Raw, account: str) -> PlatformEvent:
         key=_raw_key(raw),
         account=account,
         what="error",
-        data={"code": code or 0, "detail": explanation(error)},
-        severity="error",
+        data={"code": code or 0, "detail": errors.redacted(explanation(error))},
+        severity=severity,
     )
 
 
@@ -646,7 +653,7 @@ def _milliseconds(told: int | str | None) -> int:
 def _integer(told: int | str | None) -> int | None:
     if isinstance(told, str):
         return int(told) if told.isascii() and told.isdigit() and len(told) < 19 else None
-    return told
+    return told if told is not None and abs(told) <= MAX_INTEGER else None
 
 
 def _malformed(what: str, raw: Raw | bytes, error: Exception, *, account: str = "") -> Unrecognised:

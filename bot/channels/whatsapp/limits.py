@@ -13,7 +13,6 @@ TEXT = 4096  # characters, also of a list's text
 CAPTION = 1024
 INTERACTIVE_TEXT = 1024  # above buttons, a link or a request
 TEMPLATE_VALUE = 1024  # the whole filled body has no more
-CALLBACK_DATA = 512
 WINDOW_HOURS = 24
 LINK_TITLE = 20
 STANDARD_RATE = 80  # messages a second, those that come in counted too

@@ -22,7 +22,6 @@ from bot.channels import markup
 from bot.channels.base import ApiCall, MediaNeed, Receipt
 from bot.channels.whatsapp import errors, limits
 from bot.channels.whatsapp.inbound import GROUP
-from bot.channels.whatsapp.payloads import ErrorData
 from domain import ids
 from domain.errors import SendError, SendFailure
 from domain.messages import (
@@ -213,7 +212,7 @@ def _with_choices(text: str, choices: Sequence[Button], language: str, *, opener
     if links:
         if not answers and _as_link(links, text):
             return [_link(links[0], text)]
-        text = "\n".join([text, "", *(f"{link.title}: {link.url}" for link in links)]).lstrip("\n")
+        text = _below(text, [f"{link.title}: {link.url}" for link in links])
         if not answers:
             return [_text(text)]
     _distinct(answers)
@@ -290,7 +289,11 @@ def _numbered(text: str, answers: Sequence[Button], language: str) -> str:
         f"{number}. {answer.title}" + (f" – {answer.description}" if answer.description else "")
         for number, answer in enumerate(answers, start=1)
     ]
-    return "\n".join([text, "", *lines, "", _in(_HINT, language)]).lstrip("\n")
+    return _below(text, [*lines, "", _in(_HINT, language)])
+
+
+def _below(text: str, lines: Sequence[str]) -> str:
+    return "\n".join([text, "", *lines] if text else lines)
 
 
 def _in(texts: dict[str, str], language: str) -> str:
@@ -469,29 +472,21 @@ class _Taken(Struct, gc=False):
     message_status: str | None = None
 
 
-class _Recipient(Struct, gc=False):
-    wa_id: str | None = None
-    user_id: str | None = None
-
-
 class _Problem(Struct, gc=False):
     code: int | None = None
     message: str | None = None
     error_subcode: int | None = None
-    error_data: ErrorData | None = None
+    error_data: Any = None  # an object, or in older answers a sentence
 
 
 class _Answer(Struct, gc=False):
     messages: tuple[_Taken, ...] = ()
-    contacts: tuple[_Recipient, ...] = ()
+    contacts: Any = None  # what is odd in here must not hide that the message was taken
     success: bool | None = None
     error: _Problem | None = None
 
 
 _answer = msgspec.json.Decoder(_Answer)
-# Tokens; long words of a sentence have neither a digit nor forty letters.
-_SECRET = re.compile(r"(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{24,}|[A-Za-z0-9_-]{40,}")
-_NUMBER = re.compile(r"\+?\d[\d ().-]{6,}\d")
 
 
 def explain(call: ApiCall, status: int, body: bytes) -> Receipt | SendError:
@@ -512,23 +507,22 @@ def explain(call: ApiCall, status: int, body: bytes) -> Receipt | SendError:
 
 
 def _extra(answer: _Answer) -> dict[str, Any]:
-    recipient = answer.contacts[0] if answer.contacts else _Recipient()
+    contacts = answer.contacts
+    recipient = (
+        contacts[0] if isinstance(contacts, list) and contacts and isinstance(contacts[0], dict) else {}
+    )
     found = {
-        "wa_id": recipient.wa_id,
-        "user_id": recipient.user_id,
+        "wa_id": recipient.get("wa_id"),
+        "user_id": recipient.get("user_id"),
         "message_status": answer.messages[0].message_status,
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in found.items() if isinstance(value, str) and value}
 
 
 def _refusal(status: int, problem: _Problem) -> SendError:
-    details = problem.error_data.details if problem.error_data else None
-    detail = redacted(details or problem.message or "")
+    data = problem.error_data
+    details = data.get("details") if isinstance(data, dict) else data
+    detail = errors.redacted(str(details or problem.message or ""))
     if problem.code is None:
         return errors.by_http_status(status, detail)
     return errors.send_error(problem.code, detail, subcode=problem.error_subcode, http_status=status)
-
-
-def redacted(text: str) -> str:
-    """A vendor's sentence without tokens and phone numbers, short enough for the channel log."""
-    return _NUMBER.sub("…", _SECRET.sub("…", text))[:500]

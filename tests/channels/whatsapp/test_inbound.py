@@ -126,6 +126,14 @@ def test_a_header_that_is_not_the_signature_is_refused(forged: str | None) -> No
         inbound.verify(Delivery(headers, b"{}"), CREDENTIALS)
 
 
+def test_a_channel_without_secrets_lets_nobody_in() -> None:
+    bare = Credentials({"app_secret": "", "verify_token": ""})
+    with pytest.raises(SignatureInvalid):
+        inbound.verify(Delivery({inbound.SIGNATURE_HEADER: signature_of(b"{}", "")}, b"{}"), bare)
+    with pytest.raises(NotAllowed):
+        inbound.handshake({"hub.mode": "subscribe", "hub.verify_token": "", "hub.challenge": "1"}, bare)
+
+
 def test_the_handshake_gives_the_challenge_back() -> None:
     query = {
         "hub.mode": "subscribe",

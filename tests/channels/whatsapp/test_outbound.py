@@ -576,6 +576,14 @@ def test_a_taken_message_gives_its_id_and_what_whatsapp_calls_the_person() -> No
     assert outbound.explain(SEND, 200, b'{"success":true}') == Receipt()
 
 
+def test_an_odd_answer_still_tells_that_the_message_was_taken_or_why_not() -> None:
+    odd = b'{"messages":[{"id":"wamid.X"}],"contacts":null}'
+    assert outbound.explain(SEND, 200, odd) == Receipt(external_id="wamid.X")
+    refused = outbound.explain(SEND, 400, b'{"error":{"code":131047,"error_data":"too late"}}')
+    assert isinstance(refused, SendError)
+    assert (refused.reason, refused.detail) == (SendFailure.window_closed, "too late")
+
+
 # code: reason, may the same be sent again, who waits
 TABLE: dict[int, tuple[SendFailure, bool, str]] = {
     130429: (SendFailure.rate_limited, True, "channel"),
