@@ -45,6 +45,7 @@ class Live:
         media_folder: Path,
         roles: Collection[str] = ROLES,
         tickers: Sequence[Ticker] = (),
+        webhooks_reach_us: bool = True,
         job_context: Any = None,
     ) -> None:
         self.runtime = runtime
@@ -55,7 +56,9 @@ class Live:
         self.media = MediaStore(media_folder, runtime.database, runtime.sealer, runtime.new_id, runtime.clock)
         self.sender = Sender(runtime, self.channels, clients, self.media)
         self.worker = Worker(runtime, self.channels, self.flows, self.sender)
-        self.pollers = Pollers(runtime, self.channels, self.intake, clients)
+        self.pollers = Pollers(
+            runtime, self.channels, self.intake, clients, webhooks_reach_us=webhooks_reach_us
+        )
         self.scheduler = Scheduler(runtime, (*scheduler.tickers(runtime), *tickers))
         self.jobs = jobs.Runner(
             runtime.database, runtime.sealer, runtime.clock, runtime.owner, self if job_context is None else job_context

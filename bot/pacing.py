@@ -76,7 +76,8 @@ class Pacing:
             return False
         channel = self._replies if lane == 0 else self._bulk
         bucket = self._bucket(address, scope, now)
-        if (channel is not None and not channel.has(now)) or (bucket is not None and not bucket.has(now)):
+        waits = bucket is not None and (lane != 0 or scope == "group" or self._pace.replies_wait)
+        if (channel is not None and not channel.has(now)) or (bucket is not None and waits and not bucket.has(now)):
             return False
         if channel is not None:
             channel.take(now)
@@ -120,7 +121,7 @@ class Pacing:
         if channel is not None:
             waits.append(channel.ready_in(now))
         bucket = self._bucket(address, scope, now)
-        if bucket is not None:
+        if bucket is not None and (lane != 0 or scope == "group" or self._pace.replies_wait):
             waits.append(bucket.ready_in(now))
         return max(0.0, *waits)
 

@@ -36,11 +36,21 @@ class Pollable(Protocol):
 class Pollers:
     """One task for every polling channel that this process holds."""
 
-    def __init__(self, runtime: Runtime, channels: ChannelStore, intake: Intake, clients: ClientFactory) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        channels: ChannelStore,
+        intake: Intake,
+        clients: ClientFactory,
+        *,
+        webhooks_reach_us: bool,
+    ) -> None:
+        """`webhooks_reach_us`: there is a public URL, so channels in webhook mode need no polling."""
         self._runtime = runtime
         self._channels = channels
         self._intake = intake
         self._clients = clients
+        self._webhooks_reach_us = webhooks_reach_us
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
 
@@ -64,7 +74,7 @@ class Pollers:
         self._stopping.set()
 
     async def _own(self) -> None:
-        wanted = {_lease(c.id): c for c in self._channels.all() if c.mode == "polling" and c.state == "active"}
+        wanted = {_lease(c.id): c for c in self._channels.all() if c.state == "active" and self._polls(c)}
         held: dict[str, int] = {}
         if wanted:
             held = await self._runtime.database.write(
@@ -75,6 +85,11 @@ class Pollers:
         for channel_id, channel in mine.items():
             if channel_id not in self._tasks or self._tasks[channel_id].done():
                 self._tasks[channel_id] = asyncio.create_task(self._poll(channel))
+
+    def _polls(self, channel: ConnectedChannel) -> bool:
+        if not channel.kind.capabilities(channel.credentials.values).polling:
+            return False
+        return channel.mode == "polling" or not self._webhooks_reach_us
 
     async def _end(self, channel_ids: list[int]) -> None:
         tasks = [self._tasks.pop(channel_id) for channel_id in channel_ids]

@@ -28,7 +28,14 @@ def now(connection: Connection) -> int:
     return int(connection.execute(text(f"SELECT {_NOW[connection.dialect.name]}")).scalar_one())
 
 
-def take(connection: Connection, names: Sequence[str], owner: str, *, limit: int | None = None) -> dict[str, int]:
+def take(
+    connection: Connection,
+    names: Sequence[str],
+    owner: str,
+    *,
+    limit: int | None = None,
+    length_ms: int = LEASE_MS,
+) -> dict[str, int]:
     """Takes up to `limit` of the named leases that are free, expired or already ours; gives name → fence."""
     if not names:
         return {}
@@ -48,7 +55,7 @@ def take(connection: Connection, names: Sequence[str], owner: str, *, limit: int
             f"SELECT name FROM lease WHERE name IN (SELECT e.value ->> 'v' FROM json_each(:names) e) "
             f"AND (owner = :owner OR expires_at < {clock}) ORDER BY name LIMIT :limit {skip}) RETURNING name, fence"
         ),
-        {"names": bulk_values(names), "owner": owner, "length": LEASE_MS, "limit": limit or len(names)},
+        {"names": bulk_values(names), "owner": owner, "length": length_ms, "limit": limit or len(names)},
     ).all()
     return {row.name: row.fence for row in rows}
 

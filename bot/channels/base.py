@@ -88,6 +88,7 @@ class Pace(Struct, frozen=True, kw_only=True):
     per_channel: Rate  # bulk
     replies_per_channel: Rate | None
     per_address: Rate | None  # one person
+    replies_wait: bool = True  # answers keep to `per_address` too; else only the platform's 429 slows them
     per_group: Rate | None  # one group or outlet
     pause_on_429: Literal["channel", "address"] = "channel"  # what waits when the platform does not say
 

@@ -80,6 +80,7 @@ CAPABILITIES = Capabilities(
     pace=Pace(
         per_channel=Rate(FREE_RATE, 1),
         replies_per_channel=None,  # the 30 a second are for bulk; answers are slowed by Telegram's own 429
+        replies_wait=False,
         per_address=Rate(1.0, 4),  # "about one a second", short bursts pass: a turn of four leaves at once
         per_group=Rate(0.25, 5),  # 20 in any minute: five at once and 15 after them
     ),

@@ -1,0 +1,226 @@
+"""The composition root: settings in, a running application out. Nobody below imports this.
+
+Order of a start: crash points and logs, secret, store (migrated), node number, stores in memory, runtime, routes,
+listener. Order of a stop: listener, runtime, HTTP session, store. `App` is an async context for tests and commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from types import TracebackType
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from bot.channel_store import ConnectedChannel
+from bot.channels.base import Client, Management
+from bot.live import ROLES, Live
+from bot.runtime import Runtime
+from config.settings import Settings, secret_key
+from domain import crash, ids
+from domain.errors import AppError, Conflict, SendError, Unavailable
+from storage import leases
+from storage.database import Database
+from storage.schema import ensure
+from storage.sealing import Sealer
+from storage.signals import Signals
+from webhooks import receive
+from webhooks.server import Listener, listen
+
+NODE_LEASE_MS = 600_000  # a process that sleeps longer must not come back and give ids of another's number
+NODE_RENEW_S = 60.0
+CONNECTIONS = 300  # to platforms, over all channels; each channel's sender keeps to 200
+HTTP_TIMEOUT_S = 60.0
+
+_log = structlog.get_logger("app")
+
+
+class App:
+    """One process of Passaparola."""
+
+    def __init__(self, settings: Settings, roles: Collection[str], clock: Callable[[], int]) -> None:
+        self.settings = settings
+        self.roles = frozenset(roles)
+        self.clock = clock
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._clients: dict[int, tuple[ConnectedChannel, Client]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listener: Listener | None = None
+        self.database: Database
+        self.sealer: Sealer
+        self.runtime: Runtime
+        self.live: Live
+        self.session: aiohttp.ClientSession
+
+    async def __aenter__(self) -> App:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; 0 when this process does not listen."""
+        return self._listener.port if self._listener is not None else 0
+
+    async def start(self) -> None:
+        """Returns when the application answers. Raises RejectedInput, Conflict or Unavailable with a plain sentence."""
+        settings = self.settings
+        crash.arm(settings.crash_at)
+        self.sealer = Sealer(secret_key(settings))
+        self.database = await Database.open(settings.store_url, exclusive=True)
+        try:
+            await ensure(self.database)
+            await self._start_runtime()
+            if "web" in self.roles:
+                self._listener = await listen(self._application(), settings.host, settings.port)
+            await self.live.start()
+        except BaseException:
+            await self.stop()
+            raise
+        if "web" in self.roles and settings.public_url:
+            self._tasks.append(asyncio.create_task(self._register_webhooks()))
+        _log.info("started", roles=sorted(self.roles), port=self.port)
+
+    async def stop(self) -> None:
+        """Takes nothing more, finishes what is in hand, closes everything."""
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if hasattr(self, "live"):
+            await self.live.stop()
+            await self.runtime.signals.close()
+        if hasattr(self, "session"):
+            await self.session.close()
+        with suppress(Unavailable):
+            await self.database.write(lambda c: leases.release(c, list(self._node), self.owner))
+        await self.database.close()
+
+    _node: dict[str, int] = {}  # noqa: RUF012 (replaced, never changed)
+
+    async def _start_runtime(self) -> None:
+        settings = self.settings
+        node = await self._take_node()
+        maker = ids.IdMaker(node, self.clock)
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS, ttl_dns_cache=60, keepalive_timeout=60)
+        self.session = aiohttp.ClientSession(
+            connector=connector,
+            trust_env=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=HTTP_TIMEOUT_S),
+        )
+        self.runtime = Runtime(
+            database=self.database,
+            sealer=self.sealer,
+            new_id=maker.next,
+            clock=self.clock,
+            monotonic=time.monotonic,
+            signals=await _signals(settings),
+            owner=self.owner,
+            random=random.random,
+        )
+        from campaigns.scheduler import TICKERS
+
+        self.live = Live(
+            self.runtime,
+            clients=self.client,
+            media_folder=settings.data_dir / "media",
+            roles=self.roles,
+            tickers=TICKERS,
+            webhooks_reach_us=bool(settings.public_url),
+        )
+        self._tasks.append(asyncio.create_task(self._keep_node()))
+
+    async def _take_node(self) -> int:
+        names = [f"node:{n:04d}" for n in range(ids.MAX_NODE + 1)]
+        self._node = await self.database.write(
+            lambda c: leases.take(c, names, self.owner, limit=1, length_ms=NODE_LEASE_MS)
+        )
+        if not self._node:
+            raise Conflict(f"{ids.MAX_NODE + 1} processes are running on this database: no node number is free")
+        return int(next(iter(self._node)).partition(":")[2])
+
+    async def _keep_node(self) -> None:
+        while True:
+            await asyncio.sleep(NODE_RENEW_S)
+            with suppress(Unavailable, Conflict):
+                kept = await self.database.write(
+                    lambda c: leases.take(c, list(self._node), self.owner, length_ms=NODE_LEASE_MS)
+                )
+                if kept != self._node:
+                    # Ids made from here on could be another process's as well: nothing may be written any more.
+                    _log.error("node_number_lost")
+                    os._exit(70)
+
+    def client(self, channel: ConnectedChannel) -> Client:
+        """The channel's client, made once per version of its settings."""
+        known = self._clients.get(channel.id)
+        if known is None or known[0] is not channel:
+            made = channel.kind.client(channel.credentials, self.session, origin=self._origin(channel))
+            known = self._clients[channel.id] = (channel, made)
+        return known[1]
+
+    def management(self, channel: ConnectedChannel) -> Management:
+        """The channel's rare calls."""
+        return channel.kind.management(channel.credentials, self.session, origin=self._origin(channel))
+
+    def _origin(self, channel: ConnectedChannel) -> str:
+        if channel.kind.kind == "whatsapp":
+            return f"{self.settings.whatsapp_api_url}/{self.settings.whatsapp_api_version}"
+        return self.settings.telegram_api_url
+
+    def webhook_url(self, channel: ConnectedChannel) -> str:
+        """Where the platform delivers for this channel."""
+        return f"{self.settings.base_url}/webhooks/{channel.kind.kind}/{ids.to_text('channel', channel.id)}"
+
+    def _application(self) -> web.Application:
+        settings = self.settings
+        app = web.Application(client_max_size=receive.MAX_BODY)
+        receive.add_routes(app, receive.Receiver(self.live.channels, self.live.intake))
+        return app
+
+    async def _register_webhooks(self) -> None:
+        """Tells platforms where to deliver; tried again each minute until each has heard it."""
+        waiting = {c.id for c in self.live.channels.all() if c.mode == "webhook" and c.state == "active"}
+        while waiting:
+            for channel in self.live.channels.all():
+                if channel.id not in waiting:
+                    continue
+                try:
+                    await self.management(channel).register_webhook(self.webhook_url(channel))
+                    waiting.discard(channel.id)
+                except (SendError, AppError) as error:
+                    _log.warning("webhook_not_registered", channel=channel.id, problem=str(error))
+            if waiting:
+                await asyncio.sleep(60)
+
+
+def build(
+    settings: Settings, *, roles: Collection[str] = ROLES, clock: Callable[[], int] | None = None
+) -> App:
+    """The application of these settings, not yet started. `clock` gives ms since 1970 UTC."""
+    return App(settings, roles, clock or (lambda: time.time_ns() // 1_000_000))
+
+
+async def _signals(settings: Settings) -> Signals:
+    if settings.redis_url:
+        from storage.signals.redis import RedisSignals
+
+        return await RedisSignals.connect(settings.redis_url)
+    from storage.signals.local import LocalSignals
+
+    return LocalSignals()
