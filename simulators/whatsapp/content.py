@@ -1,7 +1,7 @@
 """How an outgoing message looks to the person: its text, what can be tapped, its header and footer.
 
-Buttons are `{"text", "kind", "id"?, …}`; kind is reply, row, quick_reply, url, phone_number, copy_code, location,
-contact, flow, … and tells the phone page and scripted people what a tap does.
+Buttons are `{"text", "kind", "id", …}`, the id empty where a tap sends none. The kind (reply, row, quick_reply, url,
+phone_number, copy_code, location, contact, flow, …) tells the phone page and scripted people what a tap does.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _buttons(kind: str, action: dict[str, Any]) -> list[Button]:
     if kind == "carousel":
         return [button for card in action["cards"] for button in _card_buttons(card["action"])]
     if kind == "flow":
-        return [{"text": action["parameters"]["flow_cta"], "kind": "flow"}]
+        return [{"text": action["parameters"]["flow_cta"], "id": "", "kind": "flow"}]
     fixed = {
         "location_request_message": ("location", "Send location"),
         "contact_request": ("contact", "Share contact info"),
@@ -72,7 +72,7 @@ def _buttons(kind: str, action: dict[str, Any]) -> list[Button]:
         "product_list": ("catalog", "View items"),
         "product": ("catalog", "View"),
     }.get(kind)
-    return [{"text": fixed[1], "kind": fixed[0]}] if fixed else []
+    return [{"text": fixed[1], "id": "", "kind": fixed[0]}] if fixed else []
 
 
 def _reply(reply: dict[str, Any], kind: str) -> Button:
@@ -89,7 +89,7 @@ def _row(row: dict[str, Any], section: dict[str, Any]) -> Button:
 
 def _link(action: dict[str, Any]) -> Button:
     parameters = action["parameters"]
-    return {"text": parameters["display_text"], "url": parameters["url"], "kind": "url"}
+    return {"text": parameters["display_text"], "id": "", "url": parameters["url"], "kind": "url"}
 
 
 def _card(card: dict[str, Any]) -> dict[str, Any]:

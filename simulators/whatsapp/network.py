@@ -26,6 +26,9 @@ from simulators.world import ControlError, World
 # Past this a made-up list of people is a mistake, not a load test.
 PEOPLE_AT_ONCE_MAX = 2_000_000
 
+# Numbers for people made without one: area code 555 belongs to nobody.
+FIRST_PHONE = 15_550_200_001
+
 _PERSON_FLAGS = ("on_whatsapp", "receipts", "reads", "phone_off", "stopped_marketing", "marketing_capped")
 _PERSON_TEXTS = ("username", "parent_bsuid", "identity_hash")
 
@@ -49,6 +52,7 @@ class WhatsApp:
         self.sending = Sending(self)
         self.acts = Acts(self)
         self.review = Review(self)
+        self._phones = itertools.count(FIRST_PHONE)
         self._callbacks: dict[tuple[str, str], Callback] = {}
 
     def new_id(self) -> str:
@@ -79,7 +83,7 @@ class WhatsApp:
         phone = digits(str(spec.get("phone") or "")) or None
         bsuid = spec.get("bsuid")
         if phone is None and not bsuid:
-            raise ControlError("phone or bsuid: a person needs at least one")
+            phone = self._free_phone()
         identifier = str(spec.get("id") or phone or bsuid)
         if identifier in self.state.people or (phone is not None and phone in self.state.by_phone):
             raise ControlError(f"person {identifier} exists already", 409)
@@ -88,6 +92,11 @@ class WhatsApp:
         self.state.add_person(person)
         self.world.show("person", "whatsapp", person=person.id, name=person.name)
         return person
+
+    def _free_phone(self) -> str:
+        while (phone := str(next(self._phones))) in self.state.by_phone:
+            pass
+        return phone
 
     def change_person(self, person: Person, spec: Mapping[str, Any]) -> None:
         """Set the fields that a control request names; turning the phone on delivers what waited."""

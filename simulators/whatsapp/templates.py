@@ -444,7 +444,7 @@ def _fill_button(button: dict[str, Any], component: dict[str, Any] | None, index
     text = str(
         button.get("text") or {"COPY_CODE": "Copy code", "OTP": "Copy code"}.get(kind, "Share contact info")
     )
-    shown = {"text": text, "kind": kind.lower(), "index": str(index)}
+    shown = {"text": text, "id": "", "kind": kind.lower(), "index": str(index)}
     if kind == "QUICK_REPLY":
         value = parameters[0].get("payload", parameters[0].get("text")) if parameters else text
         return {**shown, "id": str(value)}

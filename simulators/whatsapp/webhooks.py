@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import io
 import json
 from collections import deque
 from collections.abc import Iterable
@@ -31,6 +32,7 @@ REORDER_HOLD_S = 1.0
 # First at once, then ever more seldom, until `retry_span_s` has passed since the first attempt.
 RETRY_DELAYS_S = (0.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 21600.0)
 _OWN_ANSWER_MAX = 4096
+_PLAIN_MAX = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -266,10 +268,12 @@ class Callback:
             timed_out = True
             task.cancel()
 
+        # aiohttp warns of large bodies that come as plain bytes.
+        data = raw if len(raw) < _PLAIN_MAX else io.BytesIO(raw)
         timer = self._world.clock.call_later(knobs.webhook_timeout_s, stop)
         try:
             async with self._world.session.post(
-                self.url, data=raw, headers=headers, allow_redirects=False
+                self.url, data=data, headers=headers, allow_redirects=False
             ) as response:
                 await response.content.read(_OWN_ANSWER_MAX)
                 return response.status

@@ -23,9 +23,9 @@ from tests.simulators.whatsapp_shop import (
     template_part,
 )
 
-HELLO = {"type": "text", "text": {"body": "Hi"}}
-ORDER = {"type": "template", "template": template_part("order_update", "en_US", "Ann", "A-1")}
-PROMO = {"type": "template", "template": promo_part()}
+HELLO: dict[str, Any] = {"type": "text", "text": {"body": "Hi"}}
+ORDER: dict[str, Any] = {"type": "template", "template": template_part("order_update", "en_US", "Ann", "A-1")}
+PROMO: dict[str, Any] = {"type": "template", "template": promo_part()}
 
 
 async def plant(shop: Shop, *templates: dict[str, Any]) -> None:

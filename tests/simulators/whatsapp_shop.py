@@ -141,7 +141,7 @@ class Shop:
 async def open_shop(*, seed: int = 1, at: float = START, **number: Any) -> AsyncIterator[Shop]:
     """A shop with its number made, its callback set, Anna on WhatsApp, and a virtual clock."""
     receiver = Receiver()
-    own = web.Application()
+    own = web.Application(client_max_size=4 * 1024 * 1024)  # a batch may have 3 MB
     own.router.add_get("/hook", receiver.handshake)
     own.router.add_post("/hook", receiver.receive)
     world = World(clock=Clock(at=at), seed=seed)
