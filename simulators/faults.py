@@ -64,6 +64,12 @@ class Faults:
             raise ValueError("when: a 429 means that nothing was executed, so it is always before")
         if spec.get("network") not in ("telegram", "whatsapp"):
             raise ValueError(f"network: telegram or whatsapp expected, got {spec.get('network')!r}")
+        for name in ("times", "retry_after", "delay_s", "probability"):
+            number = spec.get(name)
+            if number is not None and (
+                isinstance(number, bool) or not isinstance(number, (int, float)) or number < 0
+            ):
+                raise ValueError(f"{name}: a number from 0 expected, got {number!r}")
         unknown = set(spec) - set(Fault.__dataclass_fields__) - {"id", "hits"}
         if unknown:
             raise ValueError(f"unknown field: {sorted(unknown)[0]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -161,9 +162,7 @@ class Routes:
         return response
 
     @staticmethod
-    def _heartbeat(queue: Any) -> Any:
-        import asyncio
-
+    def _heartbeat(queue: asyncio.Queue[bytes | None]) -> asyncio.Task[None]:
         async def beat() -> None:
             while True:
                 await asyncio.sleep(STREAM_HEARTBEAT_S)

@@ -10,6 +10,9 @@ from aiohttp import web
 
 from simulators.world import ControlError
 
+# Made once: json.dumps with options makes a new encoder for every call. ASCII only, as Telegram writes it.
+compact = json.JSONEncoder(separators=(",", ":")).encode
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

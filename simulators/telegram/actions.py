@@ -146,7 +146,7 @@ def _shared_message(
         wire["sender_chat"] = chat.wire
     else:
         wire["from"] = person.user
-    wire |= {"chat": chat.wire, "date": tg.world.clock.now_s(), **(head or {})}
+    wire |= {"chat": chat.wire, "date": tg.world.clock.now_s(), **(head or {}), **_topic(chat, action)}
     if chat.type == "channel":
         wire["author_signature"] = person.first_name
     answered = _answered(place.history.messages, action)
@@ -158,6 +158,15 @@ def _shared_message(
         "said", tg.name, endpoint=bot.token, to=str(chat.id), external_id=str(message_id), content=wire
     )
     return wire
+
+
+def _topic(chat: Chat, action: Action) -> Wire:
+    """`{topic: id}` in a forum; without it the message is in General."""
+    if action.get("topic") is None:
+        return {}
+    if int(action["topic"]) not in chat.topics:
+        raise ControlError(f"topic: there is no topic {action['topic']}")
+    return {"message_thread_id": int(action["topic"]), "is_topic_message": True}
 
 
 def _may_see(bot: Bot, standing: Member, wire: Wire) -> bool:
@@ -183,7 +192,7 @@ def _start(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
 
 @doing("say")
 def _say(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
-    """`{text, chat?, reply_to?}`."""
+    """`{text, chat?, topic?, reply_to?}`."""
     said = str(action.get("text", ""))
     if not said.strip():
         raise ControlError("text: something to say expected")

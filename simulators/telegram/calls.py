@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Call:
-    """What a method works with. `chat_id` and `result_id` are noted for the event log."""
+    """What a method works with, and the readings of parameters that many share."""
 
     tg: Telegram
     bot: Bot

@@ -15,6 +15,8 @@ from simulators.world import ControlError
 
 # Buckets that are full again are forgotten when there are more than this many.
 KEYS_LIMIT = 200_000
+# The server's own brake on sending one file anew instead of by its file_id.
+UPLOAD_FREE, UPLOAD_BACKLOG_S, UPLOAD_RETRY_S = 100_000, 5.0, 60
 # A paid message costs 0.1 Star; Stars are counted in tenths here.
 PAID_TENTHS = 1
 
@@ -55,6 +57,17 @@ class Limits:
         if len(self._due) > KEYS_LIMIT:
             self._due = {key: due for key, due in self._due.items() if due > now}
 
+    def upload(self, bot: Bot, size: int) -> None:
+        """Files of one size over 100 kB, uploaded again and again, are refused once 5 s of them have piled up."""
+        if not self.enabled or size <= UPLOAD_FREE:
+            return
+        now = self._clock.now()
+        key = (bot.id, f"upload {size}")
+        due = max(now, self._due.get(key, 0.0))
+        if due - now > UPLOAD_BACKLOG_S:
+            raise too_many(UPLOAD_RETRY_S)
+        self._due[key] = due + min(0.9, max(0.2, size * 1e-7))
+
     def _wait(self, now: float, key: tuple[int, int | str], interval: float, burst: float) -> float:
         """Seconds until one more message fits; 0 or less: it fits now."""
         # A billionth of tolerance, or sums of thirds would turn away the last message of an exact burst.
@@ -74,6 +87,3 @@ class Limits:
                 raise ControlError(f"{name}: a number above 0 expected, got {value!r}")
         self._due.clear()
         return {name: getattr(self, name) for name in names}
-
-    def reset(self) -> None:
-        self.__init__(self._clock)  # type: ignore[misc]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from simulators.telegram.errors import ApiError, bad
 from simulators.telegram.params import Params
+from simulators.wire import compact
 
 Wire = dict[str, Any]
 
@@ -69,7 +69,7 @@ def _inline(value: Any) -> Wire:
     rows = _rows(value, "inline_keyboard", "InlineKeyboardMarkup")
     built = [[_inline_button(button) for button in row] for row in rows if row]
     markup = {"inline_keyboard": built}
-    if sum(map(len, built)) > BUTTONS_LIMIT or len(json.dumps(markup)) > MARKUP_BYTES_LIMIT:
+    if sum(map(len, built)) > BUTTONS_LIMIT or len(compact(markup)) > MARKUP_BYTES_LIMIT:
         raise bad("reply markup is too long")
     return markup
 
@@ -173,7 +173,7 @@ def _reply_keyboard(value: Wire) -> Wire:
     placeholder = value.get("input_field_placeholder")
     if placeholder:
         markup["input_field_placeholder"] = str(placeholder)[:64]
-    if len(json.dumps(markup)) > MARKUP_BYTES_LIMIT:
+    if len(compact(markup)) > MARKUP_BYTES_LIMIT:
         raise bad("reply markup is too long")
     return markup
 

@@ -44,7 +44,6 @@ class Telegram:
         self.usernames: dict[str, int] = {}
         self.webhooks: dict[str, Webhook] = {}
         self.webhook_set_at: dict[str, float] = {}
-        self.webhook_errors: dict[str, tuple[int, str]] = {}
         self.limits = Limits(self.world.clock)
         self.knobs = Knobs()
         self.files = Files(self.world)
@@ -105,7 +104,7 @@ class Telegram:
         return str(person_id)
 
     def make_chat(self, spec: Mapping[str, Any]) -> Chat:
-        """`{type: group | supergroup | channel, title, username?, description?, owner?: person id, id?}`."""
+        """`{type: group | supergroup | channel, title, username?, description?, owner?: person id, id?, forum?}`."""
         kind = needed(spec, "type")
         if kind not in ("group", "supergroup", "channel"):
             raise ControlError(f"type: group, supergroup or channel expected, got {kind!r}")
@@ -117,6 +116,11 @@ class Telegram:
             raise ControlError(f"id: {chat_id} is taken or not an id of a {kind}")
         chat = Chat(chat_id, kind, needed(spec, "title"), username, _text(spec, "description"))
         chat.protected = bool(spec.get("protected"))
+        if spec.get("forum"):
+            if kind != "supergroup":
+                raise ControlError("forum: only a supergroup has topics")
+            chat.is_forum = True
+            chat.refresh()
         if username:
             self._take_name(username, chat_id)
         self.chats[chat_id] = chat

@@ -16,6 +16,7 @@ from simulators.telegram.errors import NO_SUCH_METHOD, UNAUTHORIZED, ApiError, t
 from simulators.telegram.network import TOKEN
 from simulators.telegram.params import Params
 from simulators.telegram.state import Bot
+from simulators.wire import compact
 from simulators.world import World
 
 if TYPE_CHECKING:
@@ -174,23 +175,21 @@ class Server:
 
 def success(result: Any) -> bytes:
     if isinstance(result, Result):
-        raw = (
-            result.raw if result.raw is not None else json.dumps(result.value, separators=(",", ":")).encode()
-        )
+        raw = result.raw if result.raw is not None else compact(result.value).encode()
         if result.description is not None:
             return b'{"ok":true,"result":%s,"description":%s}' % (
                 raw,
                 json.dumps(result.description).encode(),
             )
         return b'{"ok":true,"result":%s}' % raw
-    return b'{"ok":true,"result":%s}' % json.dumps(result, separators=(",", ":")).encode()
+    return b'{"ok":true,"result":%s}' % compact(result).encode()
 
 
 def refusal(error: ApiError) -> bytes:
     answer: dict[str, Any] = {"ok": False, "error_code": error.code, "description": error.description}
     if error.parameters:
         answer["parameters"] = error.parameters
-    return json.dumps(answer, separators=(",", ":")).encode()
+    return compact(answer).encode()
 
 
 def respond(status: int, body: bytes, headers: dict[str, str] | None = None) -> web.Response:

@@ -183,6 +183,8 @@ class Chat:
     migrated_to: int | None = None
     deleted: bool = False
     protected: bool = False
+    is_forum: bool = False
+    topics: dict[int, str] = field(default_factory=dict)
     wire: Wire = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -194,6 +196,8 @@ class Chat:
         if self.username:
             self.wire["username"] = self.username
         self.wire["type"] = self.type
+        if self.is_forum:
+            self.wire["is_forum"] = True
 
     @property
     def shared_history(self) -> bool:
@@ -226,7 +230,6 @@ class Bot:
     can_read_all_group_messages: bool = False
     paid_broadcast: bool = False
     stars: int = 0
-    logged_out: bool = False
     revoked: bool = False
     last_message_id: int = 0
     dialogs: dict[int, Dialog] = field(default_factory=dict)

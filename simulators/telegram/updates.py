@@ -8,7 +8,6 @@ The numbers come from the official server's source.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from simulators.telegram.errors import (
     POLLING_WHILE_WEBHOOK,
     conflict,
 )
+from simulators.wire import compact
 
 DAY_S = 86_400
 LIFE_S: Mapping[str, int] = {
@@ -111,8 +111,7 @@ class Updates:
             kind=kind,
             key=(QUEUE_CLASS.get(kind, kind), subject),
             expires_at=born + LIFE_S.get(kind, DAY_S),
-            body=b'{"update_id":%d,"%s":%s}'
-            % (update_id, kind.encode(), json.dumps(payload, separators=(",", ":")).encode()),
+            body=b'{"update_id":%d,"%s":%s}' % (update_id, kind.encode(), compact(payload).encode()),
         )
         self.pending[update_id] = update
         if len(self.pending) > PENDING_LIMIT:

@@ -152,3 +152,18 @@ async def test_latency_delays_every_answer(shop: Shop) -> None:
     started = asyncio.get_running_loop().time()
     await shop.call("getMe")
     assert asyncio.get_running_loop().time() - started >= 0.06
+
+
+async def test_the_same_big_file_again_and_again_is_refused(shop: Shop) -> None:
+    """Over 100 kB and of one size: a backlog of 5 s, then 429 for a minute; by its id it always goes."""
+    statuses: list[int] = []
+    await shop.sim.limits("telegram", bot_per_s=1000, chat_per_s=1000, chat_burst=1000)
+    for _ in range(30):
+        form = aiohttp.FormData({"chat_id": str(ANNA)})
+        form.add_field("document", b"x" * 150_000, filename="list.csv")
+        async with shop.session.post(f"{shop.origin}/bot{TOKEN}/sendDocument", data=form) as response:
+            statuses.append(response.status)
+            answer = await response.json()
+    assert statuses.count(200) in (25, 26)  # 5 s in steps of 0.2 s
+    assert statuses == sorted(statuses)
+    assert answer["parameters"]["retry_after"] == 60

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from telegram import (
+    Bot,
     Chat,
     ChatFullInfo,
     ChatInviteLink,
     ChatMember,
     File,
+    ForumTopic,
     Message,
     Poll,
     TelegramObject,
@@ -19,6 +21,7 @@ from telegram import (
     WebhookInfo,
 )
 
+from simulators.telegram.calls import METHODS
 from simulators.telegram.files import plain_png
 from simulators.telegram.updates import KINDS
 from tests.simulators.telegram_shop import ANNA, TOKEN, Json, Shop, open_shop
@@ -316,3 +319,22 @@ async def test_what_the_bot_sends_and_asks(shop: Shop, channel: int) -> None:
     pinned = (await read_updates(shop))[-1]
     assert pinned.channel_post.pinned_message.text == "pin me"
     assert isinstance(pinned.channel_post.chat, Chat)
+
+
+async def test_topics_of_a_forum(shop: Shop) -> None:
+    """A topic is made by the bot; messages name it both ways; an unknown one is refused."""
+    forum = await shop.sim.telegram_chat("supergroup", "Forum", owner=ANNA, admins=[TOKEN], forum=True)
+    topic = read(ForumTopic, await shop.call("createForumTopic", chat_id=forum, name="Orders"))
+    number = topic.message_thread_id
+    sent = await shop.call("sendMessage", chat_id=forum, message_thread_id=number, text="hello")
+    assert read(Message, sent).is_topic_message
+    await shop.act("say", chat=forum, topic=number, text="an order")
+    asked = (await read_updates(shop))[-1].message
+    assert (asked.message_thread_id, asked.chat.is_forum) == (number, True)
+    refusal = await shop.refused("sendMessage", chat_id=forum, message_thread_id=999, text="x")
+    assert refusal == "400 Bad Request: message thread not found"
+
+
+def test_every_method_exists_in_the_bot_api() -> None:
+    """No name is our own: the independent client has a method for each."""
+    assert {registered.name for registered in METHODS.values()} <= set(dir(Bot))

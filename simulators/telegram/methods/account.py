@@ -31,16 +31,6 @@ def get_me(call: Call) -> Wire:
     }
 
 
-@method("logOut")
-def log_out(call: Call) -> bool:
-    raise bad("logged out")
-
-
-@method("close")
-def close(call: Call) -> bool:
-    return True
-
-
 def _scope(call: Call) -> str:
     """The key under which commands are kept: scope, chat, user and language."""
     scope = call.params.json("scope", "can't parse BotCommandScope JSON object") or {"type": "default"}

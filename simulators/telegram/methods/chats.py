@@ -163,3 +163,23 @@ def set_chat_description(call: Call) -> bool:
         raise bad("chat description is not modified")
     chat.description = description[:255] or None
     return True
+
+
+TOPIC_NAME_LIMIT = 128
+TOPIC_COLOUR = 7_322_096
+
+
+@method("createForumTopic")
+def create_forum_topic(call: Call) -> Wire:
+    """A topic is numbered by the service message that opens it."""
+    name = call.params.text("name")
+    chat = _shared(call.accessible(), "the chat is not a forum")
+    if not chat.is_forum:
+        raise bad("the chat is not a forum")
+    if not chat.member(call.bot.id).may("can_manage_topics"):
+        raise bad("not enough rights to create a topic")
+    if not 1 <= len(name) <= TOPIC_NAME_LIMIT:
+        raise bad("TOPIC_TITLE_EMPTY" if not name else "TOPIC_TITLE_TOO_LONG")
+    number = next_id(call.bot, chat)
+    chat.topics[number] = name
+    return {"message_thread_id": number, "name": name, "icon_color": TOPIC_COLOUR}

@@ -57,7 +57,7 @@ def _content(message: Message) -> Wire:
 
 @method("copyMessage")
 def copy_message(call: Call) -> Wire:
-    """A new message with the same content; caption and buttons may be others. Gives only the id."""
+    """A new message with the same content; the caption may be another, buttons never come along. Gives only the id."""
     reply, markup = reply_parameters(call), call.markup()
     source = _source(call)
     message = call.message(source, "message to copy not found")
@@ -74,8 +74,6 @@ def copy_message(call: Call) -> Wire:
         content.pop("caption", None)
         content.pop("caption_entities", None)
         content |= caption.content
-    if markup is None and message.bot_id == call.bot.id and "reply_markup" in message.wire:
-        markup = None  # a copy never takes the buttons along
     sent = send(call, call.place(), kind, content, markup=markup, reply=reply)
     return {"message_id": sent["message_id"]}
 

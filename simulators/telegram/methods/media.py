@@ -23,7 +23,14 @@ from simulators.telegram.files import (
     Stored,
     image_size,
 )
-from simulators.telegram.methods.sending import CAPTION_LIMIT, replied_to, reply_parameters, send, spend
+from simulators.telegram.methods.sending import (
+    CAPTION_LIMIT,
+    replied_to,
+    reply_parameters,
+    send,
+    spend,
+    topic_of,
+)
 from simulators.telegram.params import Upload
 from simulators.telegram.posting import post
 from simulators.telegram.state import Wire
@@ -98,6 +105,7 @@ def _from_upload(call: Call, kind: str, upload: Upload) -> Stored:
         raise bad("file is too big")
     if not upload.content:
         raise bad("file must be non-empty")
+    call.tg.limits.upload(call.bot, len(upload.content))
     return _stored(call, kind, upload.content, upload.name, upload.mime_type, PHOTO_LIMIT)
 
 
@@ -269,7 +277,7 @@ async def send_media_group(call: Call) -> list[Wire]:
     answered = replied_to(place, reply)
     spend(call, place, len(contents))
     group_id = str(call.tg.world.rng.randrange(10**16, 10**17))
-    head = {"media_group_id": group_id} if len(contents) > 1 else None
+    head = ({"media_group_id": group_id} if len(contents) > 1 else {}) | topic_of(call, place)
     return [
         post(
             call.tg,

@@ -58,6 +58,8 @@ def send(
     params = call.params
     places.check_send(call.bot, place, kind)
     markups.check_place(markup, place.private)
+    if "message_thread_id" in params.values and (topic := topic_of(call, place)):
+        head = {**(head or {}), **topic}
     answered = replied_to(place, reply)
     spend(call, place)
     if params.values.get("message_effect_id") and place.private:
@@ -72,6 +74,16 @@ def send(
         protected="protect_content" in params.values and params.flag("protect_content"),
         head=head,
     ).wire
+
+
+def topic_of(call: Call, place: Place) -> Wire:
+    """The topic of a forum that the call names; raises 400 when there is none of that number."""
+    number = call.params.integer("message_thread_id")
+    if not number:
+        return {}
+    if place.chat is None or number not in place.chat.topics:
+        raise bad("message thread not found")
+    return {"message_thread_id": number, "is_topic_message": True}
 
 
 def spend(call: Call, place: Place, count: int = 1) -> None:
