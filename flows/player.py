@@ -22,7 +22,6 @@ from flows.rehearsal import START_AT, Rehearsal, received, span
 from flows.versions import CompiledFlow
 
 MAX_LINE = 100_000  # characters of one input line
-CONTACT_KEYS = ("name", "language", "timezone", "fields", "tags", "identities")
 
 
 def play(
@@ -70,15 +69,13 @@ def play(
 def contact_from(data: Mapping[str, Any]) -> ContactView:
     """The contact in `{name, first_name, last_name, email, phone, language, timezone, fields, tags, identities}`, all
     optional. Raises RejectedInput naming the key."""
-    known = dict(data)
-    tags = known.pop("tags", [])
-    try:
-        made = msgspec.convert({**known, "tags": list(tags)}, ContactView, strict=True)
-    except (msgspec.ValidationError, TypeError) as error:
-        raise RejectedInput(str(error), where="contact") from None
-    unknown = set(known) - {field for field in ContactView.__struct_fields__}
+    unknown = set(data) - set(ContactView.__struct_fields__)
     if unknown:
         raise RejectedInput(f"no such key: {', '.join(sorted(unknown))}", where="contact")
+    try:
+        made = msgspec.convert(dict(data), ContactView, strict=True)
+    except msgspec.ValidationError as error:
+        raise RejectedInput(str(error), where="contact") from None
     if made.name and not made.first_name:
         first, _, last = made.name.partition(" ")
         made = msgspec.structs.replace(made, first_name=first, last_name=made.last_name or last)

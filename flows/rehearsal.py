@@ -199,8 +199,11 @@ class Rehearsal:
             case PatchContact():
                 self.contact = patched(self.contact, effect)
             case RecordConsent(purpose=purpose, action=action):
-                consents = {**self.contact.consents, purpose: action}
-                self.contact = msgspec.structs.replace(self.contact, consents=consents)
+                consents = self.contact.consents
+                if action != "asked" or purpose not in consents:  # being asked again ends nothing
+                    self.contact = msgspec.structs.replace(
+                        self.contact, consents={**consents, purpose: action}
+                    )
             case SetTimer():
                 self._timers.append(effect)
             case HandOver() | AddNote() | SessionFailed():

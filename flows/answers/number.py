@@ -9,7 +9,10 @@ from domain.operators import in_words
 from flows.answers import Invalid, Reading, Valid, answer, words_of
 
 MAX_INPUT = 40  # characters
-_NUMBER = re.compile(r"[+-]?[0-9][0-9.,' ]*\Z", re.ASCII)
+_PLAIN = re.compile(r"[+-]?[0-9]{1,15}(?:([.,])([0-9]{1,9}))?\Z", re.ASCII)
+_GROUPED = re.compile(
+    r"[+-]?[0-9]{1,3}(?:([.,' ])[0-9]{3})(?:\1[0-9]{3}){0,4}(?:(?!\1)[.,][0-9]{1,9})?\Z", re.ASCII
+)
 _WORDS = {
     "it": "zero uno due tre quattro cinque sei sette otto nove dieci undici dodici".split(),
     "en": "zero one two three four five six seven eight nine ten eleven twelve".split(),
@@ -41,30 +44,16 @@ def _read(text: str, language: str) -> int | float | None:
     for words in _WORDS.values():
         if text in words:
             return words.index(text)
-    if not _NUMBER.match(text):
+    grouped = _GROUPED.match(text)
+    plain = _PLAIN.match(text)
+    if grouped and not (plain and _is_decimal(grouped[1], language)):
+        text = text.replace(grouped[1], "")
+    elif not plain:
         return None
-    digits = text.replace(" ", "").replace("'", "")
-    decimal = _decimal_mark(digits, language)
-    if decimal:
-        whole, _, part = digits.rpartition(decimal)
-        digits = f"{whole.replace('.', '').replace(',', '')}.{part}"
-    else:
-        digits = digits.replace(".", "").replace(",", "")
-    try:
-        value = float(digits)
-    except ValueError:
-        return None
-    return int(value) if value.is_integer() and abs(value) < 1e15 else value
+    value = float(text.replace(",", "."))
+    return int(value) if value.is_integer() else value
 
 
-def _decimal_mark(digits: str, language: str) -> str:
-    """The mark before the decimals. A single mark before exactly three digits groups thousands if that is what it
-    does in the language; of two different marks the last one counts."""
-    points, commas = digits.count("."), digits.count(",")
-    if points and commas:
-        return "." if digits.rindex(".") > digits.rindex(",") else ","
-    mark = "." if points else ","
-    if points + commas != 1:
-        return ""
-    groups = "." if language == "it" else ","
-    return "" if mark == groups and len(digits.rpartition(mark)[2]) == 3 else mark
+def _is_decimal(mark: str, language: str) -> bool:
+    """Whether a single mark before three digits (`1.234`) begins the decimals: the comma does in Italian."""
+    return mark == ("," if language == "it" else ".")

@@ -146,7 +146,8 @@ class ConsentRun(Question):
 
     def _record(self, turn: "Turn", action: str) -> None:
         wording, version, language = self._wording(turn)
-        turn.contact.consents[self.purpose] = action
+        if action != "asked" or self.purpose not in turn.contact.consents:  # being asked again ends nothing
+            turn.contact.consents[self.purpose] = action
         step_id = turn.state.step
         turn.add(
             RecordConsent(

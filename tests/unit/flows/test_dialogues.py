@@ -1,0 +1,83 @@
+"""Dialogue tests: what passes, what differs and where, what is no test file at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.errors import RejectedInput
+from flows import dialogues
+from tests.unit.flows.conftest import make_flow
+
+FLOW = make_flow(
+    {
+        "a": {"send": "Ciao!", "next": "b"},
+        "b": {
+            "ask": "number",
+            "text": "Quanti?",
+            "save": "session.n",
+            "timeout": {"after": "1 day", "goto": "c"},
+            "next": "end",
+        },
+        "c": {"end": "late", "text": "Peccato"},
+    },
+    triggers=[{"keyword": "ciao"}],
+)
+
+
+def run(lines: str) -> dialogues.Result:
+    text = "flow: tested\nwith: {language: it}\ndialogue:\n" + "".join(
+        f"  - {line}\n" for line in lines.split("\n")
+    )
+    [result] = dialogues.run(text, "t.test.yaml", [FLOW])
+    return result
+
+
+def test_a_dialogue_passes() -> None:
+    """User, bot, expectations and time."""
+    result = run(
+        "user: ciao\nbot: Ciao!\nbot: ~quan\nuser: 5.50\nexpect: {session.n: 5.5, ended: true, outcome: completed}"
+    )
+    assert result.passed, result
+    assert run("user: ciao\nafter: 25 hours\nbot: Peccato\nexpect: {outcome: late, step: c}").passed
+    assert run("bot: Ciao!\nbot: Quanti?").passed
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "words"),
+    [
+        ("user: ciao\nbot: Salve!", 5, "expected 'Salve!'\n       got 'Ciao!'"),
+        ("user: ciao\nbot: Ciao!\nbot: ~prezzo", 6, "expected 'prezzo' in 'Quanti?'"),
+        ("user: ciao\nbot: Ciao!\nbot: Quanti?\nbot: altro", 7, "nothing more was said"),
+        ("user: ciao\nbuttons: [A]", 5, "expected the buttons"),
+        ("user: ciao\nuser: 5\nexpect: {session.n: 6}", 6, "expected session.n to be 6, but it is 5"),
+        ("user: buonasera\nbot: Ciao!", 5, "nothing more was said"),
+    ],
+)
+def test_a_difference_is_readable(lines: str, line: int, words: str) -> None:
+    """Line, what was expected, what came, and what had been said until then."""
+    result = run(lines)
+    assert not result.passed
+    assert result.line == line
+    assert words in result.difference
+    assert "FAILED" in str(result)
+    assert result.transcript[0].startswith("user: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a", "a mapping"),
+        ("flow: other\ndialogue: [{bot: x}]", "there is no flow 'other'"),
+        ("flow: tested", "needs dialogue"),
+        ("flow: tested\ndialogue: []", "needs dialogue"),
+        ("flow: tested\ndialogue: [{say: x}]", "line 2: no such key|line 2: no such line: say"),
+        ("flow: tested\ndialogue: [x]", "line 2: must be one of"),
+        ("flow: tested\nwith: {color: red}\ndialogue: [{bot: x}]", "with: may have"),
+        ("flow: tested\nextra: 1\ndialogue: [{bot: x}]", "no such key: extra"),
+        ("flow: tested\ndialogue: [{user: ciao}, {expect: {nothing.x: 1}}]", "leads nowhere"),
+    ],
+)
+def test_faulty_test_files_are_refused(text: str, words: str) -> None:
+    """A fault of the file is not a difference of the flow."""
+    with pytest.raises(RejectedInput, match=words):
+        dialogues.run(text, "t.test.yaml", [FLOW])

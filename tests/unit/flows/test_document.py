@@ -1,0 +1,106 @@
+"""Documents: every fault is named with its line, all at once."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from domain.errors import RejectedInput
+from flows import compiler
+from flows.document import DocumentRejected, load
+
+HEAD = "flow: lead\nstart: a\n"  # two lines
+BRANCH = "steps:\n  a:\n    branch:\n      - when: "
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("steps:\n  a: {send: ciao, nxt: b}", 4, "steps.a.nxt: there is no such key"),
+        ("steps:\n  a:\n    say: ciao", 4, "exactly one key names the step's type"),
+        ("steps:\n  a: {send: x, ask: text}", 4, "found send and ask"),
+        ("steps:\n  a: ciao", 4, "a step is a mapping"),
+        ("steps:\n  a: {ask: colour, text: x}", 4, "unknown kind of answer 'colour'"),
+        ("steps:\n  a: {ask: text}", 4, "steps.a.text: is missing"),
+        ("steps:\n  a:\n    ask: text\n    text: x\n    save: contact.city", 7, "cannot be written"),
+        ("steps:\n  a:\n    ask: text\n    text: x\n    save: contact.id", 7, "cannot be written"),
+        ("steps:\n  a:\n    ask: text\n    text: x\n    save: session.__x", 7, "cannot be written"),
+        ("steps:\n  a: {ask: text, text: x, timeout: {after: soon, goto: b}}", 4, "number and a unit"),
+        ("steps:\n  a: {ask: text, text: x, tries: 0}", 4, "steps.a.tries"),
+        ("steps:\n  a: {ask: text, text: x, otherwise: b}", 4, "otherwise needs tries"),
+        ("steps:\n  a: {ask: choice, text: x}", 4, "options are what"),
+        ("steps:\n  a:\n    choose: x\n    options: [{id: y, text: Y}, {id: y, text: Z}]", 4, "same id"),
+        ("steps:\n  a: {choose: x, options: []}", 4, "steps.a.options"),
+        ("steps:\n  a: {choose: x, options: [{id: _skip, text: Y}]}", 4, "steps.a.options.0.id"),
+        ("steps:\n  a: {send: {italiano: x}}", 4, "not a language code"),
+        ("steps:\n  a: {send: {}}", 4, "at least one language"),
+        ("steps:\n  a: {send: ''}", 4, "not empty"),
+        ("steps:\n  a: {send: x, media: {kind: image, url: 'file:///etc/passwd'}}", 4, "web address"),
+        ("steps:\n  a: {send: x, links: [{text: x, url: 'javascript:alert(1)'}]}", 4, "web address"),
+        (BRANCH + "{subject: contact.x, op: equals, value: 1}\n        goto: b", 6, "contact.fields.x"),
+        (BRANCH + "{subject: session.x, op: likes, value: 1}\n        goto: b", 6, "unknown operator"),
+        (BRANCH + "{subject: session.x, op: matches_pattern, value: '(a)\\1'}\n        goto: b", 6, "not a pattern"),
+        ("steps:\n  a: {set: {contact.email: {add: 1}}}", 4, "is no number"),
+        ("steps:\n  a: {set: {}}", 4, "steps.a.set"),
+        ("steps:\n  a: {wait: 0 days}", 4, "between 1 second"),
+        ("steps:\n  a: {end: true, next: b}", 4, "nothing comes after"),
+        ("steps:\n  a: {consent: marketing}", 4, "steps.a.exits: is missing"),
+        ("steps:\n  end: {end: true}", 4, "a word of ours"),
+        ("steps:\n  a b: {end: true}", 4, "must be an id"),
+        ("steps: {}", 3, "steps"),
+        ("steps:\n  a: {end: true}\ntriggers: [{keyword: [ciao], fallback: true}]", 5, "a trigger is one of"),
+        ("steps:\n  a: {end: true}\ntriggers: [sometimes]", 5, "there is no such key"),
+        ("steps:\n  a: {end: true}\nlanguages: [Italiano]", 5, "not a language code"),
+        ("steps:\n  a: {end: true}\ncolour: red", 5, "colour: there is no such key"),
+        ("steps:\n  a: {end: true}\nname: x", 5, "name: there is no such key"),
+    ],
+)  # fmt: skip
+def test_faults_have_their_line(text: str, line: int, words: str) -> None:
+    """Each fault is refused before anybody meets it, where it stands and in plain words."""
+    started = time.perf_counter()
+    with pytest.raises(DocumentRejected) as caught:
+        compiler.compile(load(HEAD + text, "lead.yaml"), 0)
+    assert time.perf_counter() - started < 0.2  # seconds
+    assert str(caught.value).startswith("lead.yaml: line ")
+    found = [(problem.line, f"{problem.where}: {problem.what}") for problem in caught.value.problems]
+    assert any(at == line and words in said for at, said in found), found
+
+
+def test_all_faults_come_at_once() -> None:
+    """Three faulty steps are three problems, in the order of the text."""
+    text = HEAD + "steps:\n  a: {send: ''}\n  b: {end: true}\n  c: {nothing: 1}\n  d: {wait: x}\n"
+    with pytest.raises(DocumentRejected) as caught:
+        load(text, "f")
+    assert [problem.line for problem in caught.value.problems] == [4, 6, 7]
+
+
+@pytest.mark.parametrize("text", ["", "- a", "ciao", "12"])
+def test_not_even_a_flow(text: str) -> None:
+    """What is no mapping is refused as such."""
+    with pytest.raises(RejectedInput, match="a flow is a mapping"):
+        load(text, "f")
+
+
+def test_the_models_survive_being_written() -> None:
+    """A document dumps to plain data that loads to the same document."""
+    text = (
+        HEAD
+        + "steps:\n  a: {send: {it: [Ciao, Salve], en: Hi}, next: b}\n  b: {ask: number, text: Quanti?, min: 1}\n"
+    )
+    document = load(text, "f")
+    step = document.steps["a"]
+    assert step.model_dump(exclude_defaults=True) == {
+        "send": {"it": ["Ciao", "Salve"], "en": "Hi"},
+        "next": "b",
+    }
+    assert type(step).model_validate(step.model_dump()) == step
+
+
+def test_every_step_type_has_a_form() -> None:
+    """The editor can show a form for each type."""
+    from flows.steps import registry
+
+    for kind in registry().values():
+        assert kind.type in kind.model_json_schema()["properties"]
+        assert kind.__doc__

@@ -1,0 +1,126 @@
+"""Inspection: each kind of fault is found, at its line, with a remedy in both languages; sound flows are silent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flows import compiler, document, inspection
+from flows.business import BusinessView
+from tests.unit.flows.conftest import make_flow
+
+OTHER = make_flow({"q": {"ask": "text", "text": "?", "save": "session.street", "next": "end"}}, key="other")
+CALLER = make_flow({"s": {"sub_flow": "tested", "next": "end"}}, key="caller")
+Q = {"ask": "text", "text": "?"}
+LONG = "una scelta davvero molto lunga"
+
+
+def found(steps: dict[str, Any], **more: Any) -> list[tuple[str, str, str]]:
+    flow = make_flow(steps, **more)
+    findings = inspection.check(flow, {"other": OTHER, "caller": CALLER}, business=BusinessView())
+    for finding in findings:
+        assert set(finding.text) == set(finding.remedy) == {"it", "en"}
+        assert finding.sentence("it")
+    return [(finding.severity, finding.code, finding.step) for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ({"a": {"send": "x", "next": "b"}}, ("error", "unknown_step", "a")),
+        (
+            {"a": {**Q, "next": "end", "timeout": {"after": "1 day", "goto": "z"}}},
+            ("error", "unknown_step", "a"),
+        ),
+        ({"a": {"goto": {"flow": "nowhere"}}}, ("error", "unknown_flow", "a")),
+        ({"a": {"goto": {"flow": "other", "step": "z"}}}, ("error", "unknown_step", "a")),
+        ({"a": {"sub_flow": "nowhere", "next": "end"}}, ("error", "unknown_flow", "a")),
+        ({"a": {"sub_flow": "caller", "next": "end"}}, ("error", "flows_in_circle", "a")),
+        (
+            {"a": {"send": "x", "next": "end"}, "b": {"send": "y", "next": "end"}},
+            ("warning", "unreachable", "b"),
+        ),
+        ({"a": {"send": "x"}}, ("warning", "dead_end", "a")),
+        ({"a": {"choose": "?", "options": [{"id": "x", "text": "X"}]}}, ("warning", "dead_end", "a")),
+        ({"a": {"send": "x", "next": "b"}, "b": {"goto": "a"}}, ("error", "loop_without_input", "a")),
+        ({"a": {"goto": "a"}}, ("error", "loop_without_input", "a")),
+        ({"a": {"send": "{{ session.x }}", "next": "end"}}, ("warning", "read_before_set", "a")),
+        ({"a": {"send": {"it": "x"}, "next": "end"}}, ("warning", "missing_translation", "a")),
+        (
+            {"a": {"choose": "?", "options": [{"id": "x", "text": LONG}], "next": "end"}},
+            ("warning", "label_too_long", "a"),
+        ),
+        (
+            {
+                "a": {
+                    "choose": "?",
+                    "options": [{"id": f"o{i}", "text": f"O{i}"} for i in range(11)],
+                    "next": "end",
+                }
+            },
+            ("warning", "too_many_options", "a"),
+        ),
+        (
+            {"a": {"choose": "x" * 1_025, "options": [{"id": "x", "text": "X"}], "next": "end"}},
+            ("warning", "text_too_long", "a"),
+        ),
+        (
+            {"a": {"consent": "profiling", "exits": {"yes": "end", "no": "end"}}},
+            ("error", "unknown_purpose", "a"),
+        ),
+    ],
+)
+def test_each_fault_is_found(steps: dict[str, Any], expected: tuple[str, str, str]) -> None:
+    """The fault is named at its step, and nothing is said of other things."""
+    assert expected in found(steps)
+    assert len(found(steps)) <= 2
+
+
+def test_start_and_reserved_words() -> None:
+    """A start that does not exist, and a keyword that means STOP."""
+    flow = document.load(
+        "flow: x\nstart: b\ntriggers: [{keyword: [ciao, Stop]}]\nsteps: {a: {end: true}}", "x"
+    )
+    findings = inspection.check(compiler.compile(flow, 0), {})
+    assert [(finding.code, finding.line) for finding in findings] == [
+        ("unknown_step", 2),
+        ("reserved_word", 3),
+        ("unreachable", 4),
+    ]
+
+
+SOUND: list[dict[str, Any]] = [
+    {
+        "a": {**Q, "save": "session.x", "next": "b"},
+        "b": {"send": "{{ session.x }} {{ result.a }}", "next": "end"},
+    },
+    {"a": {"send": "x", "next": "b"}, "b": {"wait": "1 day", "next": "a"}},
+    {"a": {**Q, "next": "b"}, "b": {"goto": "a"}},
+    {"a": {"send": "{{ session.x | default('?') }} {{ contact.fields.y }}", "next": "end"}},
+    {"a": {"sub_flow": "other", "next": "b"}, "b": {"send": "{{ session.street }}", "next": "end"}},
+    {
+        "a": {
+            "choose": "?",
+            "options": [{"id": "x", "text": "X", "goto": "b"}, {"id": "y", "text": "Y", "goto": "c"}],
+        },
+        "b": {"set": {"session.v": "1"}, "next": "d"},
+        "c": {"set": {"session.v": "2"}, "next": "d"},
+        "d": {"send": "{{ session.v }}", "next": "end"},
+    },
+]
+
+
+@pytest.mark.parametrize("steps", SOUND)
+def test_sound_flows_are_silent(steps: dict[str, Any]) -> None:
+    """No false alarm."""
+    assert found(steps) == []
+
+
+def test_a_skipped_question_has_set_nothing() -> None:
+    """What one way sets and another does not may be empty."""
+    steps = {
+        "a": {**Q, "save": "session.x", "skip": "b", "next": "b"},
+        "b": {"send": "{{ session.x }}", "next": "end"},
+    }
+    assert found(steps) == [("warning", "read_before_set", "b")]
