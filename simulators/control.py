@@ -222,3 +222,37 @@ class SimulatorControl:
         return await self.call(
             "POST", "/whatsapp/act", {"number": number, "person": person, "do": do, **spec}
         )
+
+    async def whatsapp_change_person(self, person: str, **fields: Any) -> None:
+        """`on_whatsapp, receipts, reads, phone_off, stopped_marketing, marketing_capped, fails_with, username, name`"""
+        await self.call("POST", f"/whatsapp/people/{person}", fields)
+
+    async def whatsapp_messages(self, number: str, person: str) -> list[Json]:
+        """Both sides of the conversation, oldest first: `{external_id, direction, type, text, status, …}`."""
+        answer = await self.call("GET", f"/whatsapp/people/{person}/messages", number=number)
+        return list(answer["messages"])
+
+    async def whatsapp_knobs(self, **knobs: Any) -> Json:
+        """Turn the knobs of `simulators.whatsapp.knobs`; gives all of them."""
+        return await self.call("POST", "/whatsapp/knobs", knobs)
+
+    async def whatsapp_event(self, event: str, **spec: Any) -> None:
+        """An account event (`number` or `account`): quality, tier, restriction, lift_restriction, echo, raw, …"""
+        await self.call("POST", "/whatsapp/events", {"event": event, **spec})
+
+    async def whatsapp_template(self, business_account_id: str, **definition: Any) -> str:
+        """A template that is approved at once (or has the `status` given) and tells nobody; gives the id."""
+        body = {"business_account_id": business_account_id, **definition}
+        return str((await self.call("POST", "/whatsapp/templates", body))["id"])
+
+    async def whatsapp_change_template(self, template: str, **change: Any) -> Json:
+        """`status, reason, title, quality, category, notice`; the callback is told of each."""
+        return await self.call("POST", f"/whatsapp/templates/{template}", change)
+
+    async def whatsapp_webhooks_done(self, timeout_s: float = 30.0) -> None:
+        """Return once no webhook item waits for its first attempt; raises TimeoutError."""
+        deadline = time.monotonic() + timeout_s
+        while waiting := (await self.call("GET", "/whatsapp/queues"))["waiting"]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{waiting} webhook items still wait after {timeout_s} s")
+            await asyncio.sleep(0.02)

@@ -26,7 +26,7 @@ export async function makePerson(name, phone) {
 export async function thread(place, person) {
   const path = `/sim/whatsapp/people/${encodeURIComponent(person)}/messages?number=${encodeURIComponent(place.endpoint)}`;
   const { messages, window_until: until, typing } = await get(path);
-  const shown = messages.filter((one) => one.direction === "in" || ["sent", "delivered", "read", "played"].includes(one.status));
+  const shown = messages.filter((one) => one.direction === "in" || one.reached);
   return {
     messages: withReactions(shown).map((one) => neutral(place, person, one)),
     keyboard: null, typing, note: until > Date.now() ? say("windowOpen") : say("windowClosed"),

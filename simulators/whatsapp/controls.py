@@ -105,7 +105,7 @@ class Controls:
         return answer({"id": person.id})
 
     async def messages(self, request: web.Request) -> web.Response:
-        """`?number=` → `{"messages": [{external_id, direction, type, text, at, buttons, content, status}],
+        """`?number=` → `{"messages": [{external_id, direction, type, text, at, buttons, content, status, reached}],
         "window_until": ms, "typing": bool}`
         """
         network = self._network
@@ -122,7 +122,7 @@ class Controls:
 
     async def act(self, request: web.Request) -> web.Response:
         """`{number, person, do, …}` → `{external_id, message_ids}`; the actions stand in `acts`."""
-        self._learn_origin(request)
+        self._network.learn_origin(request)
         spec = await body_of(request)
         return answer(self._network.act(needed(spec, "number"), needed(spec, "person"), spec))
 
@@ -327,7 +327,3 @@ class Controls:
             "Content-Security-Policy": "sandbox",
         }
         return web.Response(body=stored.data, headers=headers)
-
-    def _learn_origin(self, request: web.Request) -> None:
-        if not self._network.world.origin:
-            self._network.world.origin = str(request.url.origin())

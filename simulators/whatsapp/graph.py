@@ -68,6 +68,7 @@ class Graph:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Any `/v…/…` path."""
+        self._network.learn_origin(request)
         parts = [part for part in request.path.split("/") if part]
         call = Call(request, parts if len(parts) > 1 else [*parts, ""])
         latency = self._world.latency_ms.get("whatsapp")

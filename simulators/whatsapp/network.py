@@ -10,6 +10,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from aiohttp import web
+
 from simulators.whatsapp.acts import Acts
 from simulators.whatsapp.checks import digits
 from simulators.whatsapp.errors import GraphError
@@ -58,6 +60,11 @@ class WhatsApp:
     def new_id(self) -> str:
         """A Graph object id: digits only, unique in this server."""
         return str(next(self._ids))
+
+    def learn_origin(self, request: web.Request) -> None:
+        """Media addresses need this server's own; inside a test nobody else tells it."""
+        if not self.world.origin:
+            self.world.origin = str(request.url.origin())
 
     # --- what the shared control routes ask (simulators.world.Network) ------------------------------------------------
 

@@ -439,6 +439,7 @@ class Sending:
             self._later(delay, lambda: self._delivered(accepted))
 
     def _show(self, message: Message, number: Number, person: Person) -> None:
+        message.reached = True
         self._state.thread(number, person).typing_until = 0.0
         extra: dict[str, Any] = {}
         if message.callback_data is not None:

@@ -158,6 +158,7 @@ class Message:
     pricing: dict[str, Any] | None = None
     conversation: dict[str, Any] | None = None
     delivered_shown: bool = False
+    reached: bool = False
 
     def as_json(self) -> dict[str, Any]:
         shown = {
@@ -169,6 +170,7 @@ class Message:
             "buttons": list(self.buttons),
             "content": self.content,
             "status": self.status,
+            "reached": self.reached,
         }
         if self.error_code is not None:
             shown["error_code"] = self.error_code
