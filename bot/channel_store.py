@@ -40,8 +40,10 @@ class ConnectedChannel:
 class ChannelStore:
     """The process's view of all channels."""
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, defaults: Mapping[str, Mapping[str, str]]) -> None:
+        """`defaults`: kind → values that hold where a channel's own settings say nothing (an API version)."""
         self._sealer = sealer
+        self._defaults = defaults
         self._by_id: dict[int, ConnectedChannel] = {}
         self._by_account: dict[tuple[int, str, str, str], ConnectedChannel] = {}
 
@@ -78,7 +80,8 @@ class ChannelStore:
 
     def _open(self, row: Mapping[str, Any]) -> ConnectedChannel:
         sealed = self._sealer.open(row["secrets"], table="channel", row=row["id"], column="secrets")
-        values: dict[str, str] = {**_decode(row["config"]), **_decode(sealed)}
+        own = {k: v for k, v in {**_decode(row["config"]), **_decode(sealed)}.items() if v != ""}
+        values: dict[str, str] = {**self._defaults.get(row["kind"], {}), **own}
         accounts = tuple(a for a in (row["account"], row["business_account"]) if a)
         return ConnectedChannel(
             id=row["id"],

@@ -8,7 +8,7 @@ in hand, give leases back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Live:
         *,
         clients: ClientFactory,
         media_folder: Path,
+        channel_defaults: Mapping[str, Mapping[str, str]] | None = None,
         roles: Collection[str] = ROLES,
         tickers: Sequence[Ticker] = (),
         webhooks_reach_us: bool = True,
@@ -50,7 +51,7 @@ class Live:
     ) -> None:
         self.runtime = runtime
         self.roles = frozenset(roles)
-        self.channels = ChannelStore(runtime.sealer)
+        self.channels = ChannelStore(runtime.sealer, channel_defaults or {})
         self.flows = FlowStore()
         self.intake = Intake(runtime)
         self.media = MediaStore(media_folder, runtime.database, runtime.sealer, runtime.new_id, runtime.clock)

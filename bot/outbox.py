@@ -101,7 +101,7 @@ class Result(Struct, kw_only=True):
     reason: str = ""
     code: str = ""
     retry_at: int = 0
-    counts_as_try: bool = True
+    counts_as_try: bool = True  # false: waiting for the platform is no failure of the message
     part: int = 0
     rest: str = "release"
     ordered: bool = False
@@ -426,7 +426,7 @@ def _again(result: Result, row: Any) -> dict[str, Any]:
     return {
         "id": row.id,
         "not_before": result.retry_at or result.at,
-        "tries": row.tries + (1 if result.counts_as_try and not twice else 0),
+        "tries": row.tries + (0 if twice else 1),
         "part": result.part,
         "twice": 1 if twice else 0,
     }

@@ -129,7 +129,7 @@ class App:
             new_id=maker.next,
             clock=self.clock,
             monotonic=time.monotonic,
-            signals=await _signals(settings),
+            signals=_signals(settings),
             owner=self.owner,
             random=random.random,
         )
@@ -139,6 +139,7 @@ class App:
             self.runtime,
             clients=self.client,
             media_folder=settings.data_dir / "media",
+            channel_defaults={"whatsapp": {"api_version": settings.whatsapp_api_version}},
             roles=self.roles,
             tickers=TICKERS,
             webhooks_reach_us=bool(settings.public_url),
@@ -180,7 +181,7 @@ class App:
 
     def _origin(self, channel: ConnectedChannel) -> str:
         if channel.kind.kind == "whatsapp":
-            return f"{self.settings.whatsapp_api_url}/{self.settings.whatsapp_api_version}"
+            return self.settings.whatsapp_api_url
         return self.settings.telegram_api_url
 
     def webhook_url(self, channel: ConnectedChannel) -> str:
@@ -216,11 +217,11 @@ def build(
     return App(settings, roles, clock or (lambda: time.time_ns() // 1_000_000))
 
 
-async def _signals(settings: Settings) -> Signals:
+def _signals(settings: Settings) -> Signals:
     if settings.redis_url:
         from storage.signals.redis import RedisSignals
 
-        return await RedisSignals.connect(settings.redis_url)
+        return RedisSignals(settings.redis_url)
     from storage.signals.local import LocalSignals
 
     return LocalSignals()
