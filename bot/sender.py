@@ -77,6 +77,7 @@ class Sender:
         self._stopping = False
         self.settled = 0
         self.outcomes: dict[str, int] = {}
+        self.refusals: dict[str, int] = {}  # attempts that did not succeed, by reason (rate_limited: a 429)
 
     def offer(self, items: Iterable[Item]) -> None:
         """Items that were just queued by a committed transaction; those of others' channels are left to them."""
@@ -174,6 +175,8 @@ class Sender:
             for outcome in settled.outcomes:
                 self.outcomes[outcome.state] = self.outcomes.get(outcome.state, 0) + 1
             for result in batch:
+                if result.reason:
+                    self.refusals[result.reason] = self.refusals.get(result.reason, 0) + 1
                 owner = next((o for o in self._owned.values() if result.id in o.busy), None)
                 if owner is not None:
                     owner.forget(result.id)

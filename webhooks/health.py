@@ -1,0 +1,265 @@
+"""How the process fares: `/healthz` (alive), `/readyz` (able to work; names what is degraded), `/metrics`.
+
+`/readyz` is 200 while the store answers, also when something is degraded: a load balancer must not take a process away
+because one channel's token was refused. Degraded is what a person should look at: a part of the process that ended, a
+writer that cannot keep up, events that wait long, parked events, stopped channels.
+
+`/metrics` is answered to this machine, or to whoever brings the token; for others it does not exist (404). Its numbers
+are read when they are asked for and hold no names of people, channels or workspaces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from sqlalchemy import Connection, text
+
+from bot.live import Live
+from domain.access import access
+from domain.errors import Unavailable
+from domain.ids import made_at
+from webhooks.receive import RECEIVER
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+READ_S = 2.0  # for the store's answer: a probe that hangs is worse than one that says no
+WRITER_LIMIT = 2_000  # functions that wait: more is several seconds of work
+AGE_LIMIT_S = 60.0  # of the oldest open event that nobody has tried yet
+LAG_EVERY_S = 0.5
+
+_PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+
+
+@dataclass
+class Health:
+    """What the three handlers need; `lag_s` is how late the event loop woke up last."""
+
+    live: Live
+    token: str
+    lag_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the store says. Ages in seconds; `outbox` counts by (state, lane)."""
+
+    open: int
+    oldest_s: float
+    parked: int
+    outbox: Mapping[tuple[int, int], int]
+    stopped: tuple[str, ...]
+    jobs: Mapping[int, int]
+
+
+HEALTH = web.AppKey("health", Health)
+
+
+@access("public")
+async def healthz(request: web.Request) -> web.Response:
+    """The process runs and its event loop turns."""
+    return web.json_response({"status": "ok"}, headers={"Cache-Control": "no-store"})
+
+
+@access("public")
+async def readyz(request: web.Request) -> web.Response:
+    """200 `{"status": "ok" | "degraded", "degraded": [what, …]}`, or 503 when the store does not answer."""
+    health = request.app[HEALTH]
+    rows = await _rows(health.live)
+    if rows is None:
+        return web.json_response(
+            {"status": "unavailable", "degraded": ["store"]},
+            status=503,
+            headers={"Retry-After": "5", "Cache-Control": "no-store"},
+        )
+    what = list(degraded(health.live, rows))
+    answer = {"status": "degraded" if what else "ok", "degraded": what}
+    return web.json_response(answer, headers={"Cache-Control": "no-store"})
+
+
+@access("public")
+async def metrics(request: web.Request) -> web.Response:
+    """Prometheus text. Who may read it is decided here: this machine, or the bearer of the token."""
+    health = request.app[HEALTH]
+    if not _may_read(request, health.token):
+        raise web.HTTPNotFound
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+    rows = await _rows(health.live)
+    families = list(_families(request, health, rows))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Snapshot(families))
+    return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def add_routes(app: web.Application, live: Live, *, metrics_token: str = "") -> None:
+    """Adds the routes; `metrics_token` empty: metrics are for this machine only."""
+    health = Health(live, metrics_token)
+    app[HEALTH] = health
+    app.cleanup_ctx.append(_measure_lag)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+
+
+def degraded(live: Live, rows: Rows) -> Iterator[str]:
+    """What a person should look at, as short English names of ours."""
+    for part in live.failed():
+        yield f"ended: {part}"
+    for queue, waiting in live.runtime.database.waiting().items():
+        if waiting > WRITER_LIMIT:
+            yield f"writer queue {queue}: {waiting} wait"
+    if rows.oldest_s > AGE_LIMIT_S:
+        yield f"oldest open event: {rows.oldest_s:.0f} s"
+    if rows.parked:
+        yield f"parked events: {rows.parked}"
+    for kind in rows.stopped:
+        yield f"channel stopped: {kind}"
+
+
+def read_rows(connection: Connection, now: int) -> Rows:
+    """By partial indexes over what is open, parked or due: none of it grows with contacts."""
+    # An event that is tried again later waits on purpose: it makes nobody else late.
+    waiting = connection.execute(
+        text("SELECT count(*), min(CASE WHEN attempts = 0 THEN id END) FROM intake WHERE state = 0")
+    ).one()
+    parked = connection.execute(text("SELECT count(*) FROM intake WHERE state = 1")).scalar_one()
+    queued = connection.execute(
+        text(
+            "SELECT state, lane, count(*) FROM ("
+            "SELECT state, lane FROM outbox WHERE state IN (0, 1, 3)) o GROUP BY state, lane"
+        )
+    ).all()
+    stopped = connection.execute(
+        text(
+            "SELECT kind || CASE WHEN state_reason = '' THEN '' ELSE ' (' || state_reason || ')' END "
+            "FROM channel WHERE state = 'stopped' ORDER BY id"
+        )
+    ).scalars()
+    jobs = connection.execute(
+        text("SELECT state, count(*) FROM job WHERE state IN (0, 1) GROUP BY state")
+    ).all()
+    return Rows(
+        open=waiting[0],
+        oldest_s=max(0, now - made_at(waiting[1])) / 1000 if waiting[1] is not None else 0.0,
+        parked=parked,
+        outbox={(row[0], row[1]): row[2] for row in queued},
+        stopped=tuple(stopped),
+        jobs={row[0]: row[1] for row in jobs},
+    )
+
+
+async def _rows(live: Live) -> Rows | None:
+    now = live.runtime.clock()
+    try:
+        async with asyncio.timeout(READ_S):
+            return await live.runtime.database.read(lambda connection: read_rows(connection, now))
+    except (Unavailable, TimeoutError):
+        return None
+
+
+async def _measure_lag(app: web.Application) -> AsyncIterator[None]:
+    health = app[HEALTH]
+
+    async def measure() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_EVERY_S
+            await asyncio.sleep(LAG_EVERY_S)
+            health.lag_s = max(0.0, loop.time() - due)
+
+    task = asyncio.create_task(measure())
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _may_read(request: web.Request, token: str) -> bool:
+    kind, _, given = request.headers.get("Authorization", "").partition(" ")
+    if token and kind.lower() == "bearer":
+        return hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
+    # Behind a proxy on this machine everybody comes from loopback: then only the token counts.
+    if any(name in request.headers for name in _PROXY_HEADERS):
+        return False
+    try:
+        return request.remote is not None and ip_address(request.remote).is_loopback
+    except ValueError:
+        return False
+
+
+class _Snapshot:
+    """Numbers that were read already, in the form that the library collects."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+_STATES = {0: "held", 1: "queued", 3: "sending"}
+_LANES = {0: "reply", 1: "service", 2: "marketing"}
+
+
+def _families(request: web.Request, health: Health, rows: Rows | None) -> Iterator[Metric]:
+    live = health.live
+    yield _gauge("event_loop_lag_seconds", "How late the event loop woke up last", {(): health.lag_s})
+    yield _gauge("store_up", "Whether the store answers", {(): 0 if rows is None else 1})
+    waiting = {(queue,): count for queue, count in live.runtime.database.waiting().items()}
+    yield _gauge("writer_queue", "Functions that wait for the writer", waiting, "queue")
+    yield _gauge("lanes_owned", "Lanes of conversations that this process owns", {(): live.worker.lanes})
+    yield _gauge("parts_ended", "Parts of this process that ended by themselves", {(): len(live.failed())})
+    yield _counter("events_handled", "Events that this process handled", {(): live.worker.handled})
+    yield _counter("events_parked", "Events that this process parked", {(): live.worker.parked})
+    outcomes = {(outcome,): count for outcome, count in live.sender.outcomes.items()}
+    yield _counter("sends", "Messages by outcome", outcomes, "outcome")
+    refusals = {(reason,): count for reason, count in live.sender.refusals.items()}
+    yield _counter("send_refusals", "Attempts that did not succeed, by reason", refusals, "reason")
+    told = live.sender.refusals.get("rate_limited", 0)
+    yield _counter("platform_429", "Times that a platform told us to wait", {(): told})
+    receiver = request.app.get(RECEIVER)
+    if receiver is not None:
+        yield _counter("webhook_events_accepted", "Events taken in by webhooks", {(): receiver.accepted})
+        yield _counter("webhooks_refused", "Deliveries turned away", {(): receiver.refused})
+    if rows is not None:
+        yield from _row_families(rows)
+
+
+def _row_families(rows: Rows) -> Iterator[Metric]:
+    yield _gauge("events_open", "Accepted events that are not handled yet", {(): rows.open})
+    yield _gauge("events_parked_now", "Events that wait for a person", {(): rows.parked})
+    yield _gauge("oldest_open_event_seconds", "Age of the oldest event nobody has tried", {(): rows.oldest_s})
+    depths = {
+        (_STATES.get(state, str(state)), _LANES.get(lane, str(lane))): count
+        for (state, lane), count in rows.outbox.items()
+    }
+    yield _gauge("outbox", "Messages that have to leave", depths, "state", "lane")
+    yield _gauge("channels_stopped", "Channels that send nothing", {(): len(rows.stopped)})
+    yield _gauge("jobs_open", "Jobs to do", {(): rows.jobs.get(0, 0)})
+    yield _gauge("jobs_failed", "Jobs that were given up", {(): rows.jobs.get(1, 0)})
+
+
+def _gauge(name: str, help_: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    return _filled(GaugeMetricFamily(f"passaparola_{name}", help_, labels=labels), values)
+
+
+def _counter(name: str, help_: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
+    from prometheus_client.core import CounterMetricFamily
+
+    return _filled(CounterMetricFamily(f"passaparola_{name}", help_, labels=labels), values)
+
+
+def _filled(family: Any, values: Mapping[tuple[str, ...], float]) -> Metric:
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    made: Metric = family
+    return made
