@@ -53,8 +53,7 @@ def _serve_phone(app: web.Application) -> None:
         return web.FileResponse(PHONE / "index.html", headers={"Cache-Control": "no-cache"})
 
     app.router.add_get("/", index)
-    if PHONE.is_dir():
-        app.router.add_static("/phone/", PHONE)
+    app.router.add_static("/phone/", PHONE)
 
 
 async def _closing(app: web.Application) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -51,3 +52,25 @@ def query_int(request: web.Request, name: str, default: int, low: int, high: int
         return min(high, max(low, int(text)))
     except ValueError as error:
         raise ControlError(f"{name}: a whole number expected, got {text!r}") from error
+
+
+def whole(spec: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """A whole number, also as text; `default` when absent, if there is one."""
+    value = spec.get(name)
+    if value is None and default is not None:
+        return default
+    try:
+        return int(value)  # type: ignore[arg-type]  # None is refused like everything else
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ControlError(f"{name}: a whole number expected, got {value!r}") from error
+
+
+def decimal(spec: Mapping[str, Any], name: str) -> float:
+    """A finite number that must be there, also as text."""
+    try:
+        value = float(spec[name])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ControlError(f"{name}: a number expected, got {spec.get(name)!r}") from error
+    if not math.isfinite(value):
+        raise ControlError(f"{name}: a number expected, got {value}")
+    return value

@@ -16,6 +16,7 @@ from simulators.telegram.payments import Checkout
 from simulators.telegram.places import Place, shared
 from simulators.telegram.posting import next_id, quoted
 from simulators.telegram.state import Bot, Callback, Chat, Dialog, InviteLink, Member, Message, Person, Wire
+from simulators.wire import decimal, whole
 from simulators.world import ControlError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _pushed(update_id: int | None) -> list[int]:
 def _answered(messages: Mapping[int, Message], action: Action) -> Message | None:
     if action.get("reply_to") is None:
         return None
-    found = messages.get(int(action["reply_to"]))
+    found = messages.get(whole(action, "reply_to"))
     if found is None:
         raise ControlError(f"reply_to: there is no message {action['reply_to']}")
     return found
@@ -164,9 +165,9 @@ def _topic(chat: Chat, action: Action) -> Wire:
     """`{topic: id}` in a forum; without it the message is in General."""
     if action.get("topic") is None:
         return {}
-    if int(action["topic"]) not in chat.topics:
+    if whole(action, "topic") not in chat.topics:
         raise ControlError(f"topic: there is no topic {action['topic']}")
-    return {"message_thread_id": int(action["topic"]), "is_topic_message": True}
+    return {"message_thread_id": whole(action, "topic"), "is_topic_message": True}
 
 
 def _may_see(bot: Bot, standing: Member, wire: Wire) -> bool:
@@ -215,19 +216,16 @@ def _contact(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int
     if last_name:
         card["last_name"] = str(last_name)
     if "first_name" not in action or "user_id" in action:
-        card["user_id"] = int(action.get("user_id") or person.id)
+        card["user_id"] = whole(action, "user_id", person.id)
     return _write(tg, bot, person, action, {"contact": card})
 
 
 @doing("location")
 def _location(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
     """`{latitude, longitude, live_period?, title?, address?}`; with a title it is a venue."""
-    try:
-        place: Wire = {"latitude": float(action["latitude"]), "longitude": float(action["longitude"])}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ControlError("latitude, longitude: numbers expected") from error
+    place: Wire = {"latitude": decimal(action, "latitude"), "longitude": decimal(action, "longitude")}
     if action.get("live_period"):
-        place |= {"live_period": int(action["live_period"]), "heading": 90, "horizontal_accuracy": 12.0}
+        place |= {"live_period": whole(action, "live_period"), "heading": 90, "horizontal_accuracy": 12.0}
     if action.get("title"):
         venue = {"location": place, "title": str(action["title"]), "address": str(action.get("address", ""))}
         return _write(tg, bot, person, action, {"venue": venue, "location": place})
@@ -248,6 +246,8 @@ def _album(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
         raise ControlError("items: a list of 2 to 10 expected")
     group_id = str(tg.world.rng.randrange(10**16, 10**17))
     ids: list[int] = []
+    if not all(isinstance(item, dict) for item in items):
+        raise ControlError("items: objects expected, as for media")
     for number, item in enumerate(items):
         caption = {"caption": action["caption"]} if number == 0 and action.get("caption") else {}
         content = _media_content(tg, bot, {"kind": "photo", "shade": 40 + 20 * number, **item, **caption})
@@ -279,21 +279,21 @@ def _file(tg: Telegram, kind: str, action: Action) -> Stored:
     except (binascii.Error, TypeError, ValueError) as error:
         raise ControlError("content_base64: base64 expected") from error
     if kind in ("photo", "sticker"):
-        content = given if given is not None else plain_png(320, 240, int(action.get("shade", 200)))
+        content = given if given is not None else plain_png(320, 240, whole(action, "shade", 200) % 256)
         width, height = image_size(content) or (320, 240)
     else:
         content = given if given is not None else f"simulated {kind}".encode()
-        width, height = int(action.get("width", 0)), int(action.get("height", 0))
+        width, height = whole(action, "width", 0), whole(action, "height", 0)
     name = str(action.get("name") or "")
     return tg.files.keep(
         kind,
         content,
         name,
         action.get("mime_type"),
-        size=action.get("size"),
+        size=whole(action, "size") if action.get("size") is not None else None,
         width=width,
         height=height,
-        duration=int(action.get("duration", 3)),
+        duration=whole(action, "duration", 3),
     )
 
 
@@ -306,12 +306,12 @@ def _edit(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
         history, kind = place.history, "edited_channel_post" if chat.type == "channel" else "edited_message"
     else:
         history, kind = bot.dialog(person.id).history, "edited_message"
-    wanted = action.get("message_id")
+    wanted = whole(action, "message_id") if action.get("message_id") is not None else None
     message = next(
         (
             each
             for each in history.latest()
-            if (wanted is None or each.id == int(wanted))
+            if (wanted is None or each.id == wanted)
             and (each.wire.get("from", {}).get("id") == person.id or kind == "edited_channel_post")
         ),
         None,
@@ -319,9 +319,9 @@ def _edit(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
     if message is None:
         raise ControlError("message_id: the person has no such message")
     changed: Wire = {**message.wire, "edit_date": tg.world.clock.now_s()}
-    if "latitude" in action:
-        changed["location"] = {**message.wire["location"], "latitude": float(action["latitude"])}
-        changed["location"]["longitude"] = float(action["longitude"])
+    if "latitude" in action and "location" in message.wire:
+        moved = {"latitude": decimal(action, "latitude"), "longitude": decimal(action, "longitude")}
+        changed["location"] = {**message.wire["location"], **moved}
     for name, entities_name in (("text", "entities"), ("caption", "caption_entities")):
         if name in action:
             changed[name] = str(action[name])
@@ -345,9 +345,9 @@ def _tap(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
     else:
         dialog = bot.dialog(person.id)
         history = dialog.history
-    wanted = action.get("message_id")
+    wanted = whole(action, "message_id") if action.get("message_id") is not None else None
     for message in history.latest():
-        if wanted is not None and message.id != int(wanted):
+        if wanted is not None and message.id != wanted:
             continue
         button = _button(message.wire.get("reply_markup", {}).get("inline_keyboard", ()), action)
         if button is not None:
@@ -368,7 +368,8 @@ def _described(action: Action) -> str:
 def _button(rows: Any, action: Action) -> Wire | None:
     buttons = [button for row in rows for button in row]
     if "index" in action:
-        return buttons[int(action["index"])] if 0 <= int(action["index"]) < len(buttons) else None
+        index = whole(action, "index")
+        return buttons[index] if 0 <= index < len(buttons) else None
     for button in buttons:
         if "data" in action and button.get("callback_data") == action["data"]:
             return dict(button)
@@ -701,11 +702,11 @@ def _react(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
     """`{emoji: "👍" | [..] | "" to take it back, message_id, chat?}`."""
     chat = tg.chat(action["chat"]) if action.get("chat") is not None else None
     history = shared(bot, chat).history if chat is not None else bot.dialog(person.id).history
-    message = history.get(int(action.get("message_id", 0)))
+    message = history.get(whole(action, "message_id"))
     if message is None:
         raise ControlError("message_id: there is no such message")
     emoji = action.get("emoji", "")
-    chosen = [emoji] if isinstance(emoji, str) else list(emoji)
+    chosen = emoji if isinstance(emoji, list) else [str(emoji)]
     new = [{"type": "emoji", "emoji": each} for each in chosen if each]
     old = message.reactions.pop(person.id, [])
     if new:
@@ -762,9 +763,9 @@ def _vote(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
 def _poll_id(tg: Telegram, bot: Bot, person: Person, action: Action) -> str | None:
     chat = tg.chat(action["chat"]) if action.get("chat") is not None else None
     history = shared(bot, chat).history if chat is not None else bot.dialog(person.id).history
-    wanted = action.get("message_id")
+    wanted = whole(action, "message_id") if action.get("message_id") is not None else None
     for message in history.latest():
-        if "poll" in message.wire and (wanted is None or message.id == int(wanted)):
+        if "poll" in message.wire and (wanted is None or message.id == wanted):
             return str(message.wire["poll"]["id"])
     return None
 
@@ -773,7 +774,7 @@ def _poll_id(tg: Telegram, bot: Bot, person: Person, action: Action) -> str | No
 def _pay(tg: Telegram, bot: Bot, person: Person, action: Action) -> list[int]:
     """`{message_id?}`: pays the latest invoice; the bot must answer the pre_checkout_query within 10 s."""
     dialog = bot.dialog(person.id)
-    wanted = action.get("message_id")
+    wanted = whole(action, "message_id") if action.get("message_id") is not None else None
     invoice = next(
         (each for each in dialog.history.latest() if "invoice" in each.wire and wanted in (None, each.id)),
         None,

@@ -13,7 +13,7 @@ from simulators.telegram.polls import Polls
 from simulators.telegram.state import Bot, Chat, Person
 from simulators.telegram.updates import Updates
 from simulators.telegram.webhook import Knobs, Webhook
-from simulators.wire import needed
+from simulators.wire import needed, whole
 from simulators.world import ControlError, World
 
 NAME = "telegram"
@@ -70,7 +70,7 @@ class Telegram:
         bot = Bot(token, bot_id, str(spec.get("name") or "Simulated bot"), username, updates)
         bot.can_read_all_group_messages = spec.get("privacy") is False
         bot.paid_broadcast = bool(spec.get("paid_broadcast"))
-        bot.stars = int(spec.get("stars", 0)) * 10
+        bot.stars = whole(spec, "stars", 0) * 10
         self._take_name(username, bot_id)
         self.bots[token] = bot
         self.bots_by_id[bot_id] = bot
@@ -80,7 +80,7 @@ class Telegram:
     def make_person(self, spec: Mapping[str, Any]) -> str:
         """`{id?, first_name?, last_name?, username?, language_code?, phone_number?, bio?}`."""
         wanted = spec.get("id")
-        person_id = int(wanted) if wanted is not None else self._free_person_id()
+        person_id = whole(spec, "id") if wanted is not None else self._free_person_id()
         if not 0 < person_id < 1 << 52:
             raise ControlError(f"id: between 1 and 2**52 expected, got {person_id}")
         if person_id in self.bots_by_id:
@@ -111,7 +111,7 @@ class Telegram:
         username = _text(spec, "username")
         if username and kind == "group":
             raise ControlError("username: a basic group has none")
-        chat_id = int(spec["id"]) if spec.get("id") is not None else self._free_chat_id(kind)
+        chat_id = whole(spec, "id") if spec.get("id") is not None else self._free_chat_id(kind)
         if chat_id >= 0 or chat_id in self.chats or (kind == "group") != (chat_id > CHANNEL_BASE):
             raise ControlError(f"id: {chat_id} is taken or not an id of a {kind}")
         chat = Chat(chat_id, kind, needed(spec, "title"), username, _text(spec, "description"))
@@ -157,7 +157,7 @@ class Telegram:
     def person(self, person_id: Any) -> Person:
         try:
             return self.people[int(person_id)]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ControlError(f"person: nobody has the id {person_id!r}", 404) from error
 
     def chat(self, chat_id: Any) -> Chat:
@@ -165,7 +165,7 @@ class Telegram:
             chat_id = self.usernames.get(chat_id[1:].lower(), 0)
         try:
             return self.chats[int(chat_id)]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ControlError(f"chat: no chat has the id {chat_id!r}", 404) from error
 
     def user(self, user_id: int) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Params:
         value = self.values.get(name)
         if value is None or value == "":
             return default
-        number = _to_int(value)
+        number = to_int(value)
         if low is not None:
             number = max(low, number)
         return number if high is None else min(high, number)
@@ -86,7 +86,8 @@ class Params:
         return {**self.values, **{name: f"<{file.name}>" for name, file in self.uploads.items()}}
 
 
-def _to_int(value: Any) -> int:
+def to_int(value: Any) -> int:
+    """A number as the server reads one: 0 when it is none."""
     if isinstance(value, bool):
         return 0
     if isinstance(value, int):
@@ -118,7 +119,17 @@ def _from_json(raw: bytes, query: Mapping[str, str]) -> Mapping[str, Any]:
         raise ApiError(400, "Bad Request: can't parse JSON object") from error
     if not isinstance(values, dict):
         raise ApiError(400, "Bad Request: object expected as parameters")
+    if b"\\ud" in raw or b"\\uD" in raw:
+        _refuse_lone_surrogates(values)
     return {**query, **values} if query else values
+
+
+def _refuse_lone_surrogates(values: Mapping[str, Any]) -> None:
+    """JSON can name half a character; the server, which keeps UTF-8, cannot store it."""
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise bad("strings must be encoded in UTF-8") from error
 
 
 async def _from_multipart(request: web.Request) -> Params:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
+from simulators.telegram.calls import METHODS
 from simulators.telegram.files import plain_png
 from tests.simulators.telegram_shop import ANNA, TOKEN, Json, Shop, open_shop
 
@@ -46,6 +48,7 @@ BAD: list[tuple[tuple[str, Json], str]] = [
     (text(text=" \n "), "message text is empty"),
     (text(text="x" * 4097), "message is too long"),
     (text(text="è" * 20_000), "text is too long"),
+    (text(text="half a character: \ud83d"), "strings must be encoded in UTF-8"),
     (text(parse_mode="bbcode"), "unsupported parse_mode"),
     (
         text(text="<b>x", parse_mode="HTML"),
@@ -372,3 +375,52 @@ async def test_files_belong_to_one_bot_and_have_limits(shop: Shop) -> None:
     await shop.after(3601)
     async with shop.session.get(link) as response:
         assert response.status == 404
+
+
+JUNK: list[Any] = [
+    *(
+        None,
+        "",
+        0,
+        -1,
+        2**70,
+        "x",
+        [],
+        {},
+        [[]],
+        [{}],
+        True,
+        "{",
+        "[1]",
+        "\x00",
+        [None],
+        {"type": "default"},
+        "attach://none",
+    ),
+    *(
+        [[{"text": 1, "callback_data": 2}]],
+        {"inline_keyboard": [[5]]},
+        {"keyboard": [[5]]},
+        {"message_id": "q"},
+        ANNA,
+    ),
+]
+NAMES = (
+    "text parse_mode entities reply_markup reply_parameters message_id message_ids from_chat_id user_id photo document "
+    "media caption caption_entities question options type correct_option_id open_period latitude longitude commands "
+    "phone_number first_name prices currency title payload callback_query_id scope rights permissions invite_link "
+    "member_limit reaction action url secret_token allowed_updates emoji menu_button file_id link_preview_options"
+).split()
+
+
+async def test_junk_is_answered_and_never_breaks_the_server(shop: Shop) -> None:
+    """Whatever stands in whichever parameter: an answer of the Bot API, never a crash."""
+    chance = random.Random(11)
+    methods = sorted({registered.name for registered in METHODS.values()} - {"getUpdates"})
+    chat = await shop.sim.telegram_chat("channel", "News", owner=ANNA, admins=[TOKEN])
+    for number in range(800):
+        params = {name: chance.choice(JUNK) for name in chance.sample(NAMES, 8)}
+        params |= {"chat_id": chance.choice([ANNA, chat]), "message_id": chance.randint(1, 5)}
+        status, answer = await shop.raw(methods[number % len(methods)], params)
+        assert status in (200, 400, 401, 403, 404, 429), (answer, params)
+    assert await shop.call("getMe")

@@ -155,6 +155,8 @@ def get_chat_menu_button(call: Call) -> Wire:
 @method("setMyDefaultAdministratorRights")
 def set_my_default_administrator_rights(call: Call) -> bool:
     given = call.params.json("rights", "can't parse rights JSON object") or {}
+    if not isinstance(given, dict):
+        raise bad("can't parse ChatAdministratorRights: expected an Object")
     kind = "channel" if call.params.flag("for_channels") else "group"
     call.bot.default_rights[kind] = {name: bool(given.get(name)) for name in rights_for(kind)}
     return True

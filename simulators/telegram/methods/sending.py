@@ -9,6 +9,7 @@ from simulators.telegram import markup as markups
 from simulators.telegram import places
 from simulators.telegram.calls import Call
 from simulators.telegram.errors import bad
+from simulators.telegram.params import to_int
 from simulators.telegram.places import Place
 from simulators.telegram.posting import post
 from simulators.telegram.state import Message, Wire
@@ -24,7 +25,7 @@ def reply_parameters(call: Call) -> Mapping[str, Any] | None:
         given = call.params.json("reply_parameters", "can't parse reply parameters JSON object")
         if not isinstance(given, dict):
             raise bad("object expected as reply parameters")
-        return given if given.get("message_id") else None
+        return given if to_int(given.get("message_id")) else None
     message_id = call.params.integer("reply_to_message_id") if "reply_to_message_id" in values else 0
     if not message_id:
         return None
@@ -38,7 +39,7 @@ def replied_to(place: Place, given: Mapping[str, Any] | None) -> Message | None:
     """The message that is answered; raises 400 when it is gone, unless the call does not mind."""
     if given is None:
         return None
-    found = place.history.get(int(given["message_id"]))
+    found = place.history.get(to_int(given["message_id"]))
     if found is None and not given.get("allow_sending_without_reply"):
         raise bad("message to be replied not found")
     return found
