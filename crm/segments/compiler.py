@@ -1,0 +1,81 @@
+"""From a predicate tree to one SQL condition."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from crm.segments.operators import twin
+from crm.segments.sources import subject
+from crm.segments.subjects import Builder, either
+from domain.comparisons import DATE_PATTERN, fold, number
+from domain.operators.matches_pattern import compiled
+from domain.predicates import All, AnyOf, Not, Predicate, Test, grounded
+
+_DATE = re.compile(DATE_PATTERN[:-1] + r"\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A condition and its parameters; it is true or false for every row, never NULL."""
+
+    sql: str
+    parameters: dict[str, Any]
+
+
+def compile_predicate(
+    connection: Connection, predicate: Predicate, *, now: int, contact: str = "c", prefix: str = "p"
+) -> Fragment:
+    """The condition of a predicate on the contact row of that alias, for this connection's database.
+
+    `now` grounds "now" and spans. `prefix` keeps the parameters apart from the caller's. Raises RejectedInput for a
+    subject or pattern that segments cannot use. The statement must run on this connection (see `prepare`).
+    """
+    prepare(connection)
+    build = Builder(connection.dialect.name, contact, prefix)
+    sql = _condition(grounded(predicate, now), build, "predicate")
+    return Fragment(sql, build.parameters)
+
+
+def prepare(connection: Connection) -> None:
+    """Gives a SQLite connection the functions that conditions call; once for each connection, nothing elsewhere."""
+    if connection.dialect.name != "sqlite" or connection.info.get("segments"):
+        return
+    raw: Any = connection.connection.driver_connection
+    raw.create_function("pp_fold", 1, lambda text: None if text is None else fold(text), deterministic=True)
+    raw.create_function("pp_number", 1, _spelled_number, deterministic=True)
+    raw.create_function("pp_moment", 1, _spelled_moment, deterministic=True)
+    raw.create_function("pp_found", 2, _found, deterministic=True)
+    connection.info["segments"] = True
+
+
+def _condition(predicate: Predicate, build: Builder, where: str) -> str:
+    match predicate:
+        case Test(path, op, value):
+            compared = twin(op)(subject(path, build, where=where), value, build)
+            return f"COALESCE({compared}, FALSE)"
+        case All(parts):
+            conditions = [_condition(part, build, f"{where}.all[{n}]") for n, part in enumerate(parts)]
+            return f"({' AND '.join(conditions)})" if conditions else "TRUE"
+        case AnyOf(parts):
+            return either([_condition(part, build, f"{where}.any[{n}]") for n, part in enumerate(parts)])
+        case Not(part):
+            return f"NOT {_condition(part, build, f'{where}.not')}"
+
+
+def _spelled_number(text: Any) -> float | None:
+    found = number(text) if isinstance(text, str) else None
+    return None if found is None else float(found)
+
+
+def _spelled_moment(text: Any) -> str | None:
+    if not isinstance(text, str) or not _DATE.match(text):
+        return None
+    return text if len(text) > 10 else f"{text}T00:00:00Z"
+
+
+def _found(pattern: str, text: Any) -> int:
+    return int(isinstance(text, str) and compiled(pattern).search(text) is not None)

@@ -1,0 +1,153 @@
+"""What SQL gives of a subject's value, and the pieces of SQL in which the databases differ.
+
+A value in JSON or in a column has one type; a `Subject` has one expression for each type that it may have, NULL when
+the value is of another. Operators compare the types that they know and leave out the others, as their pure halves do.
+
+On SQLite, texts are folded, read as numbers or dates and searched for patterns by functions of ours in the connection
+(see `compiler.prepare`): the very functions of the pure operators. PostgreSQL has what it takes; numbers there are
+double precision, as in the pure half, so whole numbers beyond 2^53 are not told from their neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from crm.segments.patterns import postgresql_pattern
+from domain.comparisons import DATE_PATTERN, NUMBER_PATTERN
+from domain.operators.matches_pattern import MAX_INPUT
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """SQL expressions of a value by its type; None: it never has that type.
+
+    `missing` is a condition that is never NULL: there is no value, or "" or an empty list. `integer` counts as a date
+    in ms; `boolean` is 1 or 0; `member(parameter)` is the condition that a list has a text.
+    """
+
+    missing: str
+    text: str | None = None
+    number: str | None = None
+    integer: str | None = None
+    boolean: str | None = None
+    member: Callable[[str], str] | None = None
+
+
+@dataclass
+class Builder:
+    """Collects parameters while a condition is built. `contact` is the alias of the contact row."""
+
+    dialect: str  # sqlite | postgresql
+    contact: str = "c"
+    prefix: str = "p"
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def text(self, value: str) -> str:
+        """A bound text."""
+        return f"CAST({self._bind(value)} AS TEXT)"
+
+    def number(self, value: float) -> str:
+        """A bound number."""
+        return f"CAST({self._bind(float(value))} AS DOUBLE PRECISION)"
+
+    def whole(self, value: int) -> str:
+        """A bound 64-bit number."""
+        return f"CAST({self._bind(value)} AS BIGINT)"
+
+    def _bind(self, value: Any) -> str:
+        name = f"{self.prefix}{len(self.parameters)}"
+        self.parameters[name] = value
+        return f":{name}"
+
+    # --- where the databases differ ---
+
+    def folded(self, expression: str) -> str:
+        """The text without upper case, as `comparisons.fold`."""
+        return f"pp_fold({expression})" if self.dialect == "sqlite" else f"lower({expression})"
+
+    def spelled_number(self, expression: str) -> str:
+        """The number that a text spells, or NULL."""
+        if self.dialect == "sqlite":
+            return f"pp_number({expression})"
+        return f"CASE WHEN {expression} ~ '{NUMBER_PATTERN}' THEN CAST({expression} AS DOUBLE PRECISION) END"
+
+    def spelled_moment(self, expression: str) -> str:
+        """The moment that a text spells as `YYYY-MM-DDTHH:MM:SSZ`, or NULL; orders like the instants."""
+        if self.dialect == "sqlite":
+            return f"pp_moment({expression})"
+        midnight = self.text("T00:00:00Z")
+        return (
+            f"(CASE WHEN {expression} ~ '{DATE_PATTERN}' THEN CASE WHEN length({expression}) = 10 "
+            f'THEN {expression} || {midnight} ELSE {expression} END END COLLATE "C")'
+        )
+
+    def position(self, haystack: str, needle: str) -> str:
+        """Where a text stands in another, from 1; 0 when it does not."""
+        return f"{'instr' if self.dialect == 'sqlite' else 'strpos'}({haystack}, {needle})"
+
+    def found(self, expression: str, pattern: str) -> str:
+        """The condition that an RE2 pattern is found. Raises RejectedInput for one that this database cannot do."""
+        looked_at = f"substr({expression}, 1, {MAX_INPUT})"
+        if self.dialect == "sqlite":
+            return f"pp_found({self.text(pattern)}, {looked_at}) = 1"
+        return f"{looked_at} ~ {self.text(postgresql_pattern(pattern))}"
+
+    def values(self, values: Sequence[str]) -> str:
+        """A bound list of texts, to stand after IN."""
+        from storage.database import bulk_values
+
+        return f"(SELECT e.value ->> 'v' FROM json_each({self._bind(bulk_values(values))}) e)"
+
+    def json_field(self, column: str, key: str) -> Subject:
+        """A top-level key of a JSON object column (text)."""
+        return (
+            self._sqlite_field(column, key)
+            if self.dialect == "sqlite"
+            else self._postgresql_field(column, key)
+        )
+
+    def _sqlite_field(self, column: str, key: str) -> Subject:
+        path = self.text(f'$."{key}"')
+        kind, value = f"json_type({column}, {path})", f"json_extract({column}, {path})"
+        return Subject(
+            missing=(
+                f"(COALESCE({kind}, 'null') = 'null' OR ({kind} = 'text' AND {value} = '') "
+                f"OR ({kind} = 'array' AND json_array_length({column}, {path}) = 0))"
+            ),
+            text=f"CASE WHEN {kind} = 'text' THEN {value} END",
+            number=f"CASE WHEN {kind} IN ('integer', 'real') THEN {value} END",
+            integer=f"CASE WHEN {kind} = 'integer' THEN {value} END",
+            boolean=f"CASE {kind} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END",
+            member=lambda text: (
+                f"({kind} = 'array' AND EXISTS (SELECT 1 FROM json_each({column}, {path}) m "
+                f"WHERE m.type = 'text' AND m.value = {text}))"
+            ),
+        )
+
+    def _postgresql_field(self, column: str, key: str) -> Subject:
+        bound = self.text(key)
+        value, shown = f"(CAST({column} AS json) -> {bound})", f"(CAST({column} AS json) ->> {bound})"
+        kind = f"json_typeof({value})"
+        whole = f"{kind} = 'number' AND {shown} ~ '^-?[0-9]{{1,18}}$'"
+        items = f"CASE WHEN {kind} = 'array' THEN {value} ELSE CAST('[]' AS json) END"
+        return Subject(
+            missing=(
+                f"(COALESCE({kind}, 'null') = 'null' OR ({kind} = 'string' AND {shown} = '') "
+                f"OR ({kind} = 'array' AND json_array_length({items}) = 0))"
+            ),
+            text=f"CASE WHEN {kind} = 'string' THEN {shown} END",
+            number=f"CASE WHEN {kind} = 'number' THEN CAST({shown} AS DOUBLE PRECISION) END",
+            integer=f"CASE WHEN {whole} THEN CAST({shown} AS BIGINT) END",
+            boolean=f"CASE WHEN {kind} = 'boolean' THEN CASE {shown} WHEN 'true' THEN 1 ELSE 0 END END",
+            member=lambda text: (
+                f"EXISTS (SELECT 1 FROM json_array_elements({items}) m "
+                f"WHERE json_typeof(m) = 'string' AND m #>> '{{}}' = {text})"
+            ),
+        )
+
+
+def either(conditions: Sequence[str]) -> str:
+    """At least one of the conditions; none: false."""
+    return f"({' OR '.join(conditions)})" if conditions else "FALSE"
