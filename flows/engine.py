@@ -27,12 +27,11 @@ from domain.errors import FlowError
 from domain.events import Event, MessageReceived, SessionCommand, TimerDue
 from domain.messages import Notice, PollVote, Received, ReceivedReaction
 from flows.business import BusinessView
-from flows.state import ANSWER, SessionState
+from flows.state import SessionState
 from flows.turns import Turn
 from flows.versions import CompiledFlow
 
 MAX_STEPS = 100  # entered per event: RapidPro's limit, too; a flow that needs more loops
-
 NOTHING: Mapping[str, CompiledFlow] = {}
 
 
@@ -211,6 +210,3 @@ def _language(flow: CompiledFlow, *wishes: str | None) -> str:
         if short in flow.languages:
             return short
     return flow.languages[0]
-
-
-__all__ = ["ANSWER", "MAX_STEPS", "Transition", "advance", "start"]

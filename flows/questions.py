@@ -162,7 +162,10 @@ class Question(Passing):
         else:
             found = self.read(turn, received)
             if isinstance(found, Invalid):
-                self.refuse(turn, found.reason)
+                if not isinstance(
+                    received, Tap
+                ):  # a button of an older message, or tapped twice, is no answer
+                    self.refuse(turn, found.reason)
             else:
                 self.accept(turn, found)
 

@@ -178,7 +178,8 @@ class Turn:
         """Makes another flow the current one; `version` 0 asks for the published one."""
         flow = pinned(self.library, key, version) if version else self.library.get(key)
         if flow is None:
-            raise FlowError(f"there is no flow {key!r}", step_id=self.state.step)
+            which = f"{key!r}, version {version}" if version else repr(key)
+            raise FlowError(f"there is no flow {which}", step_id=self.state.step)
         self.flow = flow
         self.state.flow, self.state.version = flow.key, flow.version
         return flow

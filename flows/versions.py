@@ -71,8 +71,9 @@ class CompiledFlow:
 
 
 def pinned(library: Mapping[str, CompiledFlow], key: str, version: int) -> CompiledFlow | None:
-    """The version of a flow in a library, else the newest of that flow, else None.
+    """Exactly that version of a flow in a library, or None.
 
     A library answers `key` (the published version) and, for sessions inside older ones, `key@version`.
     """
-    return library.get(f"{key}@{version}") or library.get(key)
+    found = library.get(f"{key}@{version}") or library.get(key)
+    return found if found is not None and found.version == version else None

@@ -170,6 +170,19 @@ def test_other_events_are_not_for_the_session() -> None:
     assert not advance(flow, start(flow), edit).handled
 
 
+def test_a_button_of_an_older_message_is_no_answer() -> None:
+    """A second tap, or one on a question of before, neither answers nor counts as a try."""
+    steps = {
+        "a": {"choose": "?", "options": [{"id": "x", "text": "X"}], "next": "b"},
+        "b": {"ask": "text", "text": "?", "tries": 1, "otherwise": "c", "next": "end"},
+        "c": {"end": "gave_up"},
+    }
+    flow = make_flow(steps)
+    moved = advance(flow, start(flow), said(Tap("x", "X")))
+    assert moved.state.step == "b"
+    assert not advance(flow, moved, said(Tap("x", "X"))).handled
+
+
 @pytest.mark.parametrize(("what", "outcome"), [("stop", "stopped"), ("expire", "expired")])
 def test_a_session_can_be_ended_from_outside(what: str, outcome: str) -> None:
     """Stop and expiry end it silently."""
