@@ -56,7 +56,7 @@ def create(
             "id": campaign_id,
             "workspace_id": workspace_id,
             "now": now,
-            **_checked(connection, workspace_id, draft),
+            **_checked(connection, workspace_id, draft, now),
         },
     )
     return campaign_id
@@ -73,7 +73,7 @@ def change(connection: Connection, workspace_id: int, campaign_id: int, draft: D
             "content = :content, default_language = :default_language, rate = :rate, state_reason = '', "
             "version = version + 1, updated_at = :now WHERE id = :id"
         ),
-        {"id": campaign_id, "now": now, **_checked(connection, workspace_id, draft)},
+        {"id": campaign_id, "now": now, **_checked(connection, workspace_id, draft, now)},
     )
 
 
@@ -105,7 +105,7 @@ def _row(connection: Connection, workspace_id: int, campaign_id: int, lock: str)
     return row
 
 
-def _checked(connection: Connection, workspace_id: int, draft: Draft) -> dict[str, Any]:
+def _checked(connection: Connection, workspace_id: int, draft: Draft, now: int) -> dict[str, Any]:
     """The columns of a draft. Raises RejectedInput."""
     if not draft.name.strip() or len(draft.name) > MAX_NAME:
         raise RejectedInput(f"must have 1 to {MAX_NAME} characters", where="name")
@@ -114,7 +114,7 @@ def _checked(connection: Connection, workspace_id: int, draft: Draft) -> dict[st
     if draft.rate is not None and not 1 <= draft.rate <= MAX_RATE:
         raise RejectedInput(f"must be 1 to {MAX_RATE} messages per second", where="rate")
     _state, kind = _channel(connection, workspace_id, draft.channel_id)
-    audiences.check(draft.audience)
+    audiences.check(connection, draft.audience, now=now)
     said = contents.parse(draft.content)
     language = draft.default_language or next(iter(said))
     contents.check(said, language, channel_of(kind))

@@ -8,42 +8,15 @@ that their senders can be woken after the commit. `crash_at` names the crash poi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import Connection, text
 
+from bot.scheduler import Ticked, Ticker
 from campaigns import audiences, posts, recipients, runs, totals
 from campaigns.brakes import ahead
 from storage.database import Queue
-
-
-@dataclass(frozen=True)
-class Ticked:
-    """What one tick did. `more`: call again without waiting. `channels`: whose sender has something new."""
-
-    more: bool = False
-    channels: tuple[int, ...] = ()
-
-
-class Tick(Protocol):
-    """One transaction; `now` in ms UTC."""
-
-    def __call__(self, connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
-        """Does one piece of work."""
-
-
-@dataclass(frozen=True)
-class Ticker:
-    """A tick and how it wants to be called. `durable` False: after a power cut it simply finds the old state again."""
-
-    name: str
-    tick: Tick
-    every_s: float
-    queue: Queue
-    durable: bool = False
-    crash_at: str = field(default="")
 
 
 def start_due(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
