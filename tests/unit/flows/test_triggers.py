@@ -67,6 +67,34 @@ def test_deep_links_and_start_always_come_in() -> None:
     assert find("/started", waiting=True) is None
 
 
+@pytest.mark.parametrize(
+    ("pattern", "payload", "fits"),
+    [
+        ("promo", "promo", True),
+        ("promo", "promo-1", False),
+        ("promo-*", "promo-", True),
+        ("*", "x", True),
+        ("*-it", "lead-it", True),
+        ("a*b*c", "aXbYc", True),
+        ("a*b*c", "acb", False),
+        ("ab*ba", "aba", False),
+        ("a.c", "abc", False),
+        ("*a" * 32, "a" * 5_000 + "b", False),
+    ],
+)
+def test_patterns_of_deep_links(pattern: str, payload: str, fits: bool) -> None:
+    """A star stands for anything, everything else for itself; hostile patterns take no time."""
+    flow = make_flow(STEPS, triggers=[{"deep_link": pattern}])
+    found = triggers.find(
+        [flow],
+        said("x", deep_link=payload),
+        first_message=False,
+        session_waiting=True,
+        channel_kind="telegram",
+    )
+    assert (found is not None) is fits
+
+
 def test_channels_narrow_a_trigger() -> None:
     """A trigger for another kind of channel is not heard."""
     found = triggers.find(
