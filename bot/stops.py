@@ -1,27 +1,27 @@
-"""The stop button: a row that the sender reads at every slice, so that pressing it brings silence within a second.
+"""The stop button: for the installation, a workspace, a channel or a campaign; marketing only, or everything.
 
-Scopes, from wide to narrow: the installation, a workspace, a channel, a campaign. `what` is marketing or everything.
-Messages keep their place and go when the button is let go of, or expire.
+A row in `stop` is read at every slice that leaves, so that silence comes within a second. Pressing it again replaces
+what it stops; letting go of it lets waiting messages leave that have not expired. Campaigns that a stop has paused stay
+paused until a person resumes them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from sqlalchemy import Connection, text
 
 from bot.channel_store import raise_revision
 from domain.errors import NotFound, RejectedInput
 
-SCOPES = {"installation": "", "workspace": "workspace", "channel": "channel", "campaign": "campaign"}  # scope → table
-KINDS = ("marketing", "everything")
+SCOPES = ("installation", "workspace", "channel", "campaign")
+WHAT = ("marketing", "everything")
+
+_TARGETS = {"channel": "channel", "campaign": "campaign"}
 
 
-@dataclass(frozen=True)
-class Stop:
-    """A pressed button."""
+class StopView(Struct, frozen=True, kw_only=True):
+    """A pressed stop button. `target_id`: the channel or campaign, 0 for wider scopes."""
 
-    workspace_id: int
     scope: str
     target_id: int
     what: str
@@ -29,57 +29,62 @@ class Stop:
     set_at: int
 
 
-def press(
-    connection: Connection, *, workspace_id: int, scope: str, target_id: int, what: str, by: str, now: int
-) -> None:
-    """Presses the button. A second press in the same scope replaces `what`. Raises RejectedInput, NotFound."""
-    key = _key(connection, workspace_id, scope, target_id)
-    if what not in KINDS:
-        raise RejectedInput(f"must be one of {', '.join(KINDS)}", where="what")
-    connection.execute(
-        text(
-            "INSERT INTO stop (workspace_id, scope, target_id, what, by, set_at) "
-            "VALUES (:workspace, :scope, :target, :what, :by, :now) "
-            "ON CONFLICT (workspace_id, scope, target_id) DO UPDATE SET what = :what, by = :by, set_at = :now"
-        ),
-        {**key, "what": what, "by": by, "now": now},
-    )
-    raise_revision(connection, "stops")
-
-
-def let_go(connection: Connection, *, workspace_id: int, scope: str, target_id: int) -> bool:
-    """Lets go of the button; false when it was not pressed. Raises RejectedInput, NotFound."""
-    key = _key(connection, workspace_id, scope, target_id)
-    gone = connection.execute(
-        text("DELETE FROM stop WHERE workspace_id = :workspace AND scope = :scope AND target_id = :target"), key
-    )
-    raise_revision(connection, "stops")
-    return bool(gone.rowcount)
-
-
-def pressed(connection: Connection, workspace_id: int) -> list[Stop]:
-    """The buttons that hold this workspace back, widest first."""
+def stops(connection: Connection, workspace_id: int) -> list[StopView]:
+    """What is stopped in a workspace, the installation's own stop included."""
     rows = connection.execute(
         text(
-            "SELECT workspace_id, scope, target_id, what, by, set_at FROM stop "
-            "WHERE workspace_id IN (0, :workspace) ORDER BY workspace_id, scope, target_id"
+            "SELECT scope, target_id, what, by, set_at FROM stop WHERE workspace_id = :workspace "
+            "OR (workspace_id = 0 AND scope = 'installation') ORDER BY set_at, scope, target_id"
         ),
         {"workspace": workspace_id},
     ).all()
-    return [Stop(*row) for row in rows]
+    return [StopView(**row._mapping) for row in rows]
 
 
-def _key(connection: Connection, workspace_id: int, scope: str, target_id: int) -> dict[str, object]:
+def press(
+    connection: Connection, workspace_id: int, *, scope: str, target_id: int = 0, what: str, by: str, now: int
+) -> None:
+    """Stops. `workspace_id` 0 with scope installation: everybody. Raises RejectedInput and NotFound."""
+    owner, target = _place(connection, workspace_id, scope, target_id)
+    if what not in WHAT:
+        raise RejectedInput(f"must be one of {', '.join(WHAT)}", where="what")
+    connection.execute(
+        text(
+            "INSERT INTO stop (workspace_id, scope, target_id, what, by, set_at) "
+            "VALUES (:workspace, :scope, :target, :what, :by, :now) ON CONFLICT (workspace_id, scope, target_id) "
+            "DO UPDATE SET what = excluded.what, by = excluded.by, set_at = excluded.set_at"
+        ),
+        {"workspace": owner, "scope": scope, "target": target, "what": what, "by": by, "now": now},
+    )
+    raise_revision(connection, "stops")
+
+
+def release(connection: Connection, workspace_id: int, *, scope: str, target_id: int = 0) -> bool:
+    """Lets go; false when it was not pressed. Raises RejectedInput and NotFound."""
+    owner, target = _place(connection, workspace_id, scope, target_id)
+    released = connection.execute(
+        text("DELETE FROM stop WHERE workspace_id = :workspace AND scope = :scope AND target_id = :target"),
+        {"workspace": owner, "scope": scope, "target": target},
+    ).rowcount
+    raise_revision(connection, "stops")
+    return released > 0
+
+
+def _place(connection: Connection, workspace_id: int, scope: str, target_id: int) -> tuple[int, int]:
+    """The row's (workspace, target)."""
     if scope not in SCOPES:
         raise RejectedInput(f"must be one of {', '.join(SCOPES)}", where="scope")
     if scope == "installation":
-        return {"workspace": 0, "scope": scope, "target": 0}
-    if scope == "workspace":
-        return {"workspace": workspace_id, "scope": scope, "target": workspace_id}
+        return 0, 0
+    if not workspace_id:
+        raise RejectedInput("names no workspace", where="workspace")
+    table = _TARGETS.get(scope)
+    if table is None:
+        return workspace_id, 0
     found = connection.execute(
-        text(f"SELECT 1 FROM {SCOPES[scope]} WHERE workspace_id = :workspace AND id = :id"),
+        text(f"SELECT 1 FROM {table} WHERE workspace_id = :workspace AND id = :id"),
         {"workspace": workspace_id, "id": target_id},
     ).first()
     if found is None:
         raise NotFound(f"there is no such {scope}")
-    return {"workspace": workspace_id, "scope": scope, "target": target_id}
+    return workspace_id, target_id

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,8 @@ AGE_LIMIT_S = 60.0  # of the oldest open event that nobody has tried yet
 LAG_EVERY_S = 0.5
 
 _PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+
+Numbers = Sequence[tuple[tuple[str, ...], float]]  # (values of the labels, number)
 
 
 @dataclass
@@ -210,56 +212,58 @@ _LANES = {0: "reply", 1: "service", 2: "marketing"}
 
 def _families(request: web.Request, health: Health, rows: Rows | None) -> Iterator[Metric]:
     live = health.live
-    yield _gauge("event_loop_lag_seconds", "How late the event loop woke up last", {(): health.lag_s})
-    yield _gauge("store_up", "Whether the store answers", {(): 0 if rows is None else 1})
-    waiting = {(queue,): count for queue, count in live.runtime.database.waiting().items()}
+    yield _gauge("event_loop_lag_seconds", "How late the event loop woke up last", [((), health.lag_s)])
+    yield _gauge("store_up", "Whether the store answers", [((), 0 if rows is None else 1)])
+    waiting = [((queue,), count) for queue, count in live.runtime.database.waiting().items()]
     yield _gauge("writer_queue", "Functions that wait for the writer", waiting, "queue")
-    yield _gauge("lanes_owned", "Lanes of conversations that this process owns", {(): live.worker.lanes})
-    yield _gauge("parts_ended", "Parts of this process that ended by themselves", {(): len(live.failed())})
-    yield _counter("events_handled", "Events that this process handled", {(): live.worker.handled})
-    yield _counter("events_parked", "Events that this process parked", {(): live.worker.parked})
-    outcomes = {(outcome,): count for outcome, count in live.sender.outcomes.items()}
+    yield _gauge("lanes_owned", "Lanes of conversations that this process owns", [((), live.worker.lanes)])
+    yield _gauge("parts_ended", "Parts of this process that ended by themselves", [((), len(live.failed()))])
+    yield _counter("events_handled", "Events that this process handled", [((), live.worker.handled)])
+    yield _counter("events_parked", "Events that this process parked", [((), live.worker.parked)])
+    outcomes = [((outcome,), count) for outcome, count in live.sender.outcomes.items()]
     yield _counter("sends", "Messages by outcome", outcomes, "outcome")
-    refusals = {(reason,): count for reason, count in live.sender.refusals.items()}
+    refusals = [((reason,), count) for reason, count in live.sender.refusals.items()]
     yield _counter("send_refusals", "Attempts that did not succeed, by reason", refusals, "reason")
     told = live.sender.refusals.get("rate_limited", 0)
-    yield _counter("platform_429", "Times that a platform told us to wait", {(): told})
+    yield _counter("platform_429", "Times that a platform told us to wait", [((), told)])
     receiver = request.app.get(RECEIVER)
     if receiver is not None:
-        yield _counter("webhook_events_accepted", "Events taken in by webhooks", {(): receiver.accepted})
-        yield _counter("webhooks_refused", "Deliveries turned away", {(): receiver.refused})
+        yield _counter("webhook_events_accepted", "Events taken in by webhooks", [((), receiver.accepted)])
+        yield _counter("webhooks_refused", "Deliveries turned away", [((), receiver.refused)])
     if rows is not None:
         yield from _row_families(rows)
 
 
 def _row_families(rows: Rows) -> Iterator[Metric]:
-    yield _gauge("events_open", "Accepted events that are not handled yet", {(): rows.open})
-    yield _gauge("events_parked_now", "Events that wait for a person", {(): rows.parked})
-    yield _gauge("oldest_open_event_seconds", "Age of the oldest event nobody has tried", {(): rows.oldest_s})
-    depths = {
-        (_STATES.get(state, str(state)), _LANES.get(lane, str(lane))): count
+    yield _gauge("events_open", "Accepted events that are not handled yet", [((), rows.open)])
+    yield _gauge("events_parked_now", "Events that wait for a person", [((), rows.parked)])
+    yield _gauge(
+        "oldest_open_event_seconds", "Age of the oldest event nobody has tried", [((), rows.oldest_s)]
+    )
+    depths = [
+        ((_STATES.get(state, str(state)), _LANES.get(lane, str(lane))), count)
         for (state, lane), count in rows.outbox.items()
-    }
+    ]
     yield _gauge("outbox", "Messages that have to leave", depths, "state", "lane")
-    yield _gauge("channels_stopped", "Channels that send nothing", {(): len(rows.stopped)})
-    yield _gauge("jobs_open", "Jobs to do", {(): rows.jobs.get(0, 0)})
-    yield _gauge("jobs_failed", "Jobs that were given up", {(): rows.jobs.get(1, 0)})
+    yield _gauge("channels_stopped", "Channels that send nothing", [((), len(rows.stopped))])
+    yield _gauge("jobs_open", "Jobs to do", [((), rows.jobs.get(0, 0))])
+    yield _gauge("jobs_failed", "Jobs that were given up", [((), rows.jobs.get(1, 0))])
 
 
-def _gauge(name: str, help_: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
+def _gauge(name: str, help_: str, values: Numbers, *labels: str) -> Metric:
     from prometheus_client.core import GaugeMetricFamily
 
     return _filled(GaugeMetricFamily(f"passaparola_{name}", help_, labels=labels), values)
 
 
-def _counter(name: str, help_: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
+def _counter(name: str, help_: str, values: Numbers, *labels: str) -> Metric:
     from prometheus_client.core import CounterMetricFamily
 
     return _filled(CounterMetricFamily(f"passaparola_{name}", help_, labels=labels), values)
 
 
-def _filled(family: Any, values: Mapping[tuple[str, ...], float]) -> Metric:
-    for labels, value in values.items():
+def _filled(family: Any, values: Numbers) -> Metric:
+    for labels, value in values:
         family.add_metric(labels, value)
     made: Metric = family
     return made
