@@ -35,7 +35,7 @@ STEPS_LIMIT = 200
 FAILURES_KEPT = 50
 # Plays kept for their reports.
 PLAYS_LIMIT = 100
-# How often walkers that wait too long are looked for, and new ones begun, in seconds.
+# How often new walkers are begun, in seconds.
 TICK_S = 0.05
 
 
@@ -193,6 +193,7 @@ class Play:
         self.network = network
         self.id = play_id
         self.endpoint = str(needed(spec, "endpoint"))
+        self.name = str(spec.get("name", ""))
         think_s = _range(spec.get("think_s", 0), "think_s")
         script = needed(spec, "script", list)
         if not 1 <= len(script) <= STEPS_LIMIT:
@@ -234,6 +235,7 @@ class Play:
     async def run(self) -> None:
         """Begin walkers at the wished rate and fail those that wait too long, until none is left."""
         begun = 0
+        next_look = 0.0
         while self.to_begin or self.walking:
             elapsed = time.perf_counter() - self.started_at
             due = len(self.people) if not self.rate_per_s else int(elapsed * self.rate_per_s) + 1
@@ -246,16 +248,19 @@ class Play:
                 except ControlError as error:
                     self.end(walker, str(error))
             now = time.perf_counter()
-            for walker in [
-                each for each in self.walking.values() if not each.thinking and each.deadline < now
-            ]:
-                self.end(
-                    walker, f"step {walker.step}: nothing that it waits for came within {self.timeout_s} s"
-                )
+            if now >= next_look:
+                # Seldom: with many walkers this is the only work that grows with their number.
+                next_look = now + self.timeout_s / 20
+                self._fail_those_in_vain(now)
             await asyncio.sleep(TICK_S)
         if self.state == "running":
             self.state = "finished"
         self.ended_at = time.perf_counter()
+
+    def _fail_those_in_vain(self, now: float) -> None:
+        for walker in [each for each in self.walking.values() if not each.thinking and each.deadline < now]:
+            why = f"step {walker.step}: nothing that it waits for came within {self.timeout_s} s"
+            self.end(walker, why)
 
     def end(self, walker: Walker, failure: str | None) -> None:
         if self.walking.pop(walker.number, None) is None:
@@ -277,11 +282,12 @@ class Play:
         self.walking.clear()
 
     def report(self) -> dict[str, Any]:
-        """`{id, state, people, waiting, walking, done, failed, failures, elapsed_s, steps: […], total: {…}}`"""
+        """`{id, name, state, people, waiting, walking, done, failed, failures, elapsed_s, steps: […], total: {…}}`"""
         end = self.ended_at or time.perf_counter()
         answers = [ms for each in self.times for ms in each.waited_ms]
         return {
             "id": self.id,
+            "name": self.name,
             "network": self.network.name,
             "state": self.state,
             "people": len(self.people),
@@ -337,7 +343,10 @@ class Plays:
         self._last_id = 0
 
     def start(self, spec: Mapping[str, Any]) -> dict[str, Any]:
-        """`{network, endpoint, script, people?: n | [ids], person?: template, think_s?, rate_per_s?, timeout_s?}`."""
+        """`{network, endpoint, script, name?, people?: n | [ids], person?, think_s?, rate_per_s?, timeout_s?}`.
+
+        `endpoint` is the bot's token or the phone_number_id; `person` what is made for each, `{n}` in it its number.
+        """
         network = self._world.networks.get(str(spec.get("network")))
         if network is None:
             raise ControlError(f"network: one of {', '.join(sorted(self._world.networks))} expected")
@@ -350,7 +359,10 @@ class Plays:
         return {"id": play.id, "people": play.people}
 
     def listed(self) -> list[dict[str, Any]]:
-        return [{"id": play.id, "state": play.state, "done": play.done} for play in self._plays.values()]
+        return [
+            {"id": play.id, "name": play.name, "state": play.state, "done": play.done}
+            for play in self._plays.values()
+        ]
 
     def report(self, play_id: int) -> dict[str, Any]:
         return self._play(play_id).report()

@@ -45,6 +45,7 @@ class Control:
                 web.post(f"{base}/chats/{{id}}/upgrade", self.upgrade),
                 web.delete(f"{base}/chats/{{id}}", self.delete_chat),
                 web.get(f"{base}/chats/{{id}}/messages", self.messages),
+                web.get(f"{base}/files/{{file_id}}", self.file),
                 web.post(f"{base}/knobs", self.set_knobs),
                 web.post(f"{base}/web", self.put_on_web),
             ]
@@ -182,6 +183,18 @@ class Control:
         limit = request.query.get("limit", "1000")
         newest = history.latest()[: int(limit) if limit.isdigit() else 1000]
         return answer({"messages": [message.wire for message in reversed(newest)], "keyboard": keyboard})
+
+    async def file(self, request: web.Request) -> web.Response:
+        """`?token=`: the bytes of a file in a message, for the phone page; not a call of the bot."""
+        bot = self._tg.bot(request.query.get("token"))
+        stored = self._tg.files.known(bot, request.match_info["file_id"])
+        content = self._tg.files.content(stored) if stored is not None else None
+        if stored is None or content is None:
+            raise ControlError("file_id: there is no such file", 404)
+        headers = {"Content-Type": stored.mime_type, "X-Content-Type-Options": "nosniff"}
+        if not stored.mime_type.startswith(("image/", "audio/", "video/")):
+            headers["Content-Disposition"] = "attachment"  # a page sent as a document must not run here
+        return web.Response(body=content, headers=headers)
 
     async def set_knobs(self, request: web.Request) -> web.Response:
         """`{duplicate_p?, jitter_ms?}`: accepted webhooks come twice; deliveries wait a random time."""

@@ -189,6 +189,10 @@ class Files:
         unique_id, until = self._paths.get((bot.id, path), ("", 0.0))
         return self._content.get(unique_id) if self._world.clock.now() < until else None
 
+    def content(self, stored: Stored) -> bytes | None:
+        """The bytes, unless they had to make room for newer ones."""
+        return self._content.get(stored.unique_id)
+
     # --- the web that Telegram can fetch from -----------------------------------------------------------------------
 
     def put_on_web(self, url: str, content: bytes, mime_type: str) -> None:

@@ -30,11 +30,14 @@ class Upload:
 class Params:
     """Typed access to the parameters of one call."""
 
-    __slots__ = ("uploads", "values")
+    __slots__ = ("raw", "uploads", "values")
 
-    def __init__(self, values: Mapping[str, Any], uploads: Mapping[str, Upload] | None = None) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], uploads: Mapping[str, Upload] | None = None, raw: bytes | None = None
+    ) -> None:
         self.values = values
         self.uploads: Mapping[str, Upload] = uploads or {}
+        self.raw = raw
 
     def has(self, name: str) -> bool:
         return self.values.get(name) is not None or name in self.uploads
@@ -79,10 +82,10 @@ class Params:
         except ValueError as error:
             raise bad(refusal) from error
 
-    def logged(self) -> Mapping[str, Any]:
-        """What the event log keeps: the values and the names of files, never their bytes."""
+    def logged(self) -> Mapping[str, Any] | bytes:
+        """What the event log keeps: the values (as they came, where they came as JSON) and the names of files."""
         if not self.uploads:
-            return self.values
+            return self.values if self.raw is None else self.raw
         return {**self.values, **{name: f"<{file.name}>" for name, file in self.uploads.items()}}
 
 
@@ -102,7 +105,9 @@ async def read(request: web.Request) -> Params:
     """Read the parameters of a request; raises 400 for a body that is not what its type says."""
     kind = request.content_type
     if request.method == "POST" and kind == "application/json":
-        return Params(_from_json(await request.read(), request.query))
+        raw = await request.read()
+        values = _from_json(raw, request.query)
+        return Params(values, raw=raw if raw and not request.query else None)
     if request.method == "POST" and kind == "application/x-www-form-urlencoded":
         return Params({**request.query, **dict(await request.post())})
     if request.method == "POST" and kind == "multipart/form-data":

@@ -160,7 +160,7 @@ async def test_a_tap_expires_after_150_seconds_and_a_text_after_a_day(shop: Shop
     """What could not be delivered in its time is gone."""
     markup = {"inline_keyboard": [[{"text": "Yes", "callback_data": "y"}]]}
     await shop.call("sendMessage", chat_id=ANNA, text="?", reply_markup=markup)
-    shop.receiver.answer = lambda _: fail_always()
+    shop.receiver.answer = lambda _: fail_always(503, **{"Retry-After": "1800"})
     await shop.webhook()
     await shop.act("tap", text="Yes")
     await shop.act("say", text="ciao")
@@ -210,8 +210,8 @@ async def test_a_chat_past_the_window_of_queues_keeps_its_order(shop: Shop) -> N
 
 
 async def test_gone_for_23_hours_removes_the_webhook(shop: Shop) -> None:
-    """410 again and again; another answer in between starts the count anew."""
-    shop.receiver.answer = lambda _: fail_always(410)
+    """410 for a day, asked for again every half an hour."""
+    shop.receiver.answer = lambda _: fail_always(410, **{"Retry-After": "1800"})
     await shop.webhook()
     await shop.act("say", text="ciao")
     await shop.after(22 * 3600)
