@@ -241,8 +241,22 @@ def _template(part: object) -> None:
     if language is None:
         raise missing("template['language']")
     _string(_mapping(language, "template['language']"), "code", "template['language']", 40)
-    for index, component in enumerate(template.get("components") or []):
-        _mapping(component, f"template['components'][{index}]")
+    _template_components(template.get("components") or [], "template['components']")
+
+
+def _template_components(components: object, field: str) -> None:
+    """Only the shape; whether they fit the template is for `templates.fill` to say."""
+    for index, component in enumerate(_items(components, field)):
+        where = f"{field}[{index}]"
+        parts = _mapping(component, where)
+        for number, parameter in enumerate(_items(parts.get("parameters") or [], f"{where}['parameters']")):
+            name = f"{where}['parameters'][{number}]"
+            kind = _mapping(parameter, name).get("type")
+            if kind in MEDIA_TYPES:  # a tuple: also fit for a kind that is no text at all
+                check_media_source(_mapping(parameter.get(kind), f"{name}['{kind}']"), f"{name}['{kind}']")
+        for number, card in enumerate(_items(parts.get("cards") or [], f"{where}['cards']")):
+            name = f"{where}['cards'][{number}]"
+            _template_components(_mapping(card, name).get("components") or [], f"{name}['components']")
 
 
 def _interactive(part: object) -> None:
@@ -254,6 +268,8 @@ def _interactive(part: object) -> None:
     action = interactive.get("action")
     if action is None:
         raise missing("interactive['action']")
+    _header(interactive, _MEDIA_HEADERS)
+    _footer(interactive)
     check(interactive, _mapping(action, "interactive['action']"))
 
 
@@ -294,8 +310,6 @@ _MEDIA_HEADERS = ("text", "image", "video", "document")
 
 def _buttons(interactive: Body, action: Body) -> None:
     _interactive_body(interactive, BUTTON_BODY_MAX)
-    _header(interactive, _MEDIA_HEADERS)
-    _footer(interactive)
     field = "interactive['action']['buttons']"
     buttons = _items(action.get("buttons"), field)
     if not 1 <= len(buttons) <= BUTTONS_MAX:
@@ -326,7 +340,6 @@ def check_reply_buttons(buttons: list[Any], field: str, key: str) -> None:
 def _list(interactive: Body, action: Body) -> None:
     _interactive_body(interactive, LIST_BODY_MAX)
     _header(interactive, ("text",))
-    _footer(interactive)
     _string(action, "button", "interactive['action']", LIST_BUTTON_MAX)
     field = "interactive['action']['sections']"
     sections = _items(action.get("sections"), field)
@@ -356,8 +369,6 @@ def _rows(rows: list[Any], field: str, ids: set[str]) -> None:
 
 def _cta_url(interactive: Body, action: Body) -> None:
     _interactive_body(interactive, BUTTON_BODY_MAX)
-    _header(interactive, _MEDIA_HEADERS)
-    _footer(interactive)
     _check_cta(action, "interactive['action']")
 
 
@@ -371,10 +382,9 @@ def _check_cta(action: Body, field: str) -> None:
         raise invalid(f"{field}['parameters']['url']", "must be an http or https URL")
 
 
-def _named(name: str, *, body_required: bool = True) -> Callable[[Body, Body], None]:
+def _named(name: str) -> Callable[[Body, Body], None]:
     def check(interactive: Body, action: Body) -> None:
-        _interactive_body(interactive, BUTTON_BODY_MAX, required=body_required)
-        _footer(interactive)
+        _interactive_body(interactive, BUTTON_BODY_MAX)
         if action.get("name") != name:
             raise invalid("interactive['action']['name']", f"must be '{name}'")
 
@@ -383,7 +393,6 @@ def _named(name: str, *, body_required: bool = True) -> Callable[[Body, Body], N
 
 def _flow(interactive: Body, action: Body) -> None:
     _named("flow")(interactive, action)
-    _header(interactive, _MEDIA_HEADERS)
     field = "interactive['action']['parameters']"
     parameters = _mapping(action.get("parameters"), field)
     _string(parameters, "flow_message_version", field, 8)
@@ -408,7 +417,9 @@ def _product_list(interactive: Body, action: Body) -> None:
     sections = _items(action.get("sections"), field)
     if not 1 <= len(sections) <= SECTIONS_MAX:
         raise invalid(field, f"must have 1 to {SECTIONS_MAX} sections")
-    products = [item for section in sections for item in _mapping(section, field).get("product_items") or []]
+    products = [
+        item for section in sections for item in _items(_mapping(section, field).get("product_items"), field)
+    ]
     if not 1 <= len(products) <= PRODUCTS_MAX:
         raise invalid(field, f"must have 1 to {PRODUCTS_MAX} products")
 
@@ -443,7 +454,8 @@ def _check_card(card: object, field: str) -> tuple[str, int]:
 
 
 def _anything(interactive: Body, action: Body) -> None:
-    """Payments and calls: accepted as they are; their inner rules belong to products outside this simulator."""
+    """Payments and calls: the inner rules of their actions belong to products outside this simulator."""
+    _interactive_body(interactive, BUTTON_BODY_MAX, required=False)
 
 
 _INTERACTIVE: dict[str, Callable[[Body, Body], None]] = {

@@ -42,9 +42,9 @@ def show(kind: str, part: Any, filled: Filled | None) -> Shown:
 def _interactive(part: dict[str, Any]) -> Shown:
     text = str((part.get("body") or {}).get("text", ""))
     extra: dict[str, Any] = {}
-    if "header" in part:
+    if part.get("header"):
         extra["header"] = part["header"]
-    if "footer" in part:
+    if part.get("footer"):
         extra["footer"] = part["footer"]["text"]
     if part["type"] == "list":
         extra["list_button"] = part["action"]["button"]

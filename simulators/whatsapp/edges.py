@@ -276,6 +276,8 @@ class Edges:
                 message="(#100) Invalid parameter",
             )
         code = body.get("code")
+        if code is not None and not isinstance(code, str):
+            raise GraphError(100, "code must be a string", message="(#100) Invalid parameter")
         if code is None:
             if len(number.qr_codes) >= QR_MAX:
                 raise GraphError(100, f"at most {QR_MAX} codes", message="(#100) Invalid parameter")
@@ -293,7 +295,9 @@ class Edges:
         if verb == "GET":
             return {"data": [number.automation]}
         prompts, commands = body.get("prompts", []), body.get("commands", [])
-        if len(prompts) > PROMPTS_MAX or any(len(prompt) > PROMPT_MAX for prompt in prompts):
+        if not isinstance(prompts, list) or not isinstance(commands, list):
+            raise GraphError(100, "prompts and commands must be arrays", message="(#100) Invalid parameter")
+        if len(prompts) > PROMPTS_MAX or any(len(str(prompt)) > PROMPT_MAX for prompt in prompts):
             raise GraphError(
                 100,
                 f"at most {PROMPTS_MAX} prompts of {PROMPT_MAX} characters",
@@ -302,6 +306,8 @@ class Edges:
         if len(commands) > COMMANDS_MAX:
             raise GraphError(100, f"at most {COMMANDS_MAX} commands", message="(#100) Invalid parameter")
         for command in commands:
+            if not isinstance(command, dict):
+                raise GraphError(100, "each command must be an object", message="(#100) Invalid parameter")
             name, hint = str(command.get("command_name", "")), str(command.get("command_description", ""))
             if not re.fullmatch(rf"[a-z0-9_]{{1,{COMMAND_NAME_MAX}}}", name) or len(hint) > COMMAND_HINT_MAX:
                 raise GraphError(
@@ -318,7 +324,12 @@ class Edges:
         if verb == "GET":
             return {"data": [{"messaging_product": "whatsapp", "wa_id": phone} for phone in number.blocked]}
         done, failed = [], []
-        for one in body.get("block_users") or []:
+        users = body.get("block_users")
+        if not isinstance(users, list) or not all(isinstance(one, dict) for one in users):
+            raise GraphError(
+                100, "block_users must be an array of objects", message="(#100) Invalid parameter"
+            )
+        for one in users:
             user = str(one.get("user", ""))
             reason = self._block(number, user) if verb == "POST" else self._unblock(number, user)
             entry: Answer = {"input": user, "wa_id": digits(user)}

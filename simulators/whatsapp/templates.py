@@ -181,7 +181,7 @@ def _check_header(part: dict[str, Any], category: str, parameter_format: str) ->
         if len(variables) > 1:
             raise _refused(BAD_HEADER, "Invalid header", "a header may have one variable")
         _check_examples(part, "header_text", variables, parameter_format, BAD_HEADER)
-    elif shape != "LOCATION" and not (part.get("example") or {}).get("header_handle"):
+    elif shape != "LOCATION" and not _example(part).get("header_handle"):
         raise _refused(BAD_HEADER, "Sample missing", "a media header needs example.header_handle")
 
 
@@ -244,22 +244,29 @@ def _check_examples(
 ) -> None:
     if not variables:
         return
-    example = part.get("example") or {}
+    example = _example(part)
+    given = example.get(f"{key}_named_params" if parameter_format == "NAMED" else key)
+    given = given if isinstance(given, list) else []
     if parameter_format == "NAMED":
-        given = example.get(f"{key}_named_params") or []
-        complete = {one.get("param_name") for one in given if isinstance(one, dict)} >= set(variables)
+        complete = {str(one.get("param_name")) for one in given if isinstance(one, dict)} >= set(variables)
     else:
-        given = example.get(key) or []
         values = given[0] if given and isinstance(given[0], list) else given
         complete = len(values) == len(variables)
     if not complete:
         raise _refused(subcode, "Sample missing", f"example.{key} must have a value for each variable")
 
 
+def _example(part: dict[str, Any]) -> dict[str, Any]:
+    example = part.get("example")
+    return example if isinstance(example, dict) else {}
+
+
 def _check_buttons(part: dict[str, Any], category: str) -> None:
     buttons = part.get("buttons")
     if not isinstance(buttons, list) or not 1 <= len(buttons) <= BUTTONS_MAX:
         raise _refused(None, "Invalid buttons", f"1 to {BUTTONS_MAX} buttons are needed")
+    if not all(isinstance(button, dict) for button in buttons):
+        raise _refused(None, "Invalid buttons", "each button must be an object")
     part["buttons"] = buttons = [
         {**button, "type": str(button.get("type", "")).upper()} for button in buttons
     ]
@@ -289,9 +296,9 @@ def _check_button(button: dict[str, Any], kinds: list[str], category: str) -> No
         )
     if kind == "URL":
         url = button.get("url", "")
-        names = variables_of(url)
         if not isinstance(url, str) or not url.startswith(("http://", "https://")) or len(url) > URL_MAX:
             raise _refused(None, "Invalid URL", f"a URL button needs a URL of at most {URL_MAX} characters")
+        names = variables_of(url)
         if names and (len(names) > 1 or not url.rstrip().endswith("}}") or not button.get("example")):
             raise _refused(None, "Invalid URL", "a URL may have one variable, at its end, with an example")
 
@@ -303,7 +310,7 @@ def _check_cards(part: dict[str, Any], category: str, parameter_format: str) -> 
     shapes = set()
     for card in cards:
         parts = card.get("components") if isinstance(card, dict) else None
-        if not isinstance(parts, list):
+        if not isinstance(parts, list) or not all(isinstance(one, dict) for one in parts):
             raise _refused(None, "Invalid carousel", "each card needs components")
         card["components"] = parts = [{**one, "type": str(one.get("type", "")).upper()} for one in parts]
         for one in parts:
