@@ -74,7 +74,7 @@ def check(
         *_flows(flow, library),
         *_unreachable(flow, graph),
         *_dead_ends(flow, graph),
-        *_loops(flow, graph),
+        *_loops(flow, graph, library),
         *_unset(flow, graph, library),
         *_translations(flow),
         *_channel_limits(flow, channels),
@@ -201,9 +201,9 @@ def _dead_ends(flow: CompiledFlow, graph: _Graph) -> Iterator[Finding]:
                 )
 
 
-def _loops(flow: CompiledFlow, graph: _Graph) -> Iterator[Finding]:
+def _loops(flow: CompiledFlow, graph: _Graph, library: Mapping[str, CompiledFlow]) -> Iterator[Finding]:
     """Circles of steps that never wait: found once each, at the step of theirs that comes first in the document."""
-    quick = {step.id for step in flow.steps.values() if not step.waits}
+    quick = {step.id for step in flow.steps.values() if _passes(step, library, set())}
     reported: set[str] = set()
     for step in flow.steps.values():
         if step.id in quick and step.id not in reported:
@@ -220,6 +220,27 @@ def _loops(flow: CompiledFlow, graph: _Graph) -> Iterator[Finding]:
                     fix_it="metti una domanda o un'attesa nel giro",
                     fix_en="put a question or a wait into the circle",
                 )
+
+
+def _passes(step: CompiledStep, library: Mapping[str, CompiledFlow], inside: set[str]) -> bool:
+    """Whether a session can get through a step without waiting. A sub-flow is passed when some way through it is."""
+    if step.waits:
+        return False
+    called = library.get(step.calls) if step.calls else None
+    if called is None or called.key in inside:
+        return True
+    seen = {called.start}
+    ahead = [called.start]
+    while ahead:
+        current = called.steps.get(ahead.pop())
+        if current is None or not _passes(current, library, inside | {called.key}):
+            continue
+        targets = [exit.target or "end" for exit in current.exits]
+        if not targets or "end" in targets or any(exit.flow for exit in current.exits):
+            return True
+        ahead.extend(target for target in targets if target not in seen)
+        seen.update(targets)
+    return False
 
 
 def _circle(start: str, graph: _Graph, quick: set[str]) -> list[str]:
@@ -245,10 +266,9 @@ def _unset(flow: CompiledFlow, graph: _Graph, library: Mapping[str, CompiledFlow
 
     `given[step]` is what every way to the step has set: the meet over its predecessors, to a fixed point. What a
     question writes counts on all its exits but the ones without an answer."""
-    others = [other for other in library.values() if other.key != flow.key]
-    elsewhere = {path for other in others for step in other.steps.values() for path in _written(step, "next")}
-    is_called = any(step.calls == flow.key for other in others for step in other.steps.values())
-    given: dict[str, set[str]] = {flow.start: elsewhere if is_called else set()}
+    others = {key: other for key, other in library.items() if other.key != flow.key}
+    callers = [key for key in others if _calls(key, flow.key, library)]
+    given: dict[str, set[str]] = {flow.start: set().union(*(_written_by(key, others) for key in callers))}
     ahead = deque([flow.start])
     while ahead:
         step = flow.steps.get(ahead.popleft())
@@ -257,7 +277,7 @@ def _unset(flow: CompiledFlow, graph: _Graph, library: Mapping[str, CompiledFlow
         for exit in step.exits:
             if exit.target is None or exit.target not in flow.steps:
                 continue
-            there = given[step.id] | _written(step, exit.name) | (elsewhere if step.calls else set())
+            there = given[step.id] | _written(step, exit.name) | _written_by(step.calls, others)
             known = given.get(exit.target)
             meet = there if known is None else known & there
             if meet != known:
@@ -288,6 +308,15 @@ def _written(step: CompiledStep, exit: str) -> set[str]:
         return set()
     own = {f"result.{step.result}"} if step.result else set()
     return set(step.writes) | own
+
+
+def _written_by(key: str | None, library: Mapping[str, CompiledFlow]) -> set[str]:
+    """What a flow, with those it calls, may set: taken as set, since only the flow itself could tell more."""
+    found: set[str] = set()
+    for other in library.values():
+        if key is not None and (other.key == key or _calls(key, other.key, library)):
+            found.update(*(_written(step, "next") for step in other.steps.values()))
+    return found
 
 
 def _translations(flow: CompiledFlow) -> Iterator[Finding]:

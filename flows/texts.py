@@ -38,7 +38,9 @@ def local_text(data: Any) -> LocalText:
         return LocalText({ANY: _wordings(data)})
     if not data:
         raise ValueError("a text needs at least one language")
-    for language in data:
+    for language, value in data.items():
+        if value is None:
+            raise ValueError(f"{language!r} has no text; inside {{ }} a text with a comma stands in quotes")
         if not (2 <= len(language) <= 3 and language.isascii() and language.isalpha() and language.islower()):
             raise ValueError(f"{language!r} is not a language code such as it or en")
     return LocalText({language: _wordings(value) for language, value in data.items()})

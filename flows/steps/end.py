@@ -3,7 +3,7 @@
 ```yaml
 goodbye:
   end: refused
-  text: {it: Va bene, a presto!, en: All right, see you!}
+  text: {it: "Va bene, a presto!", en: "All right, see you!"}
 ```
 """
 

@@ -6,6 +6,7 @@ part anew: read the difference before it is committed.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from pathlib import Path
@@ -19,6 +20,7 @@ from flows.business import sample
 from flows.player import contact_from
 from flows.rehearsal import Rehearsal, received, span
 from flows.steps import registry
+from flows.yaml_reader import read
 
 FOLDER = Path(__file__).parent / "steps"
 
@@ -37,6 +39,17 @@ def test_step(kind: str) -> None:
         return
     for case, now in zip(cases, played, strict=True):
         assert now["expected"] == case.get("expected"), case["description"]
+
+
+@pytest.mark.parametrize("kind", sorted(registry()))
+def test_the_example_of_the_docstring_works(kind: str) -> None:
+    """What the documentation shows of a type loads and compiles, and is of that type."""
+    text = importlib.import_module(registry()[kind].__module__).__doc__ or ""
+    example = text.split("```yaml\n")[1].split("```")[0]
+    steps = read(example, name=f"example of {kind}").data
+    data = {"flow": "example", "start": next(iter(steps)), "steps": steps}
+    flow = compiler.compile(document.load(json.dumps(data), kind), 0)
+    assert kind in {step.type for step in flow.steps.values()}
 
 
 def play(case: dict[str, Any]) -> list[dict[str, Any]]:

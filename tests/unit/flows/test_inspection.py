@@ -11,6 +11,7 @@ from flows.business import BusinessView
 from tests.unit.flows.conftest import make_flow
 
 OTHER = make_flow({"q": {"ask": "text", "text": "?", "save": "session.street", "next": "end"}}, key="other")
+QUICK = make_flow({"s": {"set": {"session.x": 1}, "next": "end"}}, key="quick")
 CALLER = make_flow({"s": {"sub_flow": "tested", "next": "end"}}, key="caller")
 Q = {"ask": "text", "text": "?"}
 LONG = "una scelta davvero molto lunga"
@@ -18,7 +19,9 @@ LONG = "una scelta davvero molto lunga"
 
 def found(steps: dict[str, Any], **more: Any) -> list[tuple[str, str, str]]:
     flow = make_flow(steps, **more)
-    findings = inspection.check(flow, {"other": OTHER, "caller": CALLER}, business=BusinessView())
+    findings = inspection.check(
+        flow, {"other": OTHER, "caller": CALLER, "quick": QUICK}, business=BusinessView()
+    )
     for finding in findings:
         assert set(finding.text) == set(finding.remedy) == {"it", "en"}
         assert finding.sentence("it")
@@ -45,6 +48,7 @@ def found(steps: dict[str, Any], **more: Any) -> list[tuple[str, str, str]]:
         ({"a": {"choose": "?", "options": [{"id": "x", "text": "X"}]}}, ("warning", "dead_end", "a")),
         ({"a": {"send": "x", "next": "b"}, "b": {"goto": "a"}}, ("error", "loop_without_input", "a")),
         ({"a": {"goto": "a"}}, ("error", "loop_without_input", "a")),
+        ({"a": {"sub_flow": "quick", "next": "a"}}, ("error", "loop_without_input", "a")),
         ({"a": {"send": "{{ session.x }}", "next": "end"}}, ("warning", "read_before_set", "a")),
         ({"a": {"send": {"it": "x"}, "next": "end"}}, ("warning", "missing_translation", "a")),
         (
@@ -91,6 +95,7 @@ def test_start_and_reserved_words() -> None:
 
 
 SOUND: list[dict[str, Any]] = [
+    {"a": {"sub_flow": "other", "next": "b"}, "b": {"send": "x", "next": "a"}},
     {
         "a": {**Q, "save": "session.x", "next": "b"},
         "b": {"send": "{{ session.x }} {{ result.a }}", "next": "end"},
