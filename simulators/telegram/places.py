@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulators.telegram.errors import ApiError, bad, forbidden
+from simulators.telegram.errors import bad, forbidden
 from simulators.telegram.params import Params
 from simulators.telegram.state import Bot, Chat, Dialog, History, Person, Wire
 
@@ -148,10 +148,3 @@ def check_send(bot: Bot, place: Place, kind: str) -> None:
     allowed = member.rights if member.status == "restricted" else chat.permissions
     if not allowed.get(right, True) or not chat.permissions.get(right, True):
         raise bad(f"not enough rights to send {called} to the chat")
-
-
-def need_right(bot: Bot, place: Place, right: str, refusal: ApiError) -> None:
-    """Raise `refusal` unless the bot is an administrator with this right."""
-    assert place.chat is not None
-    if not place.chat.member(bot.id).may(right):
-        raise refusal

@@ -343,6 +343,9 @@ def _same_span(one: Wire, other: Wire) -> bool:
     return bool(one["offset"] == other["offset"] and one["length"] == other["length"])
 
 
+_TARGET = re.compile(r"^(?:tg://.+|(?:(?:https?|ton)://)?[^\s/]+\.\S+)$")
+
+
 def _links_without_target(entities: list[Wire], text: str) -> list[Wire]:
     """`<a>https://example.com</a>` takes its text as target; a target that is no URL makes no link."""
     kept: list[Wire] = []
@@ -351,15 +354,7 @@ def _links_without_target(entities: list[Wire], text: str) -> list[Wire]:
             entity.pop("language", None)  # only inside <pre>
         if entity["type"] == "text_link":
             url = entity["url"] or cut_utf16(text, entity["offset"], entity["length"])
-            if url.startswith("tg://user?id="):
-                kept.append(
-                    {key: value for key, value in entity.items() if key != "url"}
-                    | {"type": "text_link", "url": url}
-                )
-                continue
-            if not re.match(r"^(?:(?:https?|tg|ton)://)?[^\s/]+\.[^\s]+$", url) and not url.startswith(
-                "tg://"
-            ):
+            if not _TARGET.match(url):
                 continue
             entity["url"] = url if "://" in url else f"http://{url}"
         kept.append(entity)
@@ -396,79 +391,101 @@ _V2_NAMES = {
 
 def parse_markdown_v2(text: str) -> Formatted:
     """MarkdownV2: marks nest, every other reserved character must be escaped."""
-    out: list[str] = []
-    entities: list[Wire] = []
-    stack: list[_Open] = []
-    size = 0
-    i = 0
+    return _MarkdownV2(text).parse()
 
-    def close(opened: _Open, **details: Any) -> None:
-        if size > opened.start:
-            entities.append(
-                {"offset": opened.start, "length": size - opened.start, "type": opened.name, **details}
-            )
 
-    while i < len(text):
-        char = text[i]
-        at_line_start = i == 0 or text[i - 1] == "\n"
-        if char == "\\" and i + 1 < len(text) and 0 < ord(text[i + 1]) <= 126:
-            out.append(text[i + 1])
-            size += 1
-            i += 2
-            continue
-        top = stack[-1].name if stack else ""
+class _MarkdownV2:
+    """One reading of a text: `at` moves through the source, `stack` holds the marks that wait for their end."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._out: list[str] = []
+        self._size = 0
+        self._stack: list[_Open] = []
+        self._entities: list[Wire] = []
+
+    def parse(self) -> Formatted:
+        while self._at < len(self._text):
+            self._step()
+        if len(self._stack) == 1 and self._stack[0].name == "blockquote":
+            self._close()
+        if self._stack:
+            raise self._without_end()
+        self._entities.sort(key=lambda entity: (entity["offset"], -entity["length"]))
+        return Formatted("".join(self._out), self._entities)
+
+    def _step(self) -> None:
+        """Take one character, mark or escape."""
+        text, at = self._text, self._at
+        if text[at] == "\\" and _escapable(text, at + 1):
+            self._take(text[at + 1], 2)
+            return
+        top = self._stack[-1].name if self._stack else ""
         in_code = top in ("code", "pre")
-        quoted = bool(stack) and stack[0].name == "blockquote"
-        if quoted and at_line_start and char != ">" and not in_code:
-            if len(stack) > 1:
-                raise _cannot(f"Can't find end of {_V2_NAMES[top]} entity at byte offset {stack[-1].at}")
-            close(stack.pop())
-            continue
-        if quoted and at_line_start and char == ">" and not in_code:
-            i += 1
-            continue
-        if char not in ("`" if in_code else _RESERVED_V2):
-            out.append(char)
-            size += 2 if char > "\uffff" else 1
-            i += 1
-            continue
+        line_start = at == 0 or text[at - 1] == "\n"
+        if line_start and self._stack and self._stack[0].name == "blockquote" and not in_code:
+            self._continue_quote()
+            return
+        if text[at] not in ("`" if in_code else _RESERVED_V2):
+            self._take(text[at], 1)
+        elif self._ends_here(top):
+            self._end()
+        elif in_code:
+            self._take(text[at], 1)
+        else:
+            name, length, attributes = _v2_start(text, at, line_start)
+            self._stack.append(_Open(name, self._size, _bytes_before(text, at), attributes))
+            self._at += length
+
+    def _take(self, char: str, length: int) -> None:
+        self._out.append(char)
+        self._size += 2 if char > "\uffff" else 1
+        self._at += length
+
+    def _continue_quote(self) -> None:
+        """A quotation goes on with `>` at the start of the next line, or is over."""
+        if self._text[self._at] == ">":
+            self._at += 1
+            return
+        if len(self._stack) > 1:
+            raise self._without_end()
+        self._close()
+
+    def _ends_here(self, top: str) -> bool:
         mark = _V2_MARKS.get(top, "")
-        ends = bool(mark) and text.startswith(mark, i)
-        if top == "italic" and text.startswith("__", i):
-            ends = False
-        if in_code and not ends:
-            out.append(char)
-            size += 1
-            i += 1
-            continue
-        if ends:
-            opened = stack.pop()
-            i += len(mark)
-            if opened.name in ("text_link", "custom_emoji"):
-                target, i = _v2_target(text, i, cut_text(out, opened.start, size))
-                if opened.name == "custom_emoji":
-                    close(opened, custom_emoji_id=target.partition("id=")[2])
-                elif _is_url(target):
-                    close(opened, url=target if "://" in target else f"http://{target}")
-            elif opened.name == "pre" and opened.attributes:
-                close(opened, **opened.attributes)
-            else:
-                close(opened)
-            continue
-        at = _bytes_before(text, i)
-        name, length, attributes = _v2_start(text, i, at_line_start)
-        stack.append(_Open(name, size, at, attributes))
-        i += length
-    if stack and stack[-1].name == "blockquote" and len(stack) == 1:
-        close(stack.pop())
-    if stack:
-        raise _cannot(f"Can't find end of {_V2_NAMES[stack[-1].name]} entity at byte offset {stack[-1].at}")
-    entities.sort(key=lambda entity: (entity["offset"], -entity["length"]))
-    return Formatted("".join(out), entities)
+        if top == "italic" and self._text.startswith("__", self._at):
+            return False
+        return bool(mark) and self._text.startswith(mark, self._at)
+
+    def _end(self) -> None:
+        opened = self._stack[-1]
+        self._at += len(_V2_MARKS[opened.name])
+        if opened.name not in ("text_link", "custom_emoji"):
+            self._close(**opened.attributes)
+            return
+        shown = cut_utf16("".join(self._out), opened.start, self._size - opened.start)
+        target, self._at = _v2_target(self._text, self._at, shown)
+        if opened.name == "custom_emoji":
+            self._close(custom_emoji_id=target.partition("id=")[2])
+        elif _is_url(target):
+            self._close(url=target if "://" in target else f"http://{target}")
+        else:
+            self._stack.pop()
+
+    def _close(self, **details: Any) -> None:
+        opened = self._stack.pop()
+        if self._size > opened.start:
+            span = {"offset": opened.start, "length": self._size - opened.start}
+            self._entities.append({**span, "type": opened.name, **details})
+
+    def _without_end(self) -> Exception:
+        opened = self._stack[-1]
+        return _cannot(f"Can't find end of {_V2_NAMES[opened.name]} entity at byte offset {opened.at}")
 
 
-def cut_text(out: list[str], start: int, size: int) -> str:
-    return cut_utf16("".join(out), start, size - start)
+def _escapable(text: str, at: int) -> bool:
+    return at < len(text) and 0 < ord(text[at]) <= 126
 
 
 def _is_url(target: str) -> bool:
@@ -508,7 +525,7 @@ def _v2_target(text: str, i: int, fallback: str) -> tuple[str, int]:
     i += 1
     url: list[str] = []
     while i < len(text) and text[i] != ")":
-        if text[i] == "\\" and i + 1 < len(text) and 0 < ord(text[i + 1]) <= 126:
+        if text[i] == "\\" and _escapable(text, i + 1):
             i += 1
         url.append(text[i])
         i += 1
