@@ -37,6 +37,7 @@ class Call:
     """One request on its way through: who asks, about what, and what the log will say."""
 
     __slots__ = (
+        "account",
         "body",
         "endpoint",
         "method",
@@ -51,13 +52,25 @@ class Call:
     def __init__(self, request: web.Request, parts: list[str]) -> None:
         self.request = request
         self.parts = parts
-        self.method = parts[2] if len(parts) > 2 else parts[1]
+        self.method = _method_of(request.method, parts)
         self.endpoint = parts[1]
         self.body: dict[str, Any] = {}
         self.params: Any = None
         self.token: Token | None = None
+        self.account: Account | None = None
         self.recipient: str | None = None
         self.result_id: str | None = None
+
+
+def _method_of(verb: str, parts: list[str]) -> str:
+    """What the call is named in faults and in the log: the edge, or what is done with the object itself."""
+    if len(parts) > 2:
+        return parts[2]
+    if parts[1] in ("debug_token", "me"):
+        return parts[1]
+    if parts[1].startswith("upload:"):
+        return "upload"
+    return {"GET": "read", "POST": "change", "DELETE": "delete"}.get(verb, verb.lower())
 
 
 class Graph:
@@ -80,14 +93,17 @@ class Graph:
             return await self._spoil(call, fault, executed=False)
         if fault is not None and fault.kind == "slow" and fault.when == "before":
             await asyncio.sleep(fault.delay_s)
-        status, answer, headers = await self._execute(call)
+        status, answer = await self._execute(call)
         if fault is not None and fault.when == "after" and fault.kind != "slow":
             return await self._spoil(call, fault, executed=True)
         if fault is not None and fault.kind == "slow" and fault.when == "after":
             await asyncio.sleep(fault.delay_s)
         self._log(call, status, executed=status == 200, fault=fault)
         return web.Response(
-            body=json.dumps(answer).encode(), status=status, content_type="application/json", headers=headers
+            body=json.dumps(answer).encode(),
+            status=status,
+            content_type="application/json",
+            headers=self._headers(call, answer),
         )
 
     async def _read_body(self, call: Call) -> None:
@@ -159,17 +175,27 @@ class Graph:
 
     # --- execution ----------------------------------------------------------------------------------------------------
 
-    async def _execute(self, call: Call) -> tuple[int, Answer, dict[str, str] | None]:
+    @staticmethod
+    def _headers(call: Call, answer: Answer) -> dict[str, str] | None:
+        """The trace of an error, and how much of the hourly allowance of set-up calls is used."""
+        headers = {}
+        if "error" in answer:
+            headers["x-fb-trace-id"] = str(answer["error"]["fbtrace_id"])
+        if call.account is not None:
+            usage = {"type": "whatsapp", "call_count": call.account.management.used_percent, "total_time": 0}
+            headers["X-Business-Use-Case-Usage"] = json.dumps({call.account.id: [usage]})
+        return headers or None
+
+    async def _execute(self, call: Call) -> tuple[int, Answer]:
         try:
             if not _VERSION.fullmatch(call.parts[0]):
                 raise GraphError(
                     2500, "", message=f"Unknown path components: /{'/'.join(call.parts)}", http=400
                 )
             call.token = self._token(call.request)
-            return 200, await self._dispatch(call), None
+            return 200, await self._dispatch(call)
         except GraphError as error:
-            trace = self._trace()
-            return error.http, error.body(trace), {"x-fb-trace-id": trace}
+            return error.http, error.body(self._trace())
 
     def _token(self, request: web.Request) -> Token:
         header = request.headers.get("Authorization", "")
@@ -210,7 +236,7 @@ class Graph:
             return await self._app(call, app)
         template = self._network.templates.get(object_id)
         if template is not None and self._may_see(call, template.account_id):
-            self._need_scope(call, "whatsapp_business_management")
+            self._manage(call, template.account_id)
             edge = call.parts[2] if len(call.parts) > 2 else ""
             return self._edges.template(call.request.method, edge, template, call.body)
         stored = self._network.media.find(object_id)
@@ -231,6 +257,13 @@ class Graph:
             "to missing permissions, or does not support this operation",
         )
 
+    def _manage(self, call: Call, account_id: str) -> None:
+        """What every call that is not a send needs: the permission, and room in the account's hour."""
+        self._need_scope(call, "whatsapp_business_management")
+        call.account = self._network.state.accounts[account_id]
+        if not call.account.management.take(self._world.clock.now()):
+            raise GraphError(80007, "The WhatsApp Business Account has reached its rate limit.")
+
     def _may_see(self, call: Call, account_id: str) -> bool:
         return call.token is not None and account_id in call.token.account_ids
 
@@ -249,7 +282,7 @@ class Graph:
         if verb == "POST" and edge == "media":
             self._need_scope(call, "whatsapp_business_messaging")
             return await self._upload(call, number)
-        self._need_scope(call, "whatsapp_business_management")
+        self._manage(call, number.account_id)
         if verb == "POST" and edge == "":
             await self._configure(number, call.body)
         rest = call.parts[3] if len(call.parts) > 3 else None
@@ -331,7 +364,7 @@ class Graph:
     # --- accounts, apps -----------------------------------------------------------------------------------------------
 
     async def _account(self, call: Call, account: Account) -> Answer:
-        self._need_scope(call, "whatsapp_business_management")
+        self._manage(call, account.id)
         edge = call.parts[2] if len(call.parts) > 2 else ""
         verb = call.request.method
         if edge == "subscribed_apps" and verb == "POST":

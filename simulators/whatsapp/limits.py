@@ -1,4 +1,4 @@
-"""WhatsApp's three sending limits: messages per second and number, per pair, and new people per portfolio and day.
+"""WhatsApp's limits: messages per second and number, per pair, new people per portfolio and day, set-up calls per hour.
 
 https://developers.facebook.com/docs/whatsapp/messaging-limits and …/cloud-api/overview#throughput. All can be switched
 off for load runs.
@@ -25,6 +25,7 @@ class LimitSettings:
     pair_burst: float = 45.0
     pair_refill_s: float = 6.0
     portfolio: bool = True
+    management_per_h: float = 5000.0
 
     def change(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """Take over the fields given; ValueError names one that is unknown or of a wrong type."""
@@ -93,6 +94,24 @@ class NumberLimits:
     def take_pair(self, pair: Bucket, now: float) -> bool:
         settings = self.settings
         return not settings.enabled or pair.take(now, settings.pair_burst, 1.0 / settings.pair_refill_s)
+
+
+class ManagementLimit:
+    """Calls per hour and account that are not sends: templates, fields, subscriptions (80007 past it)."""
+
+    def __init__(self, settings: LimitSettings) -> None:
+        self.settings = settings
+        self._bucket = Bucket()
+
+    def take(self, now: float) -> bool:
+        settings = self.settings
+        per_h = settings.management_per_h
+        return not settings.enabled or self._bucket.take(now, per_h, per_h / 3600)
+
+    @property
+    def used_percent(self) -> int:
+        left = self._bucket.tokens
+        return 0 if left is None else round(100 - 100 * left / self.settings.management_per_h)
 
 
 class Portfolio:

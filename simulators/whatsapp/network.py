@@ -16,7 +16,7 @@ from simulators.whatsapp.acts import Acts
 from simulators.whatsapp.checks import digits
 from simulators.whatsapp.errors import GraphError
 from simulators.whatsapp.knobs import Knobs
-from simulators.whatsapp.limits import LimitSettings, NumberLimits, Portfolio
+from simulators.whatsapp.limits import LimitSettings, ManagementLimit, NumberLimits, Portfolio
 from simulators.whatsapp.media import MediaStore
 from simulators.whatsapp.review import Review
 from simulators.whatsapp.sending import Sending
@@ -192,6 +192,7 @@ class WhatsApp:
         if account is None:
             business_id = str(spec.get("business_id") or f"business-{account_id}")
             account = self.state.accounts[account_id] = Account(account_id, app_id, business_id)
+            account.management = ManagementLimit(self.limits)
         if spec.get("callback_url"):
             # As after a set-up in the dashboard: the handshake has been done and the account is subscribed.
             app.callback_url, app.verify_token = str(spec["callback_url"]), str(spec.get("verify_token", ""))

@@ -102,6 +102,8 @@ class Sending:
         account = self._state.account_of(number)
         if account.restricted_code is not None:
             raise GraphError(account.restricted_code, "The account is restricted.")
+        if number.status != "CONNECTED":
+            raise GraphError(133010, "The phone number is not registered.")
         now = self._world.clock.now()
         person, to_bsuid = self._recipient(account.business_id, body)
         if not number.limits.take(now):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from simulators.whatsapp.checks import digits
-from simulators.whatsapp.limits import Bucket, NumberLimits
+from simulators.whatsapp.limits import Bucket, LimitSettings, ManagementLimit, NumberLimits
 
 # A load run sends more than anyone scrolls back: the phone page shows these many messages of a thread.
 THREAD_MESSAGES_MAX = 300
@@ -86,6 +86,7 @@ class Account:
     override_callback: str | None = None
     verify_token: str = ""
     restricted_code: int | None = None
+    management: ManagementLimit = field(default_factory=lambda: ManagementLimit(LimitSettings()))
 
 
 @dataclass(slots=True)

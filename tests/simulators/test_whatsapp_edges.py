@@ -230,6 +230,21 @@ async def test_a_resumable_upload_gives_a_handle() -> None:
             assert (await response.json())["h"].startswith("4::")
 
 
+async def test_calls_have_names_in_the_log() -> None:
+    """The edge; read, change and delete for the object itself, whatever its id."""
+    async with open_shop() as shop:
+        await shop.graph("GET", NUMBER)
+        await shop.graph("POST", NUMBER, {"pin": "123456"})
+        await shop.graph("GET", "debug_token", input_token=TOKEN)
+        await shop.graph("GET", f"{ACCOUNT}/phone_numbers")
+        assert [entry["method"] for entry in shop.log("call")] == [
+            "read",
+            "change",
+            "debug_token",
+            "phone_numbers",
+        ]
+
+
 async def test_bodies_that_are_no_json_and_unknown_paths_are_refused() -> None:
     """Always the error envelope, never a stack trace."""
     async with open_shop() as shop:

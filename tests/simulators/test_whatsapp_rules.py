@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import aiohttp
@@ -122,6 +123,30 @@ async def test_a_portfolio_reaches_so_many_new_people_a_day() -> None:
         await shop.after(24 * 3600)
         _, answer = await shop.send("447700899999", **ORDER)
         assert (await outcome(shop, answer["messages"][0]["id"]))["status"] == "read"
+
+
+async def test_set_up_calls_are_limited_by_the_hour() -> None:
+    """80007 past the account's allowance; sends are not concerned; the usage header says how much is used."""
+    async with open_shop() as shop:
+        shop.network.set_limits({"management_per_h": 10})
+        assert [(await shop.graph("GET", ACCOUNT))[0] for _ in range(11)] == [200] * 10 + [400]
+        assert code_of((await shop.graph("GET", NUMBER))[1]) == 80007
+        assert (await shop.send(**HELLO))[0] == 200
+        await shop.after(370)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with shop.session.get(f"{shop.origin}/v25.0/{NUMBER}", headers=headers) as response:
+            assert response.status == 200
+            usage = json.loads(response.headers["X-Business-Use-Case-Usage"])
+            assert usage[ACCOUNT][0]["call_count"] > 90
+
+
+async def test_a_number_that_was_deregistered_cannot_send() -> None:
+    """133010 until it is registered again."""
+    async with open_shop() as shop:
+        await shop.graph("POST", f"{NUMBER}/deregister", {})
+        assert code_of((await shop.send(**HELLO))[1]) == 133010
+        await shop.graph("POST", f"{NUMBER}/register", {"messaging_product": "whatsapp", "pin": "123456"})
+        assert (await shop.send(**HELLO))[0] == 200
 
 
 async def test_limits_can_be_switched_off() -> None:
