@@ -5,17 +5,22 @@ step type. All faults are reported at once, each with its line. What a well-form
 exist, dead ends …) is `inspection`'s business.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+)
 
 from domain.errors import RejectedInput
 from flows.steps import FlowKey, StepDocument, StepId, read_step
 from flows.texts import Texts
-from flows.yaml_reader import Path, read
+from flows.yaml_reader import Lines, read
 
 MAX_STEPS = 1_000  # a person cannot oversee more; sub-flows divide
 MAX_TRIGGERS = 50
@@ -89,10 +94,6 @@ def _trigger(value: Any) -> Any:
     return trigger
 
 
-def _step(value: Any) -> StepDocument:
-    return value if isinstance(value, StepDocument) else read_step(value)
-
-
 class FlowDocument(BaseModel):
     """A flow as it is written. `lines` maps paths to lines; `name` is the file's, for messages."""
 
@@ -108,10 +109,11 @@ class FlowDocument(BaseModel):
     ] = ()
     late: Literal["answer", "ignore"] = "answer"  # what was written during an outage of more than ten minutes
     start: StepId
-    steps: Annotated[dict[StepId, Any], Field(min_length=1, max_length=MAX_STEPS)]  # values: StepDocument
+    # SerializeAsAny: without it a dump would lose what the step types add
+    steps: Annotated[dict[StepId, SerializeAsAny[StepDocument]], Field(min_length=1, max_length=MAX_STEPS)]
     canvas: dict[str, tuple[float, float]] = Field(default_factory=dict)
     name: str = Field(default="", exclude=True)
-    lines: Lines = Field(default_factory=lambda: Lines({}), exclude=True, repr=False)
+    lines: Lines = Field(default_factory=Lines, exclude=True, repr=False)
 
     @field_validator("languages")
     @classmethod
@@ -124,22 +126,6 @@ class FlowDocument(BaseModel):
         return languages
 
 
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Where each path of a document stands."""
-
-    by_path: dict[Path, int]
-
-    def of(self, *path: str | int) -> int:
-        """The line of a path or of the nearest thing around it."""
-        while path and path not in self.by_path:
-            path = path[:-1]
-        return self.by_path.get(path, 1)
-
-
-FlowDocument.model_rebuild()
-
-
 def load(text: str, name: str) -> FlowDocument:
     """The document in a YAML (or JSON) text. `name` is the file's, for messages.
 
@@ -148,7 +134,7 @@ def load(text: str, name: str) -> FlowDocument:
     document = read(text, name=name)
     if not isinstance(document.data, dict):
         raise RejectedInput("a flow is a mapping with flow, start and steps", where=name)
-    lines = Lines(document.lines)
+    lines = document.lines
     data = {key: value for key, value in document.data.items() if key not in ("name", "lines")}
     if len(data) != len(document.data):
         key = "name" if "name" in document.data else "lines"
@@ -171,7 +157,7 @@ def _steps(data: Any, lines: Lines) -> tuple[Any, list[Problem]]:
     problems: list[Problem] = []
     for step_id, value in data.items():
         path = ("steps", step_id)
-        steps[step_id] = None  # a place holder when the step is refused
+        steps[step_id] = StepDocument()  # a place holder when the step is refused
         if step_id == "end":
             problems.append(Problem(lines.of(*path), "steps.end", "end is a word of ours; choose another id"))
         try:

@@ -25,7 +25,7 @@ from domain.messages import (
 from flows.answers import Invalid, Valid
 from flows.options import Option, Options, Templates, plain
 from flows.state import ANSWER, Result
-from flows.steps import Duration, OptionId, Passing, SavePath, StepDocument, StepId
+from flows.steps import Duration, OptionId, SavePath, StepDocument, StepId, StepRun
 from flows.texts import LocalText, Texts, local_text
 from flows.turns import MAX_BACK
 from flows.words import BACK, SKIP, WORDS
@@ -134,7 +134,7 @@ class Manners:
     result: str
 
 
-class Question(Passing):
+class Question(StepRun):
     """A question while it runs. Types of questions say how to word it (`wording`) and how to read an answer
     (`read`), and may route by the answer (`accepted`)."""
 

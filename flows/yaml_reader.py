@@ -35,18 +35,29 @@ _CONSTANTS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Where each path of a document stands, lines counted from 1."""
+
+    by_path: dict[Path, int] = field(default_factory=dict)
+
+    def of(self, *path: str | int) -> int:
+        """The line of a path or of the nearest thing around it."""
+        while path and path not in self.by_path:
+            path = path[:-1]
+        return self.by_path.get(path, 1)
+
+
 @dataclass(slots=True)
 class Document:
-    """Plain data (dict, list, str, int, float, bool, None) and the line, counted from 1, of each path in it."""
+    """Plain data (dict, list, str, int, float, bool, None) and the lines of everything in it."""
 
     data: Any
-    lines: dict[Path, int] = field(default_factory=dict)
+    lines: Lines = field(default_factory=Lines)
 
     def line(self, path: Path) -> int:
         """The line of a path or of the nearest thing around it."""
-        while path and path not in self.lines:
-            path = path[:-1]
-        return self.lines.get(path, 1)
+        return self.lines.of(*path)
 
 
 def read(text: str, *, name: str) -> Document:
@@ -96,7 +107,7 @@ class _Builder:
             raise self._refused("anchors (&) and aliases (*) are not allowed", line)
         if event.tag is not None and event.tag != "!":
             raise self._refused(f"tags such as {event.tag} are not allowed", line)
-        self._document.lines[path] = line
+        self._document.lines.by_path[path] = line
         if isinstance(event, yaml.ScalarEvent):
             return _scalar(event)
         return self._list(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)
@@ -121,7 +132,7 @@ class _Builder:
             if key in values:
                 raise self._refused(f"the key {key!r} is given twice", line)
             values[key] = self._value(next(self._events), (*path, key))
-            self._document.lines[(*path, key)] = line
+            self._document.lines.by_path[(*path, key)] = line
         return values
 
     def _refused(self, what: str, line: int) -> RejectedInput:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from domain import durations
-from domain.errors import RejectedInput
+from domain.errors import FlowError, RejectedInput
 from domain.messages import Received
 from flows.versions import Runner
 
@@ -74,17 +74,17 @@ class StepDocument(BaseModel):
         raise NotImplementedError
 
 
-class Passing:
-    """A runner that never waits and calls nothing: only `enter` is ever reached."""
+class StepRun:
+    """What a runner does with events that its step never waits for. Reached only by a state that was tampered with."""
 
     def answer(self, turn: "Turn", received: Received) -> None:
-        raise AssertionError(f"{turn.state.step} does not wait for an answer")
+        raise FlowError("this step does not wait for an answer", step_id=turn.state.step)
 
     def due(self, turn: "Turn") -> None:
-        raise AssertionError(f"{turn.state.step} does not wait")
+        raise FlowError("this step does not wait for a time", step_id=turn.state.step)
 
     def returned(self, turn: "Turn", outcome: str) -> None:
-        raise AssertionError(f"{turn.state.step} calls no flow")
+        raise FlowError("this step calls no flow", step_id=turn.state.step)
 
 
 _registry: dict[str, type[StepDocument]] = {}

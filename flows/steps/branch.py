@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.steps import Passing, StepDocument, StepId, step
+from flows.steps import StepDocument, StepId, StepRun, step
 
 if TYPE_CHECKING:
     from flows.compiler import Maker
@@ -48,7 +48,7 @@ class Branch(StepDocument):
 
 
 @dataclass(frozen=True, slots=True)
-class BranchRun(Passing):
+class BranchRun(StepRun):
     cases: tuple[tuple[Callable[["Turn"], bool], str], ...]
     otherwise: str | None
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from domain.messages import Text
 from flows.options import Templates
-from flows.steps import Passing, StepDocument, step
+from flows.steps import StepDocument, StepRun, step
 from flows.texts import Texts
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class End(StepDocument):
 
 
 @dataclass(frozen=True, slots=True)
-class EndRun(Passing):
+class EndRun(StepRun):
     outcome: str
     text: Templates | None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.steps import FlowKey, Passing, StepDocument, StepId, step
+from flows.steps import FlowKey, StepDocument, StepId, StepRun, step
 
 if TYPE_CHECKING:
     from flows.compiler import Maker
@@ -41,7 +41,7 @@ class Goto(StepDocument):
 
 
 @dataclass(frozen=True, slots=True)
-class GotoRun(Passing):
+class GotoRun(StepRun):
     target: str | None
     flow: str | None
 

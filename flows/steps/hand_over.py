@@ -16,7 +16,7 @@ from pydantic import Field
 from domain.effects import HandOver
 from domain.messages import Text
 from flows.options import Templates
-from flows.steps import Passing, StepDocument, step
+from flows.steps import StepDocument, StepRun, step
 from flows.texts import Texts
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class HandOverStep(StepDocument):
 
 
 @dataclass(frozen=True, slots=True)
-class HandOverRun(Passing):
+class HandOverRun(StepRun):
     team: str | None
     text: Templates | None
     about: Templates | None

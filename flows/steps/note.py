@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from domain.effects import AddNote
 from flows.options import Templates
-from flows.steps import Passing, StepDocument, step
+from flows.steps import StepDocument, StepRun, step
 from flows.texts import Texts
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Note(StepDocument):
 
 
 @dataclass(frozen=True, slots=True)
-class NoteRun(Passing):
+class NoteRun(StepRun):
     text: Templates
     next: str | None
 

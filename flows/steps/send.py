@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from domain.messages import Button, Media, MediaKind, MediaSource, Text
 from flows.options import Templates
-from flows.steps import Passing, StepDocument, step
+from flows.steps import StepDocument, StepRun, step
 from flows.texts import Texts
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Send(StepDocument):
 
 
 @dataclass(frozen=True, slots=True)
-class SendRun(Passing):
+class SendRun(StepRun):
     text: Templates
     media: tuple[MediaKind, MediaSource] | None
     links: tuple[tuple[Templates, str], ...]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.expressions import Template
-from flows.steps import Passing, SavePath, StepDocument, step
+from flows.steps import SavePath, StepDocument, StepRun, step
 from flows.texts import local_text
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Set(StepDocument):
 
 
 @dataclass(frozen=True, slots=True)
-class SetRun(Passing):
+class SetRun(StepRun):
     changes: tuple[tuple[str, Any], ...]
     next: str | None
 

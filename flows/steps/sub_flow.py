@@ -15,7 +15,7 @@ from pydantic import Field
 
 from domain.errors import FlowError
 from flows.state import Frame
-from flows.steps import FlowKey, Passing, StepDocument, StepId, step
+from flows.steps import FlowKey, StepDocument, StepId, StepRun, step
 
 if TYPE_CHECKING:
     from flows.compiler import Maker
@@ -40,7 +40,7 @@ class SubFlow(StepDocument):
 
 
 @dataclass(frozen=True, slots=True)
-class SubFlowRun(Passing):
+class SubFlowRun(StepRun):
     flow: str
     exits: dict[str, str] = field(hash=False)
     next: str | None

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from domain.effects import PatchContact
 from flows.expressions import Template
-from flows.steps import Passing, StepDocument, step
+from flows.steps import StepDocument, StepRun, step
 from flows.texts import local_text
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class TagStep(StepDocument):
 
 
 @dataclass(frozen=True, slots=True)
-class TagRun(Passing):
+class TagRun(StepRun):
     add: tuple[Template, ...]
     remove: tuple[Template, ...]
     next: str | None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from domain import durations
 from domain.messages import Received
 from flows.state import TIME
-from flows.steps import Duration, Passing, StepDocument, StepId, step
+from flows.steps import Duration, StepDocument, StepId, StepRun, step
 
 if TYPE_CHECKING:
     from flows.compiler import Maker
@@ -38,7 +38,7 @@ class Wait(StepDocument):
 
 
 @dataclass(frozen=True, slots=True)
-class WaitRun(Passing):
+class WaitRun(StepRun):
     ms: int
     on_message: str | None
     next: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -95,6 +96,8 @@ def test_the_models_survive_being_written() -> None:
         "next": "b",
     }
     assert type(step).model_validate(step.model_dump()) == step
+    dumped = document.model_dump(mode="json", exclude_defaults=True)
+    assert load(json.dumps(dumped), "f").steps == document.steps
 
 
 def test_every_step_type_has_a_form() -> None:

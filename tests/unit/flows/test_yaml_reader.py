@@ -53,9 +53,9 @@ def test_keys_are_text_and_lines_are_kept() -> None:
     """`yes` and `no` can be keys, and every path knows its line."""
     document = read("a:\n  yes: x\n  no: [1,\n    2]\n", name="f")
     assert document.data == {"a": {"yes": "x", "no": [1, 2]}}
-    assert document.line(("a", "no")) == 3
-    assert document.line(("a", "no", 1)) == 4
-    assert document.line(("a", "no", 7, "deeper")) == 3
+    assert document.lines.of("a", "no") == 3
+    assert document.lines.of("a", "no", 1) == 4
+    assert document.lines.of("a", "no", 7, "deeper") == 3
 
 
 LAUGHS = "a: &a [x,x,x,x]\n" + "".join(
