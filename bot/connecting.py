@@ -71,6 +71,8 @@ def connect(
         raise RejectedInput(f"must have 1 to {MAX_NAME} characters", where="name")
     if mode not in MODES:
         raise RejectedInput(f"must be one of {', '.join(MODES)}", where="mode")
+    if "mode" in channel_of(kind).config.model_fields:
+        given = {**given, "mode": mode}
     values = checked_values(kind, given, where=where)
     if mode == "polling" and not channel_of(kind).capabilities(values).polling:
         raise RejectedInput(f"a {kind} channel has no polling", where="mode")
@@ -143,7 +145,7 @@ def _view(row: Any) -> ChannelView:
         state_reason=row.state_reason,
         mode=row.mode,
         account=row.account,
-        settings={key: value for key, value in settings.items() if key not in secret and value != ""},
+        settings={key: value for key, value in settings.items() if key not in (*secret, "mode") and value != ""},
         created_at=row.created_at,
     )
 

@@ -1,6 +1,6 @@
 """People and programs that may use the console and the API."""
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import SQLModel
 
 from storage.tables.columns import big, identifier, small, text
@@ -72,3 +72,17 @@ class AuditEntry(SQLModel, table=True):
     target: str = text()
     detail: str = text("{}")
     at: int = big()
+
+
+class IdempotentRequest(SQLModel, table=True):
+    """A POST of the API that was done under its `Idempotency-Key`, with its sealed answer; kept a day."""
+
+    __tablename__ = "idempotent_request"
+    __table_args__ = (Index("idempotent_request_age", "created_at"),)
+
+    workspace_id: int = big(primary_key=True)
+    key_id: int = big(primary_key=True)
+    request_key: str = text(primary_key=True)
+    fingerprint: str = text()  # SHA-256 of method, path and body
+    answer: str = text()  # sealed JSON
+    created_at: int = big()
