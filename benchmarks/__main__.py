@@ -1,0 +1,76 @@
+"""`python -m benchmarks [NAME…] [--json FILE] [--quick] [--postgresql]`: numbers with units, budgets and verdicts.
+
+Everything runs on 127.0.0.1 in a temporary folder that is removed at the end. Exit status 0 also when a row falls
+short: on a busy machine that is a question, not an answer. 1: a measurement failed, 2: usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import uvloop
+
+from benchmarks import machine
+from benchmarks.options import Options
+from benchmarks.rows import SHORT, Row, document, table
+
+NAMES = ("accept", "pipeline", "statuses", "engine", "dispatch", "audience", "start", "memory")
+ROUNDS = 5
+LIMIT_S = 570.0  # for all of them: the whole command ends within ten minutes
+
+
+def main() -> int:
+    """Parses, measures, prints; gives the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(NAMES)}; none: all of them")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write one object per row, under its name")
+    parser.add_argument("--quick", action="store_true", help="two rounds and a tenth of the amounts: does it run?")
+    parser.add_argument("--postgresql", action="store_true", help="measure on a PostgreSQL server as well")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in NAMES]
+    if unknown:
+        parser.error(f"no measurement is called {unknown[0]!r}; there are {', '.join(NAMES)}")
+    os.sched_setaffinity(0, {machine.cores()[1]})
+    return uvloop.run(_all(arguments))
+
+
+async def _all(arguments: argparse.Namespace) -> int:
+    print(f"on {machine.describe()}", flush=True)
+    rows: list[Row] = []
+    failed = 0
+    ends = time.monotonic() + LIMIT_S
+    with tempfile.TemporaryDirectory(prefix="passaparola-benchmarks-") as folder:
+        options = Options(
+            folder=Path(folder),
+            rounds=2 if arguments.quick else ROUNDS,
+            scale=0.1 if arguments.quick else 1.0,
+            stores=("sqlite", "postgresql") if arguments.postgresql else ("sqlite",),
+        )
+        for name in arguments.names or NAMES:
+            begun = time.monotonic()
+            try:
+                async with asyncio.timeout(max(1.0, ends - begun)):
+                    found = await importlib.import_module(f"benchmarks.{name}").run(options)
+            except Exception as error:
+                failed += 1
+                print(f"\n{name}: failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                continue
+            rows += found
+            print(f"\n{name} ({time.monotonic() - begun:.0f} s)\n{table(found)}", flush=True)
+    short = [row.name for row in rows if row.verdict == SHORT]
+    print(f"\n{len(short)} of {sum(bool(row.verdict) for row in rows)} budgets fall short" + "".join(f"\n  {n}" for n in short))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(document(rows), indent=1, ensure_ascii=False) + "\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""What was asked for on the command line, as the measurements need it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import postgresql
+
+
+@dataclass(frozen=True)
+class Options:
+    """`rounds` per row; `scale` of the amounts (1, or a tenth with `--quick`); `stores`: sqlite, postgresql."""
+
+    folder: Path
+    rounds: int = 5
+    scale: float = 1.0
+    stores: tuple[str, ...] = ("sqlite",)
+
+    def amount(self, full: int, *, least: int = 1) -> int:
+        """So many of something, fewer with `--quick`."""
+        return max(least, int(full * self.scale))
+
+    @asynccontextmanager
+    async def store(self, kind: str, name: str) -> AsyncIterator[str]:
+        """The URL of an empty database: a file of its own, or a server that runs until this ends."""
+        if kind == "sqlite":
+            folder = self.folder / name
+            folder.mkdir(parents=True, exist_ok=True)
+            yield f"sqlite:///{folder / 'passaparola.sqlite3'}"
+        else:
+            async with postgresql.server(self.folder / f"{name}-postgresql") as url:
+                yield url
