@@ -55,15 +55,16 @@ def load_views(connection: Connection, refs: Iterable[Ref]) -> dict[tuple[int, i
 
 
 def _views(array: str, aggregate: str) -> str:
-    """By the primary keys of contact, contact_tag and consent_state and the index identity_contact."""
+    """By the primary keys of contact, contact_tag and consent_state and the index identity_contact. The plus signs
+    keep SQLite from an index that begins with the workspace: it would read all tags and consents there are."""
     refs = json_rows({"workspace_id": "BIGINT", "contact_id": "BIGINT", "identity_id": "BIGINT"})
     return f"""
 SELECT c.id, r.identity_id, c.name, c.first_name, c.last_name, c.language, c.timezone, c.email, c.phone, c.fields,
        c.created_at,
        CAST((SELECT {aggregate}(t.tag) FROM contact_tag t
-             WHERE t.contact_id = c.id AND t.workspace_id = c.workspace_id) AS TEXT),
+             WHERE t.contact_id = c.id AND +t.workspace_id = c.workspace_id) AS TEXT),
        CAST((SELECT {aggregate}({array}(s.purpose, s.state, s.changed_at, s.identity_id)) FROM identity i
-             JOIN consent_state s ON s.identity_id = i.id AND s.workspace_id = i.workspace_id
+             JOIN consent_state s ON s.identity_id = i.id AND +s.workspace_id = i.workspace_id
              WHERE i.workspace_id = c.workspace_id AND i.contact_id = c.id
                AND (i.id = r.identity_id OR r.identity_id = 0)) AS TEXT),
        CAST((SELECT {aggregate}({array}(i.id, i.channel_id, i.kind, i.username, i.state)) FROM identity i
