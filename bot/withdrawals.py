@@ -31,7 +31,7 @@ def withdraw_run(
     late = "" if postponed_past is None else "AND attempt = 0 AND not_before > :past "
     return _withdraw(
         connection,
-        f"run_id = :run AND state = 1 {late}",
+        f"run_id = :run AND run_id <> 0 AND state = 1 {late}",
         {"run": run_id, "limit": limit, "past": postponed_past or 0},
     )
 
@@ -47,7 +47,7 @@ def _withdraw(connection: Connection, which: str, values: dict[str, int]) -> lis
         for row in connection.execute(
             text(
                 f"DELETE FROM outbox WHERE state = 1 AND id IN (SELECT id FROM outbox WHERE {which}"
-                "ORDER BY id LIMIT :limit) RETURNING id, contact_id, not_before"
+                "ORDER BY +id LIMIT :limit) RETURNING id, contact_id, not_before"
             ),
             values,
         )

@@ -21,13 +21,12 @@ from crm import gate
 from crm.segments import compile_predicate
 from domain import predicates
 from domain.errors import RejectedInput
-from domain.predicates import Predicate
+from domain.predicates import All, Predicate
 from storage.database import dialect
 
 SLICE = 5_000  # contacts in one transaction
 
-# Which identity of a person comes first; both the run and its preview use it.
-ORDER = "i.contact_id, COALESCE(i.last_inbound_at, 0) DESC, i.id"
+EVERYBODY = All(())
 
 
 def check(connection: Connection, audience: Any, *, now: int, where: str = "audience") -> Predicate:
@@ -87,19 +86,27 @@ def slice_end(connection: Connection, workspace_id: int, cursor: int, ceiling: i
 
 
 def _insert(connection: Connection, run: Any, upper: int) -> int:
-    """CROSS JOIN keeps SQLite in this order: the slice of identities (index identity_channel), each one's contact and
-    consent by primary key. The other way round it looks through the slice again for every contact. A person's further
-    identities meet the row that the first one made."""
-    wanted = compile_predicate(connection, decode(run.audience), now=run.started_at)
+    """CROSS JOIN and the plus sign keep SQLite on its way: the slice of identities by index identity_channel, then each
+    one's contact and consent by primary key; the other way round it looks through the slice again for every contact. An
+    audience without conditions does not look at contacts, an identity has one by its foreign key: a third less time. A
+    person's further identities meet the row that the first one made."""
+    audience = decode(run.audience)
+    wanted = compile_predicate(connection, audience, now=run.started_at)
+    contact = ("", "")
+    if audience != EVERYBODY:
+        contact = (
+            "CROSS JOIN contact c",
+            f"AND c.id = i.contact_id AND c.workspace_id = r.workspace_id AND ({wanted.sql}) ",
+        )
     return connection.execute(
         text(
-            "INSERT INTO recipient (workspace_id, run_id, contact_id, identity_id, state, receipt, reason, message_id, "
+            "INSERT INTO recipient (workspace_id, run_id, contact_id, identity_id, state, receipt, reason, message_id, "  # noqa: S608
             "not_before, changed_at) SELECT r.workspace_id, r.id, i.contact_id, i.id, 0, 0, '', 0, 0, 0 "
-            "FROM campaign_run r CROSS JOIN identity i CROSS JOIN contact c "
+            f"FROM campaign_run r CROSS JOIN identity i {contact[0]} "
             "WHERE r.id = :run AND i.channel_id = r.channel_id AND i.contact_id > :lower AND i.contact_id <= :upper "
-            "AND i.workspace_id = r.workspace_id AND c.id = i.contact_id AND c.workspace_id = r.workspace_id "
-            f"AND {gate.superset(identity='i', purpose=':purpose')} AND ({wanted.sql}) "
-            f"ORDER BY {ORDER} ON CONFLICT DO NOTHING"
+            f"AND +i.workspace_id = r.workspace_id {contact[1]}"
+            f"AND {gate.superset(identity='i', purpose=':purpose')} "
+            "ORDER BY i.contact_id, COALESCE(i.last_inbound_at, 0) DESC, i.id ON CONFLICT DO NOTHING"
         ),
         {"run": run.id, "lower": run.cursor, "upper": upper, "purpose": run.purpose, **wanted.parameters},
     ).rowcount

@@ -37,6 +37,9 @@ _CAMPAIGN_KINDS = (Text, Media, Album, Template, Poll)
 Leaf = Callable[["_Reading"], Any]
 
 
+SAMPLE_ADDRESS = "+15550100000"  # of nobody: only to see whether a channel can show a content
+
+
 class CannotCompose(AppError):
     """This person cannot be written to as the campaign stands; `reason` is what their row says."""
 
@@ -161,7 +164,7 @@ def check(
     return composer
 
 
-def showable(content: Content, channel: Channel, *, address: str = "1", language: str, where: str) -> None:
+def showable(content: Content, channel: Channel, *, address: str = SAMPLE_ADDRESS, language: str, where: str) -> None:
     """Raises RejectedInput when the channel says that it cannot show this content."""
     try:
         channel.render(content, address=address, language=language)

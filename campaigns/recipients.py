@@ -116,7 +116,7 @@ def take_back(
     Gives how many."""
     withdrawn = withdraw_run(connection, run_id, limit=limit, postponed_past=postponed_past)
     if withdrawn:
-        connection.execute(_BACK, {"rows": _withdrawn_rows(withdrawn), "run": run_id, "now": now})
+        connection.execute(_BACK, {"rows": _withdrawn_rows(run_id, withdrawn), "now": now})
     return len(withdrawn)
 
 
@@ -126,7 +126,7 @@ def drop_queued(
     """Queued recipients of a cancelled run are skipped; what is being sent stays. Gives how many."""
     withdrawn = withdraw_run(connection, run_id, limit=AHEAD * 2)
     if withdrawn:
-        values = {"rows": _withdrawn_rows(withdrawn), "run": run_id, "now": now}
+        values = {"rows": _withdrawn_rows(run_id, withdrawn), "now": now}
         _count_cancelled(connection, workspace_id, run_id, connection.execute(_DROP, values).rowcount, new_id)
     return len(withdrawn)
 
@@ -323,21 +323,21 @@ def _write(connection: Connection, rows: list[dict[str, Any]], now: int) -> None
 
 # --- taking back ------------------------------------------------------------------------------------------------------
 
-_WITHDRAWN = json_rows({"contact_id": "BIGINT", "message_id": "BIGINT", "not_before": "BIGINT"})
+_WITHDRAWN = json_rows({"run_id": "BIGINT", "contact_id": "BIGINT", "message_id": "BIGINT", "not_before": "BIGINT"})
 _BACK = text(
     "UPDATE recipient SET state = 0, message_id = 0, not_before = v.not_before, changed_at = :now "
-    f"FROM ({_WITHDRAWN}) v WHERE recipient.run_id = :run AND recipient.contact_id = v.contact_id "
+    f"FROM ({_WITHDRAWN}) v WHERE recipient.run_id = v.run_id AND recipient.contact_id = v.contact_id "
     "AND recipient.message_id = v.message_id AND recipient.state = 1"
 )
 _DROP = text(
     "UPDATE recipient SET state = 4, reason = 'cancelled', message_id = 0, changed_at = :now "
-    f"FROM ({_WITHDRAWN}) v WHERE recipient.run_id = :run AND recipient.contact_id = v.contact_id "
+    f"FROM ({_WITHDRAWN}) v WHERE recipient.run_id = v.run_id AND recipient.contact_id = v.contact_id "
     "AND recipient.message_id = v.message_id AND recipient.state = 1"
 )
 
 
-def _withdrawn_rows(withdrawn: Sequence[Withdrawn]) -> str:
-    return bulk(row._asdict() for row in withdrawn)
+def _withdrawn_rows(run_id: int, withdrawn: Sequence[Withdrawn]) -> str:
+    return bulk({"run_id": run_id, **row._asdict()} for row in withdrawn)
 
 
 def _count_cancelled(

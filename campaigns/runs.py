@@ -131,7 +131,7 @@ def finish_done(connection: Connection, *, now: int) -> int:
     rows = connection.execute(
         text(
             "SELECT id, workspace_id, campaign_id FROM campaign_run r WHERE state = 'running' AND materialised = 1 "
-            "AND NOT EXISTS (SELECT 1 FROM recipient p WHERE p.run_id = r.id AND p.state = 0) "
+            "AND NOT EXISTS (SELECT 1 FROM recipient p WHERE p.run_id = r.id AND p.state = 0 AND p.not_before >= 0) "
             "AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.run_id = r.id AND o.run_id <> 0) ORDER BY id"
         )
     ).all()

@@ -95,7 +95,7 @@ def sweep_cancelled(connection: Connection, *, new_id: Callable[[], int], now: i
     row = connection.execute(
         text(
             "SELECT r.id, r.workspace_id FROM campaign_run r WHERE r.state = 'cancelled' AND EXISTS "
-            "(SELECT 1 FROM recipient p WHERE p.run_id = r.id AND p.state = 0) ORDER BY r.id LIMIT 1"
+            "(SELECT 1 FROM recipient p WHERE p.run_id = r.id AND p.state = 0 AND p.not_before >= 0) ORDER BY r.id LIMIT 1"
         )
     ).one_or_none()
     if row is None:
