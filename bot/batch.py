@@ -38,6 +38,7 @@ class ConversationRow:
     status: str
     assignee: str
     session_id: int
+    question_id: int
     version: int
     last_inbound_at: int | None
     last_message_at: int
@@ -161,6 +162,7 @@ _CONVERSATION = {
     "status": "TEXT",
     "assignee": "TEXT",
     "session_id": "BIGINT",
+    "question_id": "BIGINT",
     "version": "BIGINT",
     "last_inbound_at": "BIGINT",
     "last_message_at": "BIGINT",
@@ -175,6 +177,7 @@ _CONVERSATION_CHANGES = (
     "status",
     "assignee",
     "session_id",
+    "question_id",
     "last_inbound_at",
     "last_message_at",
 )

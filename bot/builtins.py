@@ -46,7 +46,10 @@ def _mydata(scope: Scope) -> None:
     if conversation is None:
         return
     say(scope, "mydata_soon")
-    data = privacy.export(scope.connection, workspace_id=scope.workspace_id, contact_id=conversation.contact_id)
+    data = privacy.export(
+        scope.connection, workspace_id=scope.workspace_id, contact_id=conversation.contact_id, now=scope.now
+    )
+    data.pop("messages", None)  # they stand above in this very chat; the file has them
     for piece in _pieces(privacy.readable(data, scope.language)):
         scope.send(Text(piece, preview_links=False))
     _later(scope, "mydata", scope.now)

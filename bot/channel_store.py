@@ -140,6 +140,32 @@ def add(
     return channel_id
 
 
+def change(
+    connection: Connection, channel_id: int, kind: str, *, values: Mapping[str, str], mode: str, sealer: Sealer
+) -> None:
+    """Replaces a channel's settings; `values` as in `add`, the secrets that we made included."""
+    handler = channel_of(kind)
+    secrets = {key: value for key, value in values.items() if key in handler.secret_fields}
+    config = {key: value for key, value in values.items() if key not in handler.secret_fields}
+    accounts = [*handler.account_ids(values), "", ""]
+    connection.execute(
+        text(
+            "UPDATE channel SET mode = :mode, account = :account, business_account = :business_account, "
+            "secrets = :secrets, secret_group = :secret_group, config = :config WHERE id = :id"
+        ),
+        {
+            "id": channel_id,
+            "mode": mode,
+            "account": accounts[0],
+            "business_account": accounts[1],
+            "secrets": seal_values(sealer, channel_id, secrets),
+            "secret_group": sealer.keyed_hash("secret group", kind, values.get("app_secret") or str(channel_id)),
+            "config": msgspec.json.encode(config).decode(),
+        },
+    )
+    raise_revision(connection, "channels")
+
+
 def seal_values(sealer: Sealer, channel_id: int, secrets: Mapping[str, str]) -> str:
     """A channel's secrets as they lie in its row."""
     return sealer.seal(msgspec.json.encode(dict(secrets)), table="channel", row=channel_id, column="secrets")

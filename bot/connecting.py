@@ -96,6 +96,13 @@ def connect(
     )
 
 
+def default_mode(kind: str, *, reachable: bool) -> str:
+    """How a new channel receives when nobody says it: by webhook where platforms reach us, or where there is no other
+    way. Raises RejectedInput for an unknown kind."""
+    polls = channel_of(kind).capabilities({}).polling
+    return "polling" if polls and not reachable else "webhook"
+
+
 def channels(connection: Connection, workspace_id: int) -> list[ChannelView]:
     """The workspace's channels in the order in which they were made."""
     rows = connection.execute(
@@ -145,7 +152,9 @@ def _view(row: Any) -> ChannelView:
         state_reason=row.state_reason,
         mode=row.mode,
         account=row.account,
-        settings={key: value for key, value in settings.items() if key not in (*secret, "mode") and value != ""},
+        settings={
+            key: value for key, value in settings.items() if key not in (*secret, "mode") and value != ""
+        },
         created_at=row.created_at,
     )
 

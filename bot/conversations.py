@@ -338,6 +338,7 @@ class Worker:
             status="bot",
             assignee="",
             session_id=0,
+            question_id=0,
             version=0,
             last_inbound_at=None,
             last_message_at=now,
@@ -529,7 +530,7 @@ def _touch(conversation: ConversationRow, one: _Loaded) -> None:
 
 _CONVERSATION_COLUMNS = (
     "c.id, c.workspace_id, c.channel_id, c.conversation_key, c.intake_key, c.slot, c.identity_id, c.contact_id, c.address, "
-    "c.topic, c.place, c.status, c.assignee, c.session_id, c.version, c.last_inbound_at, c.last_message_at, c.created_at"
+    "c.topic, c.place, c.status, c.assignee, c.session_id, c.question_id, c.version, c.last_inbound_at, c.last_message_at, c.created_at"
 )
 
 

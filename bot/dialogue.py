@@ -16,9 +16,10 @@ from bot.batch import SessionRow
 from bot.flow_store import FlowStore
 from bot.scope import Scope
 from domain.events import Event, MessageReceived, Place, TimerDue
-from domain.messages import ReadAndTyping
+from domain.messages import ReadAndTyping, Tap
 from flows import engine, state, triggers
 from flows.versions import CompiledFlow
+from storage.database import scalar_int
 
 _STATUS = {"failed": "failed", "stopped": "stopped", "expired": "expired"}
 LATE_MS = 10 * 60_000  # an event that waited longer than this (an outage) follows the flow's `late` rule
@@ -140,7 +141,10 @@ def _apply(scope: Scope, flows: FlowStore, transition: engine.Transition, *, bef
     session.flow_id = flows.flow_id(transition.state.version) or session.flow_id
     session.updated_at, session.changed = scope.now, True
     conversation.changed = True
+    already = len(scope.batch.outgoing)
     effects.apply(scope, transition.effects)
+    if len(scope.batch.outgoing) > already:
+        conversation.question_id = scope.batch.outgoing[already].id
     scope.state_before, scope.state_after = _hash(before), _hash(session.state)
     _record_turn(scope, session, transition, seen, trigger)
     if transition.ended:
@@ -199,6 +203,22 @@ def _variables(event: MessageReceived) -> dict[str, Any]:
 
 def _hash(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest() if text else ""
+
+
+def is_stale(scope: Scope, tap: Tap) -> bool:
+    """Whether a tap answers a question that was answered before: buttons stay on the screen, and some people tap
+    twice. Where the platform does not bring our own id back, the message is found by the platform's."""
+    conversation = scope.conversation
+    if conversation is None or not conversation.question_id:
+        return False
+    message_id = tap.message_id
+    if not message_id and tap.message_external_id:
+        message_id = scalar_int(
+            scope.connection,
+            "SELECT max(id) FROM message WHERE channel_id = :channel AND external_id = :external AND direction = 'out'",
+            {"channel": scope.channel.id, "external": tap.message_external_id},
+        )
+    return 0 < message_id < conversation.question_id
 
 
 def typing(scope: Scope, event: MessageReceived) -> None:

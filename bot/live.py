@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from bot import channel_store, scheduler
+from bot import channel_store, privacy_jobs, scheduler
 from bot.channel_store import ChannelStore
 from bot.conversations import Worker
 from bot.flow_store import FlowStore
@@ -61,6 +61,7 @@ class Live:
             runtime, self.channels, self.intake, clients, webhooks_reach_us=webhooks_reach_us
         )
         self.scheduler = Scheduler(runtime, (*scheduler.tickers(runtime), *tickers))
+        assert {"erasure", "mydata"} <= jobs.kinds().keys(), privacy_jobs.__name__
         self.jobs = jobs.Runner(
             runtime.database, runtime.sealer, runtime.clock, runtime.owner, self if job_context is None else job_context
         )

@@ -39,6 +39,8 @@ NODE_LEASE_MS = 600_000  # a process that sleeps longer must not come back and g
 NODE_RENEW_S = 60.0
 CONNECTIONS = 300  # to platforms, over all channels; each channel's sender keeps to 200
 HTTP_TIMEOUT_S = 60.0
+REGISTER_LOOK_S = 1.0  # how soon a channel that was just added is made known to its platform
+REGISTER_AGAIN_S = 60.0
 
 _log = structlog.get_logger("app")
 
@@ -73,6 +75,12 @@ class App:
     def port(self) -> int:
         """The port that is listened on; 0 when this process does not listen."""
         return self._listener.port if self._listener is not None else 0
+
+    @property
+    def base_url(self) -> str:
+        """Where this server is reached: the setting, or the address that it listens on."""
+        chosen = self.settings.model_copy(update={"port": self.port or self.settings.port})
+        return chosen.base_url
 
     async def start(self) -> None:
         """Returns when the application answers. Raises RejectedInput, Conflict or Unavailable with a plain sentence."""
@@ -186,7 +194,7 @@ class App:
 
     def webhook_url(self, channel: ConnectedChannel) -> str:
         """Where the platform delivers for this channel."""
-        return f"{self.settings.base_url}/webhooks/{channel.kind.kind}/{ids.to_text('channel', channel.id)}"
+        return f"{self.base_url}/webhooks/{channel.kind.kind}/{ids.to_text('channel', channel.id)}"
 
     def _application(self) -> web.Application:
         settings = self.settings
@@ -195,19 +203,27 @@ class App:
         return app
 
     async def _register_webhooks(self) -> None:
-        """Tells platforms where to deliver; tried again each minute until each has heard it."""
-        waiting = {c.id for c in self.live.channels.all() if c.mode == "webhook" and c.state == "active"}
-        while waiting:
+        """Tells platforms where to deliver, once per channel and start, also for channels added later; what a
+        platform refuses is tried again after a minute."""
+        told: dict[int, ConnectedChannel] = {}
+        not_before: dict[int, float] = {}
+        while True:
             for channel in self.live.channels.all():
-                if channel.id not in waiting:
+                if channel.mode != "webhook" or channel.state != "active":
+                    continue
+                known = told.get(channel.id)
+                if known is not None and known.credentials == channel.credentials:
+                    continue
+                if time.monotonic() < not_before.get(channel.id, 0.0):
                     continue
                 try:
                     await self.management(channel).register_webhook(self.webhook_url(channel))
-                    waiting.discard(channel.id)
+                    told[channel.id] = channel
+                    _log.info("webhook_registered", channel=channel.id)
                 except (SendError, AppError) as error:
+                    not_before[channel.id] = time.monotonic() + REGISTER_AGAIN_S
                     _log.warning("webhook_not_registered", channel=channel.id, problem=str(error))
-            if waiting:
-                await asyncio.sleep(60)
+            await asyncio.sleep(REGISTER_LOOK_S)
 
 
 def build(

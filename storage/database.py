@@ -26,6 +26,7 @@ import fcntl
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -122,7 +123,7 @@ def insert_rows(table: str, columns: Mapping[str, str], *, conflict: str = "") -
     return f"INSERT INTO {table} ({', '.join(columns)}) {json_rows(columns)} WHERE true {conflict}".rstrip()  # noqa: S608 (constant names of ours)
 
 
-class Database:
+class Database(ABC):
     """The store of one process. `open` gives one; `close` ends its threads and connections."""
 
     def __init__(self, url: URL) -> None:
@@ -142,22 +143,22 @@ class Database:
 
         return await PostgresqlDatabase.connect(parsed)
 
+    @abstractmethod
     async def write(self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True) -> T:
         """Runs `work` in a write transaction; returns its result after the commit, raises its error after the
         rollback. Raises Unavailable when the store cannot be reached or too many wait."""
-        raise NotImplementedError  # pragma: no cover (both databases have their own)
 
+    @abstractmethod
     async def read(self, work: Work[T]) -> T:
         """Runs `work` on a reader, which sees what was committed before."""
-        raise NotImplementedError  # pragma: no cover
 
+    @abstractmethod
     async def close(self) -> None:
         """Finishes what was handed over and closes all connections."""
-        raise NotImplementedError  # pragma: no cover
 
+    @abstractmethod
     def waiting(self) -> dict[str, int]:
         """How many functions wait, by queue."""
-        return {}
 
 
 def parse_url(url: str) -> URL:

@@ -133,6 +133,9 @@ class Runner:
             except Unavailable as error:
                 _log.warning("jobs_wait", problem=str(error))
                 ran = 0
+            except Exception as error:  # the lease ends by itself and the job is taken again
+                _log.error("jobs_round_failed", problem=type(error).__name__, exc_info=error)
+                ran = 0
             if not ran:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
@@ -181,11 +184,11 @@ class Runner:
 
     def _finished(self, connection: Connection, running: Running, result: Done | Again) -> None:
         again = isinstance(result, Again)
+        payload = "" if again else "payload = '', "  # what is done needs nobody's data any more
         connection.execute(
             text(
                 "UPDATE job SET state = :state, cursor = :cursor, progress = :progress, attempts = 0, lease_until = 0, "
-                "due_at = :due, problem = '', payload = CASE WHEN :state = 2 THEN '' ELSE payload END, updated_at = :now "
-                "WHERE id = :id AND owner = :owner"
+                f"due_at = :due, problem = '', {payload}updated_at = :now WHERE id = :id AND owner = :owner"
             ),
             {
                 "state": 0 if again else 2,

@@ -32,6 +32,8 @@ def message_received(scope: Scope, flows: FlowStore, event: MessageReceived) -> 
         _opt_out(scope, event)
     elif isinstance(content, ReceivedReaction | Notice) or builtins.answer(scope, event):
         return
+    elif isinstance(content, Tap) and scope.session is not None and dialogue.is_stale(scope, content):
+        return
     elif conversation.status == "bot":
         dialogue.typing(scope, event)
         dialogue.converse(scope, flows, event, first_message=first_message)

@@ -35,6 +35,7 @@ class Conversation(SQLModel, table=True):
     status: str = text("bot")  # bot | human | closed
     assignee: str = text()
     session_id: int = big(0)  # the session that waits, 0: none
+    question_id: int = big(0)  # the first message of the turn that asked last: taps on older ones are stale
     version: int = big(0)
     last_inbound_at: int | None = big(nullable=True)
     last_message_at: int = big(0)

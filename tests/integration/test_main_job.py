@@ -243,3 +243,25 @@ async def test_an_album_is_one_message(town: Town) -> None:
         return len(found) == 1 and len(msgspec.json.decode(found[0].content)["items"]) == 3
 
     await until(joined, "one album of three")
+
+
+async def test_a_second_tap_on_an_answered_question_changes_nothing(town: Town) -> None:
+    """Both consent questions have a "No": a double tap on the first must not answer the second."""
+    await town.telegram()
+    await town.publish_lead()
+    person = await town.simulators.telegram_person(first_name="Anna", language_code="it")
+    for text, count in (("ciao", 2), ("Anna Prova", 3), ("anna@example.com", 4), (PHONE, 5)):
+        await town.simulators.telegram_act(BOT, person, "say", text=text)
+        await town.telegram_messages(person, count)
+    await tap_last(town, person, 5, "Prezzi")
+    question = (await town.telegram_messages(person, 6))[-1]
+    yes, no = (b["callback_data"] for row in question["reply_markup"]["inline_keyboard"] for b in row)
+    for data in (yes, no, yes):
+        await town.simulators.telegram_act(BOT, person, "tap", message_id=question["message_id"], data=data)
+    await town.telegram_messages(person, 7)
+    await town.settle()
+    assert len(await town.telegram_messages(person, 7)) == 7
+    await tap_last(town, person, 7, "Sì, confermo")
+    await town.telegram_messages(person, 8)
+    await town.settle()
+    assert await town.value("SELECT state FROM consent_state") == "confirmed"

@@ -7,6 +7,7 @@ command adds them, and people write through the simulators. Nothing is mocked.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -54,6 +55,7 @@ class Town:
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.url = url
+        self.port = free_port()
         self.channel_ids: dict[str, int] = {}
         self._sim: TestServer | None = None
 
@@ -75,11 +77,12 @@ class Town:
         await self._sim.close()
 
     def settings(self) -> Settings:
-        """The settings of the application; a free port."""
+        """The settings of the application; the port is found once and kept over restarts."""
         return Settings(
             database_url=self.url,
             data_dir=self.folder,
-            port=0,
+            port=self.port,
+            public_url=f"http://127.0.0.1:{self.port}",
             telegram_api_url=self.origin,
             whatsapp_api_url=self.origin,
             _env_file=None,  # type: ignore[call-arg]
@@ -111,15 +114,12 @@ class Town:
         await self.simulators.telegram_bot(token, username="bottega_bot", name="Bottega")
         channel_id = await self._add("telegram", f"telegram {token[-4:]}", {"token": token, "webhook_secret": WEBHOOK_SECRET}, mode)
         if mode == "webhook":
-            url = f"{self.origin}/bot{token}/setWebhook"
-            body = {
-                "url": self.webhook(channel_id),
-                "secret_token": WEBHOOK_SECRET,
-                "allowed_updates": ["message", "edited_message", "callback_query", "my_chat_member", "channel_post",
-                                    "chat_member", "poll_answer", "poll", "message_reaction"],
-            }  # fmt: skip
-            async with self.app.session.post(url, json=body) as response:
-                assert response.status == 200, await response.text()
+
+            async def registered() -> bool:
+                async with self.app.session.post(f"{self.origin}/bot{token}/getWebhookInfo") as response:
+                    return bool((await response.json())["result"]["url"])
+
+            await until(registered, "the webhook is registered")
         return channel_id
 
     async def whatsapp(self, *, number: str = NUMBER) -> int:
@@ -131,16 +131,23 @@ class Town:
             "app_secret": APP_SECRET,
             "verify_token": VERIFY,
         }
-        channel_id = await self._add("whatsapp", f"whatsapp {number[-4:]}", values, "webhook")
         await self.simulators.whatsapp_number(
             phone_number_id=number,
             business_account_id=BUSINESS,
             display_phone_number=f"+1555555{number[-4:]}",
             access_token=ACCESS,
             app_secret=APP_SECRET,
-            callback_url=self.webhook(channel_id),
             verify_token=VERIFY,
         )
+        channel_id = await self._add("whatsapp", f"whatsapp {number[-4:]}", values, "webhook")
+
+        async def registered() -> bool:
+            url = f"{self.origin}/v25.0/{number}?fields=webhook_configuration"
+            headers = {"Authorization": f"Bearer {ACCESS}"}
+            async with self.app.session.get(url, headers=headers) as response:
+                return self.webhook(channel_id) in await response.text()
+
+        await until(registered, "the webhook is registered")
         return channel_id
 
     async def _add(self, kind: str, name: str, values: dict[str, str], mode: str) -> int:
@@ -229,6 +236,13 @@ class Town:
 
         await until(enough, f"{count} messages to {person}", lambda: f"there are {len(found)}")
         return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 async def until(

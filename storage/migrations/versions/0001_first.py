@@ -219,6 +219,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("assignee", sa.Text(), nullable=False),
         sa.Column("session_id", sa.BigInteger(), nullable=False),
+        sa.Column("question_id", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("last_inbound_at", sa.BigInteger(), nullable=True),
         sa.Column("last_message_at", sa.BigInteger(), nullable=False),
@@ -268,6 +269,17 @@ def upgrade() -> None:
     op.create_index(
         "flow_session_contact", "flow_session", ["workspace_id", "contact_id", "id"], unique=False
     )
+    op.create_table(
+        "idempotent_request",
+        sa.Column("workspace_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("key_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("request_key", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace_id", "key_id", "request_key"),
+    )
+    op.create_index("idempotent_request_age", "idempotent_request", ["created_at"], unique=False)
     op.create_table(
         "identity_key",
         sa.Column("workspace_id", sa.BigInteger(), nullable=False),
@@ -982,6 +994,8 @@ def downgrade() -> None:
     op.drop_table("intake")
     op.drop_index("identity_key_identity", table_name="identity_key")
     op.drop_table("identity_key")
+    op.drop_index("idempotent_request_age", table_name="idempotent_request")
+    op.drop_table("idempotent_request")
     op.drop_index("flow_session_contact", table_name="flow_session")
     op.drop_table("flow_session")
     op.drop_table("flow_channel")

@@ -1,0 +1,87 @@
+"""What the conversation runtime holds of a person: shown to them (`/mydata`), and deleted when they ask (`/forget`).
+
+Intake rows that are done have no payload any more; open ones of a person who is being forgotten are deleted with
+their conversation's key. Files that nobody else's message shows go as well, bytes included (by the job).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, text
+
+from crm.privacy import erases, exports
+
+AT_ONCE = 1_000  # rows of one table in one transaction
+_SHOWN = 5_000  # messages of an export; the newest
+
+
+@erases("conversations")
+def erase_conversations(
+    connection: Connection, workspace_id: int, contact_id: int, identity_ids: Sequence[int], now: int
+) -> bool:
+    """Deletes messages, turns, sessions, timers and open events of the person's conversations; true: call again."""
+    values = {"workspace": workspace_id, "contact": contact_id, "n": AT_ONCE}
+    mine = "SELECT id FROM conversation WHERE workspace_id = :workspace AND contact_id = :contact"
+    keys = "SELECT channel_id, intake_key FROM conversation WHERE workspace_id = :workspace AND contact_id = :contact"
+    for statement in (
+        f"DELETE FROM turn WHERE id IN (SELECT id FROM turn WHERE workspace_id = :workspace AND conversation_id IN ({mine}) LIMIT :n)",
+        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE workspace_id = :workspace AND contact_id = :contact AND state <> 3 LIMIT :n)",
+        f"DELETE FROM message WHERE id IN (SELECT id FROM message WHERE workspace_id = :workspace AND conversation_id IN ({mine}) LIMIT :n)",
+        "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE workspace_id = :workspace AND contact_id = :contact AND conversation_id = 0 LIMIT :n)",
+        f"DELETE FROM timer WHERE workspace_id = :workspace AND conversation_id IN ({mine}) AND :n > 0",
+        f"DELETE FROM intake WHERE workspace_id = :workspace AND state <> 2 AND (channel_id, intake_key) IN ({keys}) AND :n > 0",
+        f"DELETE FROM album_part WHERE workspace_id = :workspace AND (channel_id, intake_key) IN ({keys}) AND :n > 0",
+    ):
+        if connection.execute(text(statement), values).rowcount >= AT_ONCE:
+            return True
+    for statement in (
+        "DELETE FROM flow_session WHERE workspace_id = :workspace AND contact_id = :contact",
+        "DELETE FROM conversation WHERE workspace_id = :workspace AND contact_id = :contact",
+    ):
+        connection.execute(text(statement), values)
+    return False
+
+
+@exports("messages")
+def export_messages(
+    connection: Connection, workspace_id: int, contact_id: int, identity_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Everything that was said, oldest first."""
+    rows = connection.execute(
+        text(
+            "SELECT direction, content, status, created_at FROM message WHERE workspace_id = :workspace "
+            "AND contact_id = :contact ORDER BY id DESC LIMIT :n"
+        ),
+        {"workspace": workspace_id, "contact": contact_id, "n": _SHOWN},
+    ).all()
+    return [
+        {
+            "at": datetime.fromtimestamp(row.created_at / 1000, UTC).isoformat(),
+            "from": "you" if row.direction == "in" else "us",
+            "content": msgspec.json.decode(row.content),
+            "status": row.status,
+        }
+        for row in reversed(rows)
+    ]
+
+
+@exports("answers")
+def export_answers(
+    connection: Connection, workspace_id: int, contact_id: int, identity_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """What was answered in flows."""
+    rows = connection.execute(
+        text(
+            "SELECT f.key, s.state, s.status FROM flow_session s JOIN flow f ON f.id = s.flow_id "
+            "WHERE s.workspace_id = :workspace AND s.contact_id = :contact ORDER BY s.id"
+        ),
+        {"workspace": workspace_id, "contact": contact_id},
+    ).all()
+    return [
+        {"flow": row.key, "status": row.status, "results": msgspec.json.decode(row.state or "{}").get("results", {})}
+        for row in rows
+    ]
