@@ -41,6 +41,11 @@ class RedisSignals:
             asyncio.create_task(self._for_ever(self._listen), name="signals-listen"),
         ]
 
+    @staticmethod
+    async def connect(url: str) -> RedisSignals:
+        """Signals over the Redis at `url`; they work here at once and there as soon as it answers."""
+        return RedisSignals(url)
+
     def notify(self, topic: str) -> None:
         """Wakes the waiter here now and those of other processes as soon as Redis carries it."""
         self._local.notify(topic)

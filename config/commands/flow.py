@@ -1,0 +1,244 @@
+"""`flow check|test|play|publish`. Only `publish` needs the store."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from config.commands.output import Json, perform, show, words
+
+if TYPE_CHECKING:
+    from flows.versions import CompiledFlow
+
+Files = Annotated[list[Path], typer.Argument(help="Flow files; a folder stands for the flows in it.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    group = typer.Typer(help="Conversation flows.", rich_markup_mode=None)
+    group.command("check")(check)
+    group.command("test")(try_out)
+    group.command("play")(play)
+    group.command("publish")(publish)
+    app.add_typer(group, name="flow")
+
+
+def check(files: Files, json: Json = False) -> None:
+    """Prove flows: dead ends, loops, variables that are not set, channel limits, missing translations …"""
+    from config.sentences import language
+    from flows import inspection
+
+    read = [_examined(path) for path in flow_files(files)]
+    library = {flow.key: flow for _path, flow, _faults in read if flow is not None}
+    checked = []
+    for path, flow, faults in read:
+        findings = faults if flow is None else [_finding(one) for one in inspection.check(flow, library)]
+        checked.append({"file": str(path), "flow": flow.key if flow else None, "findings": findings})
+    found = [finding for one in checked for finding in one["findings"]]
+    errors = sum(finding["severity"] == "error" for finding in found)
+    result = {"flows": checked, "errors": errors, "warnings": len(found) - errors}
+
+    def lines() -> list[str]:
+        told = [_told(one["file"], finding, language()) for one in checked for finding in one["findings"]]
+        return told or [words("Tutto a posto.", "All is well.")]
+
+    show(result, json, lines)
+    if errors:
+        raise typer.Exit(1)
+
+
+def try_out(files: Files, json: Json = False) -> None:
+    """Play the *.test.yaml dialogues beside flows, on a virtual clock."""
+    from config.business import file_text
+    from domain.errors import RejectedInput
+    from flows import dialogues
+
+    paths = flow_files(files)
+    tests = sorted({test for path in paths for test in path.parent.glob("*.test.yaml")})
+    if not tests:
+        raise RejectedInput(f"there are no tests: {paths[0]} has no *.test.yaml beside it")
+    flows = [compiled(path) for path in paths]
+    results = []
+    for test in tests:
+        for one in dialogues.run(file_text(test), str(test), flows):
+            results.append(
+                {
+                    "file": str(test),
+                    "name": one.name,
+                    "passed": one.passed,
+                    "line": one.line,
+                    "difference": one.difference,
+                    "transcript": one.transcript,
+                }
+            )
+    failed = sum(not one["passed"] for one in results)
+    result = {"tests": results, "passed": len(results) - failed, "failed": failed}
+    show(result, json, lambda: _dialogue_lines(result))
+    if failed:
+        raise typer.Exit(1)
+
+
+def play(
+    files: Files,
+    channel: Annotated[str, typer.Option(help="The kind of channel to play on.")] = "telegram",
+    language: Annotated[str | None, typer.Option(help="The person's language.")] = None,
+    contact: Annotated[Path | None, typer.Option(help="A JSON file with the person to begin with.")] = None,
+    json: Json = False,
+) -> None:
+    """Play a flow: with --json one event a line in and one object a line out, else as a chat."""
+    from bot.channels.base import channel_of
+    from config.business import file_text
+    from domain.errors import RejectedInput
+    from flows import player
+
+    channel_of(channel, where="--channel")
+    person: dict[str, Any] | None = None
+    if contact is not None:
+        try:
+            person = json_module.loads(file_text(contact))
+        except (ValueError, RecursionError) as error:
+            raise RejectedInput(f"not readable as JSON: {error}", where=str(contact)) from None
+        if not isinstance(person, dict):
+            raise RejectedInput("must be an object", where=str(contact))
+    flows = [compiled(path) for path in flow_files(files)]
+    inputs = sys.stdin if json else _typed()
+    for turn in player.play(flows, inputs, channel_kind=channel, language=language, contact=person):
+        if json:
+            print(json_module.dumps(turn, ensure_ascii=False), flush=True)
+        else:
+            _show_turn(turn)
+
+
+def publish(
+    files: Files,
+    channel: Annotated[
+        list[str] | None, typer.Option(help="Answer only on this channel: id or name.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="What has changed, for the history.")] = "",
+    json: Json = False,
+) -> None:
+    """Check flows and make them the current versions; the same text again changes nothing."""
+    from config.business import file_text
+
+    flows = [{"name": str(path), "source": file_text(path)} for path in flow_files(files)]
+    result = perform("flow.publish", {"flows": flows, "channels": channel or [], "note": note})
+
+    def lines() -> list[str]:
+        unchanged = words(" (già così)", " (so already)")
+        return [f"{f['key']}: {f['version']}{'' if f['changed'] else unchanged}" for f in result["flows"]]
+
+    show(result, json, lines)
+
+
+def flow_files(given: list[Path]) -> list[Path]:
+    """The flow files among those given, folders searched. Raises RejectedInput for a folder without any."""
+    from domain.errors import RejectedInput
+
+    found: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            inside = [p for p in sorted(path.rglob("*.yaml")) if not p.name.endswith(".test.yaml")]
+            if not inside:
+                raise RejectedInput(f"there are no flows in {path}")
+            found += inside
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def compiled(path: Path) -> CompiledFlow:
+    """The flow in a file. Raises RejectedInput naming file, line and what is wrong."""
+    from config.business import file_text
+    from flows import compiler, document
+
+    return compiler.compile(document.load(file_text(path), str(path)), 0)
+
+
+def _examined(path: Path) -> tuple[Path, CompiledFlow | None, list[dict[str, Any]]]:
+    """A file's flow, or what is wrong with it, in the form of findings."""
+    from domain.errors import RejectedInput
+    from flows.document import DocumentRejected
+
+    try:
+        return path, compiled(path), []
+    except DocumentRejected as error:
+        problems = [(problem.line, problem.where, problem.what) for problem in error.problems]
+    except RejectedInput as error:
+        problems = [(1, "", str(error).removeprefix(f"{path}: ").removeprefix(f"{path}, "))]
+    faults = [
+        {
+            "severity": "error",
+            "code": "unreadable",
+            "step": where,
+            "line": line,
+            "text": {"en": what},
+            "remedy": {},
+        }
+        for line, where, what in problems
+    ]
+    return path, None, faults
+
+
+def _finding(finding: Any) -> dict[str, Any]:
+    return {
+        "severity": finding.severity,
+        "code": finding.code,
+        "step": finding.step,
+        "line": finding.line,
+        "text": dict(finding.text),
+        "remedy": dict(finding.remedy),
+    }
+
+
+def _told(file: str, finding: dict[str, Any], language: str) -> str:
+    severity = {
+        "error": words("errore", "error"),
+        "warning": words("avviso", "warning"),
+    }[finding["severity"]]
+    text = finding["text"].get(language) or finding["text"]["en"]
+    remedy = finding["remedy"].get(language) or finding["remedy"].get("en", "")
+    step = f" {finding['step']}:" if finding["step"] else ""
+    return f"{file}:{finding['line']}: {severity}:{step} {text}" + (f" ({remedy})" if remedy else "")
+
+
+def _dialogue_lines(result: dict[str, Any]) -> list[str]:
+    lines = []
+    for one in result["tests"]:
+        if one["passed"]:
+            lines.append(f"ok  {one['file']}: {one['name']}")
+        else:
+            lines += [
+                f"!!  {one['file']}:{one['line']}: {one['name']}",
+                *(f"      {said}" for said in one["transcript"]),
+            ]
+            lines += [f"    {line}" for line in one["difference"].splitlines()]
+    return lines
+
+
+def _typed() -> Iterator[str]:
+    """What a person types: JSON objects as they are, `/after 2 days` lets time pass, all else is text."""
+    for line in sys.stdin:
+        text = line.strip()
+        if text.startswith("{"):
+            yield text
+        elif text.startswith("/after "):
+            yield json_module.dumps({"after": text.removeprefix("/after ").strip()})
+        elif text:
+            yield json_module.dumps({"text": text})
+
+
+def _show_turn(turn: dict[str, Any]) -> None:
+    for message in turn["messages"]:
+        print(message["text"])
+        for button in message["buttons"]:
+            print(f"  [{button['title']}]")
+        for media in message["media"]:
+            print(f"  <{media.get('kind', '')}>")
+    if turn["ended"]:
+        print(words("— fine —", "— the end —"))
+    sys.stdout.flush()
