@@ -100,7 +100,7 @@ def _insert(connection: Connection, run: Any, upper: int) -> int:
         )
     return connection.execute(
         text(
-            "INSERT INTO recipient (workspace_id, run_id, contact_id, identity_id, state, receipt, reason, message_id, "  # noqa: S608
+            "INSERT INTO recipient (workspace_id, run_id, contact_id, identity_id, state, receipt, reason, message_id, "
             "not_before, changed_at) SELECT r.workspace_id, r.id, i.contact_id, i.id, 0, 0, '', 0, 0, 0 "
             f"FROM campaign_run r CROSS JOIN identity i {contact[0]} "
             "WHERE r.id = :run AND i.channel_id = r.channel_id AND i.contact_id > :lower AND i.contact_id <= :upper "

@@ -32,12 +32,10 @@ MAX_BYTES = 65_536  # of a campaign's content as JSON: many times what any chann
 
 # Fields of contents that people write and read; everything else is taken as it stands.
 _TEXTS = {"text", "caption", "title", "description", "url", "list_title", "question", "options", "preview"}
+SAMPLE_ADDRESS = "15550100000"  # a person's, for every kind of channel, when content is tried out
 _CAMPAIGN_KINDS = (Text, Media, Album, Template, Poll)
 
 Leaf = Callable[["_Reading"], Any]
-
-
-SAMPLE_ADDRESS = "+15550100000"  # of nobody: only to see whether a channel can show a content
 
 
 class CannotCompose(AppError):
@@ -164,7 +162,9 @@ def check(
     return composer
 
 
-def showable(content: Content, channel: Channel, *, address: str = SAMPLE_ADDRESS, language: str, where: str) -> None:
+def showable(
+    content: Content, channel: Channel, *, address: str = SAMPLE_ADDRESS, language: str, where: str
+) -> None:
     """Raises RejectedInput when the channel says that it cannot show this content."""
     try:
         channel.render(content, address=address, language=language)

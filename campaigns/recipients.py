@@ -323,7 +323,9 @@ def _write(connection: Connection, rows: list[dict[str, Any]], now: int) -> None
 
 # --- taking back ------------------------------------------------------------------------------------------------------
 
-_WITHDRAWN = json_rows({"run_id": "BIGINT", "contact_id": "BIGINT", "message_id": "BIGINT", "not_before": "BIGINT"})
+_WITHDRAWN = json_rows(
+    {"run_id": "BIGINT", "contact_id": "BIGINT", "message_id": "BIGINT", "not_before": "BIGINT"}
+)
 _BACK = text(
     "UPDATE recipient SET state = 0, message_id = 0, not_before = v.not_before, changed_at = :now "
     f"FROM ({_WITHDRAWN}) v WHERE recipient.run_id = v.run_id AND recipient.contact_id = v.contact_id "

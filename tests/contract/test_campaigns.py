@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from bot import outbox
 from bot.outbox import Outcome
-from campaigns import audiences, drafts, previews, recipients, reports, runs, scheduler
+from campaigns import audiences, drafts, previews, privacy, recipients, reports, runs, scheduler
 from campaigns.drafts import Draft
 from domain.errors import Conflict, NotFound, RejectedInput
 from tests.support.campaigns import (
@@ -445,3 +445,14 @@ async def test_only_drafts_change(world: World) -> None:
     draft = Draft(name="Altro", channel_id=CHANNEL, content={"it": "Altro"})
     with pytest.raises(Conflict, match="running"):
         await world.do(lambda c: drafts.change(c, WORKSPACE, campaign, draft, now=world.now))
+
+
+async def test_a_person_sees_the_campaigns_they_got(world: World) -> None:
+    """In their copy of everything; another workspace's contact of that id sees nothing."""
+    await world.people([1])
+    await world.started()
+    await world.tick(scheduler.feed)
+    await world.settle(await world.mark())
+    got = await world.do(lambda c: privacy.received(c, WORKSPACE, 1, []))
+    assert [(line["campaign"], line["outcome"]) for line in got] == [("Saldi", "sent")]
+    assert await world.do(lambda c: privacy.received(c, OTHER_WORKSPACE, 1, [])) == []

@@ -70,7 +70,9 @@ class Walk:
 
     async def feed(self, number: int) -> None:
         world = self.world
-        await world.do(lambda c: recipients.feed(c, self.run, room=number + 1, new_id=world.new_id, now=world.now))
+        await world.do(
+            lambda c: recipients.feed(c, self.run, room=number + 1, new_id=world.new_id, now=world.now)
+        )
 
     async def mark(self, number: int) -> None:
         marked = await self.world.mark(limit=number + 1)
@@ -131,7 +133,9 @@ class Walk:
     async def cancel(self, number: int) -> None:
         if number == 5:  # rarely: it is the end
             world = self.world
-            await world.do(lambda c: runs.cancel(c, WORKSPACE, self.campaign, new_id=world.new_id, now=world.now))
+            await world.do(
+                lambda c: runs.cancel(c, WORKSPACE, self.campaign, new_id=world.new_id, now=world.now)
+            )
 
     async def take_back(self, number: int) -> None:
         await self.world.tick(scheduler.take_back)
@@ -169,7 +173,9 @@ class Walk:
     async def check(self) -> None:
         """I4, from the rows."""
         world = self.world
-        seen = await world.database.read(lambda c: reports.progress(c, WORKSPACE, self.campaign, now=world.now))
+        seen = await world.database.read(
+            lambda c: reports.progress(c, WORKSPACE, self.campaign, now=world.now)
+        )
         assert seen is not None
         rows = await world.rows(
             "SELECT r.contact_id, r.state, r.receipt, r.message_id, (SELECT count(*) FROM outbox o "
@@ -237,7 +243,9 @@ async def _to_the_end(walk: Walk) -> None:
 STEPS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 5)), max_size=40)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(steps=STEPS)
 def test_any_interleaving_keeps_i4_on_sqlite(steps: list[tuple[str, int]]) -> None:
     """Found by search, shrunk to the shortest story when it fails."""
