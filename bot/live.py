@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from bot import channel_store, privacy_jobs, scheduler
+from bot import channel_store, media_jobs, privacy_jobs, scheduler
 from bot.channel_store import ChannelStore
 from bot.conversations import Worker
 from bot.flow_store import FlowStore
@@ -51,6 +51,7 @@ class Live:
     ) -> None:
         self.runtime = runtime
         self.roles = frozenset(roles)
+        self.clients = clients
         self.channels = ChannelStore(runtime.sealer, channel_defaults or {})
         self.flows = FlowStore()
         self.intake = Intake(runtime)
@@ -61,7 +62,7 @@ class Live:
             runtime, self.channels, self.intake, clients, webhooks_reach_us=webhooks_reach_us
         )
         self.scheduler = Scheduler(runtime, (*scheduler.tickers(runtime), *tickers))
-        assert {"erasure", "mydata"} <= jobs.kinds().keys(), privacy_jobs.__name__
+        assert {*privacy_jobs.KINDS, *media_jobs.KINDS} <= jobs.kinds().keys()
         self.jobs = jobs.Runner(
             runtime.database, runtime.sealer, runtime.clock, runtime.owner, self if job_context is None else job_context
         )

@@ -36,12 +36,15 @@ class MediaStore:
         self._new_id = new_id
         self._clock = clock
 
-    async def save(self, workspace_id: int, data: bytes, *, filename: str, mime: str) -> int:
-        """Stores a file; the same bytes in the same workspace give the same id. Raises RejectedInput past 50 MB."""
+    async def save(
+        self, workspace_id: int, data: bytes, *, filename: str, mime: str, contact_id: int = 0
+    ) -> int:
+        """Stores a file; the same bytes of the same owner (a contact, or 0: the business) give the same id. Raises
+        RejectedInput past 50 MB."""
         if len(data) > MAX_FILE:
             raise RejectedInput(f"a file may have {MAX_FILE // 1_000_000} MB", where="file")
         digest = hashlib.sha256(data).hexdigest()
-        known = await self._database.read(lambda c: _known_file(c, workspace_id, digest))
+        known = await self._database.read(lambda c: _known_file(c, workspace_id, contact_id, digest))
         if known is not None:
             return known
         media_id = self._new_id()
@@ -49,6 +52,7 @@ class MediaStore:
         row = {
             "id": media_id,
             "workspace_id": workspace_id,
+            "contact_id": contact_id,
             "sha256": digest,
             "mime": mime[:MAX_NAME],
             "filename": Path(filename).name[:MAX_NAME] or "file",
@@ -82,9 +86,13 @@ class MediaStore:
             lambda c: _remember(c, workspace_id, channel_id, uploaded, now), queue=Queue.live, durable=False
         )
 
-    def erase(self, media_ids: Sequence[int]) -> None:
-        """Removes the bytes; rows are the caller's."""
-        for media_id in media_ids:
+    async def erase_bytes(self, workspace_id: int, contact_id: int) -> None:
+        """Removes the bytes of a person's files; the rows go with the other rows of the erasure."""
+        ids = await self._database.read(lambda c: _files_of(c, workspace_id, contact_id))
+        await asyncio.to_thread(self._unlink, ids)
+
+    def _unlink(self, ids: Sequence[int]) -> None:
+        for media_id in ids:
             self._path(media_id).unlink(missing_ok=True)
 
     def _write(self, media_id: int, data: bytes) -> None:
@@ -106,18 +114,28 @@ class MediaStore:
         return self._folder / f"{media_id % 256:02x}" / str(media_id)
 
 
-def _known_file(connection: Connection, workspace_id: int, digest: str) -> int | None:
+def _known_file(connection: Connection, workspace_id: int, contact_id: int, digest: str) -> int | None:
     return connection.execute(
-        text("SELECT id FROM media_file WHERE workspace_id = :workspace AND sha256 = :digest"),
-        {"workspace": workspace_id, "digest": digest},
+        text(
+            "SELECT id FROM media_file WHERE workspace_id = :workspace AND contact_id = :contact AND sha256 = :digest"
+        ),
+        {"workspace": workspace_id, "contact": contact_id, "digest": digest},
     ).scalar()
+
+
+def _files_of(connection: Connection, workspace_id: int, contact_id: int) -> list[int]:
+    rows = connection.execute(
+        text("SELECT id FROM media_file WHERE workspace_id = :workspace AND contact_id = :contact"),
+        {"workspace": workspace_id, "contact": contact_id},
+    ).all()
+    return [row.id for row in rows]
 
 
 def _insert_file(connection: Connection, row: Mapping[str, object]) -> None:
     connection.execute(
         text(
-            "INSERT INTO media_file (id, workspace_id, sha256, mime, filename, size, created_at) "
-            "VALUES (:id, :workspace_id, :sha256, :mime, :filename, :size, :created_at)"
+            "INSERT INTO media_file (id, workspace_id, contact_id, sha256, mime, filename, size, created_at) "
+            "VALUES (:id, :workspace_id, :contact_id, :sha256, :mime, :filename, :size, :created_at)"
         ),
         row,
     )

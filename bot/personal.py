@@ -39,6 +39,9 @@ def erase_conversations(
         if connection.execute(text(statement), values).rowcount >= AT_ONCE:
             return True
     for statement in (
+        "DELETE FROM uploaded_media WHERE workspace_id = :workspace AND media_key IN (SELECT CAST(id AS TEXT) FROM "
+        "media_file WHERE workspace_id = :workspace AND contact_id = :contact)",
+        "DELETE FROM media_file WHERE workspace_id = :workspace AND contact_id = :contact",
         "DELETE FROM flow_session WHERE workspace_id = :workspace AND contact_id = :contact",
         "DELETE FROM conversation WHERE workspace_id = :workspace AND contact_id = :contact",
     ):

@@ -16,7 +16,8 @@ from domain.errors import NotFound
 from domain.messages import Media, MediaKind, MediaSource, MessageClass
 from storage.jobs import Again, Done, Running, job
 
-__all__ = ["erasure", "mydata", "personal"]  # `personal` registers what there is to show and to erase
+__all__ = ["KINDS", "erasure", "mydata", "personal"]  # `personal` registers what there is to show and to erase
+KINDS = ("erasure", "mydata")
 
 
 class Context(Protocol):
@@ -30,6 +31,8 @@ class Context(Protocol):
 async def erasure(context: Context, running: Running) -> Done | Again:
     """One unit of an erasure; the receipt is its progress."""
     runtime = context.runtime
+    if not running.cursor:  # bytes first: a row without its file says so, a file without a row would stay for ever
+        await context.media.erase_bytes(running.workspace_id, int(running.payload["contact_id"]))
 
     def unit(connection: Connection) -> str | privacy.Receipt:
         return privacy.erase_unit(
@@ -62,7 +65,7 @@ async def mydata(context: Context, running: Running) -> Done | Again:
         return Done()
     document = msgspec.json.format(msgspec.json.encode(data), indent=2)
     media_id = await context.media.save(
-        running.workspace_id, document, filename="mydata.json", mime="application/json"
+        running.workspace_id, document, filename="mydata.json", mime="application/json", contact_id=contact_id
     )
     language = str(running.payload.get("language", "en"))
     conversation_id = int(running.payload["conversation_id"])

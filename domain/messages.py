@@ -267,6 +267,7 @@ class ReceivedMedia(Struct, frozen=True, omit_defaults=True, tag_field="kind", t
     sha256: str | None = None
     duration: int | None = None  # seconds
     url: str | None = None  # short-lived, needs our credentials
+    media_id: int | None = None  # our own copy, once a job has fetched it
 
 
 class ReceivedAlbum(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="album"):

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from bot import builtins, dialogue
+from bot import builtins, dialogue, media_jobs
 from bot.flow_store import FlowStore
 from bot.handlers import handles
 from bot.scope import Scope
 from crm import consent
 from domain.events import MessageReceived
 from domain.events import encode as encode_event
-from domain.messages import CallbackAnswer, MessageStatus, Notice, ReceivedReaction, Tap, encode
+from domain.messages import (
+    CallbackAnswer,
+    MessageStatus,
+    Notice,
+    ReceivedAlbum,
+    ReceivedMedia,
+    ReceivedReaction,
+    Tap,
+    encode,
+)
 
 ALBUM_WAIT_MS = 1_000  # after the last part: Telegram marks no part as the last
 
@@ -62,9 +71,21 @@ def _store(scope: Scope, event: MessageReceived) -> None:
             "created_at": scope.received_at,
         }
     )
+    for item in _files(event):
+        media_jobs.fetch_later(scope, scope.inbound_message_id, item.platform_id)
     conversation.last_inbound_at = scope.received_at
     conversation.last_message_at = scope.now
     conversation.changed = True
+
+
+def _files(event: MessageReceived) -> tuple[ReceivedMedia, ...]:
+    match event.content:
+        case ReceivedMedia() as one:
+            return (one,)
+        case ReceivedAlbum(items=items):
+            return items
+        case _:
+            return ()
 
 
 def _opt_out(scope: Scope, event: MessageReceived) -> None:

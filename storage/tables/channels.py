@@ -105,10 +105,14 @@ class MediaFile(SQLModel, table=True):
     """A file that we keep, sealed, under DATA_DIR/media."""
 
     __tablename__ = "media_file"
-    __table_args__ = (Index("media_file_hash", "workspace_id", "sha256"),)
+    __table_args__ = (
+        Index("media_file_hash", "workspace_id", "sha256"),
+        Index("media_file_contact", "workspace_id", "contact_id"),
+    )
 
     id: int = identifier()
     workspace_id: int = big()
+    contact_id: int = big(0)  # whose file it is, to be erased with them; 0: the business's own
     sha256: str = text()
     mime: str = text()
     filename: str = text()

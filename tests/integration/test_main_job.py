@@ -244,6 +244,12 @@ async def test_an_album_is_one_message(town: Town) -> None:
 
     await until(joined, "one album of three")
 
+    async def copied() -> bool:
+        content = await town.value("SELECT content FROM message WHERE direction = 'in' AND content LIKE '%album%'")
+        return all(item.get("media_id") for item in msgspec.json.decode(content)["items"])
+
+    await until(copied, "our own copies of the pictures")
+
 
 async def test_a_second_tap_on_an_answered_question_changes_nothing(town: Town) -> None:
     """Both consent questions have a "No": a double tap on the first must not answer the second."""

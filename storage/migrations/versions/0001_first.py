@@ -364,6 +364,7 @@ def upgrade() -> None:
         "media_file",
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("workspace_id", sa.BigInteger(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("mime", sa.Text(), nullable=False),
         sa.Column("filename", sa.Text(), nullable=False),
@@ -371,6 +372,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("media_file_contact", "media_file", ["workspace_id", "contact_id"], unique=False)
     op.create_index("media_file_hash", "media_file", ["workspace_id", "sha256"], unique=False)
     op.create_table(
         "message",
@@ -973,6 +975,7 @@ def downgrade() -> None:
     op.drop_index("message_conversation", table_name="message")
     op.drop_table("message")
     op.drop_index("media_file_hash", table_name="media_file")
+    op.drop_index("media_file_contact", table_name="media_file")
     op.drop_table("media_file")
     op.drop_table("lease")
     op.drop_index(
