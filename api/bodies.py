@@ -28,7 +28,7 @@ async def read_json(request: web.Request) -> bytes:
         raise Refused(400, f"this is not JSON: {_said(error)}") from None
     if not isinstance(data, dict):
         raise Refused(400, "the body is a JSON object")
-    _check(data, "", 0)
+    check(data, "")
     return body
 
 
@@ -51,16 +51,17 @@ async def read(request: web.Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def _check(value: Any, where: str, depth: int) -> None:
+def check(value: Any, where: str, depth: int = 0) -> None:
+    """Raises Refused(400) for what is too deep, too large a number, or text that a database cannot hold."""
     if depth > MAX_DEPTH:
         raise Refused(400, f"nested deeper than {MAX_DEPTH}", where=where[:200])
     if isinstance(value, dict):
         for key, item in value.items():
-            _check(key, where, depth)
-            _check(item, f"{where}.{key}" if where else str(key), depth + 1)
+            check(key, where, depth)
+            check(item, f"{where}.{key}" if where else str(key), depth + 1)
     elif isinstance(value, list):
         for n, item in enumerate(value):
-            _check(item, f"{where}.{n}", depth + 1)
+            check(item, f"{where}.{n}", depth + 1)
     elif isinstance(value, str):
         if "\x00" in value:
             raise Refused(400, "must not hold the character NUL", where=where[:200])

@@ -3,10 +3,10 @@
     @route("GET", "/contacts/{contact_id}", scope="contacts:read", out=Contact)
     async def get_contact(call: Call[None, None]) -> Contact: …
 
-`{contact_id}` in a path is a contact's public id: the function finds the number in `call.ids["contact"]`; what is not
-such an id is 404. `body` and `query` are pydantic models of what is taken, `out` of what is given. The docstring's first
-line is the summary in the description. A POST does all of its changes in one `call.write`, which also makes it happen
-once per `Idempotency-Key` (`api.once`).
+`{contact_id}` in a path is a contact's public id: the function finds the number in `call.ids["contact"]`; what is
+not such an id is 404. `body` and `query` are pydantic models of what is taken, `out` of what is given. The docstring's
+first line is the summary in the description. A POST does all of its changes in one `call.write`, which also makes it
+happen once per `Idempotency-Key` (`api.once`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel | None)
 
 _SCOPE = re.compile(r"[a-z]+:(read|write)")
-_IN_PATH = re.compile(r"\{([a-z]+)_id\}")
+_IN_PATH = re.compile(r"\{([a-z_]+)_id\}")
 
 
 @dataclass(frozen=True)

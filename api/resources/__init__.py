@@ -1,0 +1,1 @@
+"""One file for each resource; `api.routing.routes` scans this folder."""
