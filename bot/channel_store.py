@@ -44,6 +44,7 @@ class ChannelStore:
         """`defaults`: kind → values that hold where a channel's own settings say nothing (an API version)."""
         self._sealer = sealer
         self._defaults = defaults
+        self.loaded = 0  # rises with every load
         self._by_id: dict[int, ConnectedChannel] = {}
         self._by_account: dict[tuple[int, str, str, str], ConnectedChannel] = {}
 
@@ -77,6 +78,7 @@ class ChannelStore:
                     key = (channel.workspace_id, channel.kind.kind, channel.secret_group, account)
                     by_account.setdefault(key, channel)
         self._by_id, self._by_account = by_id, by_account
+        self.loaded += 1
 
     def _open(self, row: Mapping[str, Any]) -> ConnectedChannel:
         sealed = self._sealer.open(row["secrets"], table="channel", row=row["id"], column="secrets")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, text
@@ -78,6 +78,11 @@ class MediaStore:
         """The platform's ids of files that were uploaded before and will stay for another day."""
         now = self._clock()
         return await self._database.read(lambda c: _platform_ids(c, channel_id, media_ids, now))
+
+    async def forget(self, channel_id: int, media_ids: Iterable[int]) -> None:
+        """A platform refused ids that it gave: the next send uploads again."""
+        keys = bulk_values(str(i) for i in media_ids)
+        await self._database.write(lambda c: _forget(c, channel_id, keys), queue=Queue.live, durable=False)
 
     async def remember(self, workspace_id: int, channel_id: int, uploaded: Sequence[Uploaded]) -> None:
         """Keeps the platform's ids for the next send."""
@@ -162,6 +167,16 @@ def _platform_ids(connection: Connection, channel_id: int, ids: Sequence[int], n
         {"channel": channel_id, "ids": bulk_values(str(i) for i in ids), "safe": now + RENEW_BEFORE_MS},
     ).all()
     return {int(row.media_key): row.platform_id for row in rows}
+
+
+def _forget(connection: Connection, channel_id: int, keys: str) -> None:
+    connection.execute(
+        text(
+            "DELETE FROM uploaded_media WHERE channel_id = :channel "
+            "AND media_key IN (SELECT e.value ->> 'v' FROM json_each(:keys) e)"
+        ),
+        {"channel": channel_id, "keys": keys},
+    )
 
 
 def _remember(

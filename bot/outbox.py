@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from sqlalchemy import Connection, text
 
+from domain.ids import first_id_at
 from domain.messages import RANK, Content, MessageClass, MessageStatus, encode
 from storage.database import bulk, bulk_values, dialect, insert_rows, json_rows
 
@@ -269,6 +270,19 @@ def orphans(connection: Connection, channel_id: int) -> list[Item]:
         {"channel": channel_id},
     ).all()
     return [Item(*row) for row in rows]
+
+
+def recent(connection: Connection, channel_id: int, *, since: int) -> list[tuple[str, int]]:
+    """(address, lane) of what left the channel since a time (ms): by the primary key, ids being time-ordered."""
+    rows = connection.execute(
+        text(
+            "SELECT COALESCE(i.address, o.address, '') AS address, m.message_class FROM message m "
+            "LEFT JOIN identity i ON i.id = m.identity_id LEFT JOIN outlet o ON o.id = m.outlet_id "
+            "WHERE m.id >= :first AND m.channel_id = :channel AND m.direction = 'out' AND m.sent_at >= :since"
+        ),
+        {"first": first_id_at(since - REPLY_LIFE_MS), "channel": channel_id, "since": since},
+    ).all()
+    return [(row.address, LANE[MessageClass(row.message_class)]) for row in rows if row.address]
 
 
 _MARK = text(

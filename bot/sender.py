@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 import structlog
 from sqlalchemy import Connection
 
-from bot import consequences, media, outbox
+from bot import consequences, media, outbox, statuses
 from bot.channel_store import ChannelStore, ConnectedChannel
 from bot.channels.base import ApiCall, Client, Ordering, Receipt, media_ids, with_platform_ids
 from bot.outbox import Item, Result
@@ -43,6 +43,7 @@ READY = 1_000  # items in memory per channel; the table holds the rest
 EPHEMERAL_LIFE_S = 10.0
 EPHEMERAL_LIMIT = 500
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+WINDOW_MS = 60_000  # what the last minute sent still counts against a new owner's buckets
 DRAIN_S = 20.0  # how long a stop waits for requests on the wire
 MARKETING_LANE = outbox.LANE[MessageClass.marketing]
 
@@ -80,11 +81,16 @@ class Sender:
         self.refusals: dict[str, int] = {}  # attempts that did not succeed, by reason (rate_limited: a 429)
 
     def offer(self, items: Iterable[Item]) -> None:
-        """Items that were just queued by a committed transaction; those of others' channels are left to them."""
+        """Items that were just queued by a committed transaction; the owners of other channels are told to look."""
+        elsewhere = False
         for item in items:
             owned = self._owned.get(item.channel_id)
             if owned is not None:
                 owned.offer(item)
+            else:
+                elsewhere = True
+        if elsewhere:
+            self._runtime.signals.notify("outbox")
 
     def offer_ephemeral(self, channel_id: int, ephemeral: Ephemeral, address: str, topic: str | None) -> None:
         """Something that helps only now."""
@@ -94,12 +100,17 @@ class Sender:
 
     async def run(self) -> None:
         """Owns channels until cancelled or stopped."""
+        own_at, loaded = 0.0, -1
         while not self._stopping:
-            try:
-                await self._own()
-            except (Unavailable, Conflict) as error:
-                _log.warning("sender_leases_failed", problem=str(error))
-            if await self._runtime.signals.wait("outbox", leases.RENEW_EVERY_S if self._owned else POLL_S):
+            now = self._runtime.monotonic()
+            if now >= own_at or loaded != self._channels.loaded:
+                own_at, loaded = now + (leases.RENEW_EVERY_S if self._owned else POLL_S), self._channels.loaded
+                try:
+                    await self._own()
+                except (Unavailable, Conflict) as error:
+                    _log.warning("sender_leases_failed", problem=str(error))
+                    own_at = now + POLL_S
+            if await self._runtime.signals.wait("outbox", POLL_S):
                 for owned in self._owned.values():
                     owned.look()
 
@@ -143,11 +154,13 @@ class Sender:
 
     async def _start(self, channel: ConnectedChannel) -> ChannelSender:
         """A channel that became ours: what its former owner left on the wire is unknown."""
-        left = await self._runtime.database.read(lambda c: outbox.orphans(c, channel.id))
         now = self._runtime.clock()
+        left, recent = await self._runtime.database.read(
+            lambda c: (outbox.orphans(c, channel.id), outbox.recent(c, channel.id, since=now - WINDOW_MS))
+        )
         for item in left:
             self.record(Result(id=item.id, attempt=item.attempt, state="unknown", at=now, reason="unknown", part=item.part))
-        owned = ChannelSender(self, self._runtime, channel, self._clients(channel), self._files)
+        owned = ChannelSender(self, self._runtime, channel, self._clients(channel), self._files, recent)
         owned.start()
         return owned
 
@@ -189,15 +202,26 @@ class Sender:
         runtime = self._runtime
         now = runtime.clock()
         consequences.apply(connection, batch, sealer=runtime.sealer, new_id=runtime.new_id, now=now)
-        return outbox.settle(connection, batch, new_id=runtime.new_id, now=now)
+        settled = outbox.settle(connection, batch, new_id=runtime.new_id, now=now)
+        named = [(r.channel_id, r.external_id) for r in batch if r.state == "sent" and r.channel_id and r.external_id]
+        if named:  # a platform that tells of deliveries may have told before its own answer came
+            statuses.adopt(connection, named, new_id=runtime.new_id, now=now)
+        return settled
 
 
 class ChannelSender:
     """One channel's memory, pacing and requests."""
 
     def __init__(
-        self, sender: Sender, runtime: Runtime, channel: ConnectedChannel, client: Client, files: media.MediaStore
+        self,
+        sender: Sender,
+        runtime: Runtime,
+        channel: ConnectedChannel,
+        client: Client,
+        files: media.MediaStore,
+        recent: Sequence[tuple[str, int]],
     ) -> None:
+        """`recent`: (address, lane) of what left in the last minute, by whoever owned the channel then."""
         self._sender = sender
         self._runtime = runtime
         self._channel = channel
@@ -206,7 +230,10 @@ class ChannelSender:
         capabilities = channel.kind.capabilities(channel.credentials.values)
         self._ordered = capabilities.ordering is Ordering.delivered
         self._capabilities = capabilities
-        self._pacing = Pacing(capabilities.pace, runtime.monotonic())
+        now = runtime.monotonic()
+        self._pacing = Pacing(capabilities.pace, now, fresh=not recent)
+        for address, lane in recent:
+            self._pacing.remember(address, channel.kind.rate_scope(address), lane, now)
         self._ready: dict[int, Item] = {}
         self.busy: set[int] = set()  # marked or on the wire, not yet settled
         self._ephemerals: list[_Ephemeral] = []
@@ -451,6 +478,8 @@ class ChannelSender:
             result = Result(
                 id=item.id, attempt=attempt, state="sent", at=now(), external_id=external, part=part, ordered=ordered
             )
+            if self._capabilities.receipts:
+                result.channel_id = item.channel_id
         crash_point("sender.after_write")
         self._sender.record(result)
 
@@ -458,8 +487,10 @@ class ChannelSender:
         """All calls of a message, from the part that is still to do."""
         content = decode_content(item.content)
         needed = media_ids(content)
+        cached: dict[int, str] = {}
         if needed:
-            content = with_platform_ids(content, await self._files.known(self._channel.id, needed))
+            cached = await self._files.known(self._channel.id, needed)
+            content = with_platform_ids(content, cached)
         calls = self._channel.kind.render(
             content,
             address=item.address,
@@ -476,6 +507,10 @@ class ChannelSender:
             try:
                 receipt = await self._client.send(call, files) if files else await self._client.send(call)
             except SendError as error:
+                if cached and error.reason is SendFailure.media_invalid and item.tries == 0:
+                    # The platform no longer knows a file that it once gave an id: uploaded anew at the next try.
+                    await self._files.forget(self._channel.id, cached)
+                    error.retryable, error.retry_after, error.scope = True, 0.0, "message"
                 raise _Stopped(error, part) from error
             receipts.append(receipt)
             if receipt.uploaded:
