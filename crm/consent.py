@@ -25,9 +25,10 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from crm.identities import KeyedHash, NewId, Reached, external_key, set_reachability
+from crm.statements import prepared
 from domain.errors import RejectedInput
 from domain.events import ExternalId, MessageReceived, Person, PlatformEvent, Preference, Reachability
 from domain.ids import first_id_at
@@ -141,7 +142,7 @@ def record(
         decided = after.mailable and after.consent_id == row["id"]
         if decided and entry.action in ("granted", "confirmed"):
             lifting.append(entry)
-    connection.execute(text(_INSERT_ENTRIES), {"rows": bulk(rows)})
+    connection.execute(prepared(_INSERT_ENTRIES), {"rows": bulk(rows)})
     _write_states(connection, touched)
     _write_heads(connection, {entry.identity_id for entry in entries}, heads)
     _lift(connection, lifting)
@@ -151,11 +152,11 @@ def record(
 def load_states(connection: Connection, identity_ids: Iterable[int]) -> dict[tuple[int, str], State]:
     """The states of identities that the caller holds, by (identity id, purpose)."""
     found = connection.execute(
-        text(
+        prepared(
             "SELECT s.identity_id, s.purpose, s.state, s.mailable, s.consent_id, s.double_opt_in, s.changed_at "
             "FROM (SELECT CAST(e.value ->> 'v' AS BIGINT) AS identity_id FROM json_each(:ids) e) r "
             "JOIN consent_state s ON s.identity_id = r.identity_id "
-            "JOIN identity i ON i.id = s.identity_id AND i.workspace_id = s.workspace_id"
+            "JOIN identity i ON i.id = s.identity_id AND i.workspace_id = +s.workspace_id"
         ),
         {"ids": bulk_values(sorted(identity_ids))},
     )
@@ -339,11 +340,11 @@ def _lock_heads(connection: Connection, identities: set[tuple[int, int]]) -> dic
     if not identities:
         return {}
     rows = bulk({"workspace_id": w, "identity_id": i} for w, i in sorted(identities))
-    connection.execute(text(_START_HEADS), {"rows": rows})
+    connection.execute(prepared(_START_HEADS), {"rows": rows})
     d = dialect(connection)
     lock = f"{d.for_update} OF h" if d.for_update else ""
     found = connection.execute(
-        text(
+        prepared(
             "SELECT h.identity_id, i.workspace_id, i.contact_id, i.channel_id, i.kind, i.address, i.salt, "
             f"h.position, h.hash FROM ({_HEADS}) r "
             "JOIN consent_head h ON h.identity_id = r.identity_id AND h.workspace_id = r.workspace_id "
@@ -464,7 +465,7 @@ def _write_states(connection: Connection, touched: dict[tuple[int, str], tuple[N
         if state.state
     ]
     if rows:
-        connection.execute(text(_WRITE_STATES), {"rows": bulk(rows)})
+        connection.execute(prepared(_WRITE_STATES), {"rows": bulk(rows)})
 
 
 _HEAD_COLUMNS = {"workspace_id": "BIGINT", "identity_id": "BIGINT", "position": "BIGINT", "hash": "TEXT"}
@@ -484,7 +485,7 @@ def _write_heads(connection: Connection, identity_ids: set[int], heads: dict[int
         }
         for one in sorted(identity_ids)
     ]
-    connection.execute(text(_WRITE_HEADS), {"rows": bulk(rows)})
+    connection.execute(prepared(_WRITE_HEADS), {"rows": bulk(rows)})
 
 
 # --- suppression ------------------------------------------------------------------------------------------------------
@@ -520,7 +521,7 @@ _SUPPRESS = insert_rows("suppression", _SUPPRESSION_COLUMNS, conflict=_KEEP)
 _LOCK_STATES = f"""
 SELECT s.identity_id FROM ({json_rows({"workspace_id": "BIGINT", "external_key": "TEXT"})}) r
 JOIN identity_key k ON k.external_key = r.external_key AND k.workspace_id = r.workspace_id
-JOIN consent_state s ON s.identity_id = k.identity_id AND s.workspace_id = k.workspace_id
+JOIN consent_state s ON s.identity_id = k.identity_id AND +s.workspace_id = k.workspace_id
 ORDER BY s.identity_id, s.purpose FOR UPDATE OF s
 """
 
@@ -537,8 +538,8 @@ def suppress(connection: Connection, rows: Sequence[Suppress], *, keyed_hash: Ke
         return
     parameter = {"rows": bulk(written[key] for key in sorted(written))}
     if dialect(connection).for_update:
-        connection.execute(text(_LOCK_STATES), parameter).all()
-    connection.execute(text(_SUPPRESS), parameter)
+        connection.execute(prepared(_LOCK_STATES), parameter).all()
+    connection.execute(prepared(_SUPPRESS), parameter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -604,7 +605,7 @@ def _suppress_identities(connection: Connection, wishes: Sequence[OptOut]) -> No
         for wish in newest.values()
     ]
     if rows:
-        connection.execute(text(_SUPPRESS_IDENTITIES), {"rows": bulk(rows)})
+        connection.execute(prepared(_SUPPRESS_IDENTITIES), {"rows": bulk(rows)})
 
 
 _AGREED = json_rows({"workspace_id": "BIGINT", "identity_id": "BIGINT", "purpose": "TEXT", "at": "BIGINT"})
@@ -632,7 +633,7 @@ def _lift(connection: Connection, agreed: Sequence[NewConsent]) -> None:
         for entry in agreed
     ]
     if rows:
-        connection.execute(text(_LIFT), {"rows": bulk(rows)})
+        connection.execute(prepared(_LIFT), {"rows": bulk(rows)})
 
 
 def unsuppress(
@@ -644,7 +645,7 @@ def unsuppress(
         "DELETE FROM suppression WHERE workspace_id = :workspace_id "
         "AND external_key IN (SELECT e.value ->> 'v' FROM json_each(:keys) e)"
     )
-    return connection.execute(text(statement), {"workspace_id": workspace_id, "keys": keys}).rowcount
+    return connection.execute(prepared(statement), {"workspace_id": workspace_id, "keys": keys}).rowcount
 
 
 def suppressed(
@@ -657,7 +658,7 @@ def suppressed(
         "AND external_key IN (SELECT e.value ->> 'v' FROM json_each(:keys) e) LIMIT 1"
     )
     parameters = {"workspace_id": workspace_id, "purpose": purpose, "keys": keys}
-    return connection.execute(text(statement), parameters).first() is not None
+    return connection.execute(prepared(statement), parameters).first() is not None
 
 
 # --- proof ------------------------------------------------------------------------------------------------------------
@@ -685,7 +686,7 @@ def proof(connection: Connection, *, workspace_id: int, identity_id: int, purpos
         if row["purpose"] in (purpose, ANY_PURPOSE)
     ]
     anchored = connection.execute(
-        text("SELECT COALESCE(max(until_id), 0) FROM consent_anchor WHERE workspace_id = :workspace_id"),
+        prepared("SELECT COALESCE(max(until_id), 0) FROM consent_anchor WHERE workspace_id = :workspace_id"),
         {"workspace_id": workspace_id},
     ).scalar_one()
     state = fold(chain.entries).get(purpose, State())
@@ -739,16 +740,24 @@ class _Chain:
 
 def _identity_page(connection: Connection, workspace_id: int, after: int) -> list[int]:
     found = connection.execute(
-        text(
+        prepared(
             "SELECT identity_id FROM ("
-            "SELECT identity_id FROM consent_head WHERE workspace_id = :w AND identity_id > :a "
-            "UNION SELECT identity_id FROM consent_state WHERE workspace_id = :w AND identity_id > :a "
-            "UNION SELECT identity_id FROM consent_entry WHERE workspace_id = :w AND identity_id > :a) AS known "
-            "ORDER BY identity_id LIMIT :limit"
+            f"SELECT identity_id FROM ({_page_of('consent_head')}) AS h "
+            f"UNION SELECT identity_id FROM ({_page_of('consent_state')}) AS s "
+            f"UNION SELECT identity_id FROM ({_page_of('consent_entry')}) AS e"
+            ") AS known ORDER BY identity_id LIMIT :limit"
         ),
         {"w": workspace_id, "a": after, "limit": _PAGE},
     )
     return [row[0] for row in found]
+
+
+def _page_of(table: str) -> str:
+    """By the table's key, which begins with the identity."""
+    return (
+        f"SELECT DISTINCT identity_id FROM {table} "
+        "WHERE +workspace_id = :w AND identity_id > :a ORDER BY identity_id LIMIT :limit"
+    )
 
 
 def _chains(connection: Connection, workspace_id: int, identity_ids: Sequence[int]) -> Iterator[_Chain]:
@@ -756,7 +765,7 @@ def _chains(connection: Connection, workspace_id: int, identity_ids: Sequence[in
     ids = "(SELECT CAST(e.value ->> 'v' AS BIGINT) AS id FROM json_each(:ids) e)"
     chains = {one: _Chain(one) for one in identity_ids}
     heads = connection.execute(
-        text(
+        prepared(
             "SELECT r.id, h.position, h.hash, i.salt "
             f"FROM {ids} r LEFT JOIN consent_head h ON h.identity_id = r.id AND h.workspace_id = :workspace_id "
             "LEFT JOIN identity i ON i.id = r.id AND i.workspace_id = :workspace_id"
@@ -767,9 +776,9 @@ def _chains(connection: Connection, workspace_id: int, identity_ids: Sequence[in
         chain = chains[identity_id]
         chain.position, chain.hash, chain.salt = -1 if position is None else position, head or "", salt
     rows = connection.execute(
-        text(
+        prepared(
             f"SELECT {', '.join(f'c.{name}' for name in _ENTRY_COLUMNS)} FROM {ids} r "
-            "JOIN consent_entry c ON c.identity_id = r.id AND c.workspace_id = :workspace_id "
+            "JOIN consent_entry c ON c.identity_id = r.id AND +c.workspace_id = :workspace_id "
             "ORDER BY c.identity_id, c.position"
         ),
         parameters,
@@ -784,10 +793,10 @@ def _states_of(
     connection: Connection, workspace_id: int, identity_ids: Sequence[int]
 ) -> dict[int, dict[str, State]]:
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT s.identity_id, s.purpose, s.state, s.mailable, s.consent_id, s.double_opt_in, s.changed_at "
             "FROM (SELECT CAST(e.value ->> 'v' AS BIGINT) AS id FROM json_each(:ids) e) r "
-            "JOIN consent_state s ON s.identity_id = r.id AND s.workspace_id = :workspace_id"
+            "JOIN consent_state s ON s.identity_id = r.id AND +s.workspace_id = :workspace_id"
         ),
         {"workspace_id": workspace_id, "ids": bulk_values(identity_ids)},
     )
@@ -824,7 +833,7 @@ def anchor(connection: Connection, *, workspace_id: int, new_id: NewId, now: int
     ledger. Callers take turns (the scheduler's lease); a second one at the same position fails on the unique key.
     """
     last = connection.execute(
-        text(
+        prepared(
             "SELECT position, until_id, hash FROM consent_anchor WHERE workspace_id = :workspace_id "
             "ORDER BY position DESC LIMIT 1"
         ),
@@ -845,7 +854,7 @@ def anchor(connection: Connection, *, workspace_id: int, new_id: NewId, now: int
         "at": now,
     }
     row["hash"] = _anchor_hash(row)
-    connection.execute(text(_INSERT_ANCHOR), {"rows": bulk([row])})
+    connection.execute(prepared(_INSERT_ANCHOR), {"rows": bulk([row])})
     return int(row["id"])
 
 
@@ -864,11 +873,11 @@ def _anchor_hash(row: dict[str, Any]) -> str:
 def _digest(connection: Connection, workspace_id: int, after: int, until: int) -> tuple[int, str]:
     """How many chains have rows with ids in (after, until], and one hash over the last such row of each."""
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT e.identity_id, e.position, e.hash FROM consent_entry e "
             "WHERE e.workspace_id = :w AND e.id > :after AND e.id <= :until AND NOT EXISTS ("
-            " SELECT 1 FROM consent_entry l WHERE l.workspace_id = e.workspace_id AND l.identity_id = e.identity_id"
-            " AND l.position > e.position AND l.id > :after AND l.id <= :until) ORDER BY e.identity_id"
+            " SELECT 1 FROM consent_entry l WHERE +l.workspace_id = e.workspace_id AND l.identity_id = e.identity_id"
+            " AND l.position > e.position AND +l.id > :after AND +l.id <= :until) ORDER BY e.identity_id"
         ),
         {"w": workspace_id, "after": after, "until": until},
     )
@@ -881,7 +890,7 @@ def _digest(connection: Connection, workspace_id: int, after: int, until: int) -
 
 def _anchor_problems(connection: Connection, workspace_id: int) -> Iterator[str]:
     rows = connection.execute(
-        text(
+        prepared(
             f"SELECT {', '.join(_ANCHOR_COLUMNS)} FROM consent_anchor "
             "WHERE workspace_id = :workspace_id ORDER BY position"
         ),

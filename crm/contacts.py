@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from crm.identities import INSERT_TIMELINE, NewId
+from crm.statements import prepared
 from domain.comparisons import number
 from domain.contacts import ContactView
 from domain.effects import PatchContact
@@ -50,7 +51,7 @@ def load_views(connection: Connection, refs: Iterable[Ref]) -> dict[tuple[int, i
     rows = [{"workspace_id": w, "contact_id": c, "identity_id": i} for w, c, i in sorted(set(refs))]
     if not rows:
         return {}
-    found = connection.execute(text(_VIEWS[dialect(connection).name]), {"rows": bulk(rows)})
+    found = connection.execute(prepared(_VIEWS[dialect(connection).name]), {"rows": bulk(rows)})
     return {(row[0], row[1]): _view(row) for row in found}
 
 
@@ -173,7 +174,7 @@ def apply_patches(connection: Connection, patches: Sequence[ContactPatch], *, no
             if added is add
         ]
         if rows:
-            connection.execute(text(statement), {"rows": bulk(rows)})
+            connection.execute(prepared(statement), {"rows": bulk(rows)})
 
 
 def _merge(patches: Sequence[ContactPatch]) -> dict[tuple[int, int], _Merged]:
@@ -200,7 +201,7 @@ def _write_columns(connection: Connection, changes: dict[tuple[int, int], _Merge
     refs = bulk({"workspace_id": w, "contact_id": c} for w, c in sorted(changes))
     # By the primary key; the order is the order of the locks.
     locked = connection.execute(
-        text(
+        prepared(
             f"SELECT {', '.join(f'c.{name}' for name in _LOCKED_COLUMNS)} FROM ({_REFS}) r "
             "JOIN contact c ON c.id = r.contact_id AND c.workspace_id = r.workspace_id "
             f"ORDER BY c.id {dialect(connection).for_update}"
@@ -214,7 +215,7 @@ def _write_columns(connection: Connection, changes: dict[tuple[int, int], _Merge
         if after != before:
             rows.append(after)
     if rows:
-        connection.execute(text(_UPDATE), {"rows": bulk(rows), "now": now})
+        connection.execute(prepared(_UPDATE), {"rows": bulk(rows), "now": now})
 
 
 def _patched(before: dict[str, Any], change: _Merged) -> dict[str, Any]:
@@ -298,7 +299,7 @@ def append_timeline(connection: Connection, lines: Sequence[TimelineLine], *, ne
         }
         for line in lines
     ]
-    connection.execute(text(INSERT_TIMELINE), {"rows": bulk(rows)})
+    connection.execute(prepared(INSERT_TIMELINE), {"rows": bulk(rows)})
 
 
 def timeline(
@@ -311,7 +312,7 @@ def timeline(
 ) -> list[dict[str, Any]]:
     """The newest lines before an id, newest first: `{id, kind, data, at}`."""
     found = connection.execute(
-        text(
+        prepared(
             "SELECT id, kind, data, at FROM timeline_entry WHERE workspace_id = :workspace_id "
             "AND contact_id = :contact_id AND id < :before ORDER BY id DESC LIMIT :limit"
         ),
@@ -353,7 +354,7 @@ def list_contacts(
     ids = [
         row[0]
         for row in connection.execute(
-            text(
+            prepared(
                 f"SELECT c.id FROM contact c WHERE c.workspace_id = :workspace_id AND c.id > :after {condition} "
                 "ORDER BY c.id LIMIT :limit"
             ),
@@ -397,7 +398,7 @@ def create(
     row: dict[str, Any] = {name: _EMPTY.get(name) for name in _WRITTEN}
     row |= {"id": contact_id, "workspace_id": workspace_id, "fields": "{}", "source": source}
     row |= {"created_at": now, "updated_at": now}
-    connection.execute(text(_INSERT), {"rows": bulk([row])})
+    connection.execute(prepared(_INSERT), {"rows": bulk([row])})
     apply_patches(connection, [ContactPatch(workspace_id, contact_id, patch)], now=now)
     append_timeline(connection, [TimelineLine(workspace_id, contact_id, "created", now)], new_id=new_id)
     return contact_id

@@ -19,9 +19,10 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from crm.policies import OPEN, Policy, policy_of
+from crm.statements import prepared
 from domain.errors import RejectedInput
 from domain.messages import MessageClass
 from storage.database import bulk, bulk_values, dialect, json_rows
@@ -319,12 +320,12 @@ LEFT JOIN workspace w ON w.id = r.workspace_id AND w.workspace_id = r.workspace_
 LEFT JOIN channel ch ON ch.id = r.channel_id AND ch.workspace_id = r.workspace_id
 LEFT JOIN identity i ON i.id = r.identity_id AND i.workspace_id = r.workspace_id AND i.channel_id = r.channel_id
 LEFT JOIN contact c ON c.id = i.contact_id AND c.workspace_id = i.workspace_id
-LEFT JOIN consent_state s ON s.identity_id = i.id AND s.purpose = r.purpose AND s.workspace_id = i.workspace_id
+LEFT JOIN consent_state s ON s.identity_id = i.id AND s.purpose = r.purpose AND +s.workspace_id = i.workspace_id
 """
 # In the order in which an opt-out takes the same rows.
 _LOCK = f"""
 SELECT s.identity_id FROM ({json_rows(_ASKED)}) r
-JOIN consent_state s ON s.identity_id = r.identity_id AND s.purpose = r.purpose AND s.workspace_id = r.workspace_id
+JOIN consent_state s ON s.identity_id = r.identity_id AND s.purpose = r.purpose AND +s.workspace_id = r.workspace_id
 WHERE r.marketing = 1 ORDER BY s.identity_id, s.purpose FOR UPDATE OF s
 """
 _STOPS = ("", "marketing", "everything")
@@ -355,9 +356,9 @@ def load_facts(
     )
     marketing = {one.workspace_id for one in asked if one.effective_class == MessageClass.marketing}
     if marketing and lock and dialect(connection).for_update:
-        connection.execute(text(_LOCK), {"rows": rows}).all()
+        connection.execute(prepared(_LOCK), {"rows": rows}).all()
     policies = _policies(connection, marketing)
-    found = {row[0]: row for row in connection.execute(text(_FACTS), {"rows": rows})}
+    found = {row[0]: row for row in connection.execute(prepared(_FACTS), {"rows": rows})}
     facts = {one.id: _facts(one, found[one.id], policies) for one in asked}
     _count_each_other(facts.values(), now // DAY_MS)
     return facts
@@ -425,7 +426,7 @@ def _policies(connection: Connection, workspace_ids: set[int]) -> dict[int, Poli
     if not workspace_ids:
         return {}
     found = connection.execute(
-        text(
+        prepared(
             "SELECT w.workspace_id, w.business FROM workspace w "
             "WHERE w.id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
         ),
@@ -462,7 +463,7 @@ def spend(connection: Connection, facts: Iterable[SendingFacts], *, now: int) ->
         rows = [
             {"id": i, "workspace_id": w, "day": now // DAY_MS, "n": n} for (i, w), n in sorted(counts.items())
         ]
-        connection.execute(text(_SPEND), {"rows": bulk(rows), "now": now})
+        connection.execute(prepared(_SPEND), {"rows": bulk(rows), "now": now})
 
 
 # --- narrowing --------------------------------------------------------------------------------------------------------
@@ -476,6 +477,6 @@ def superset(*, identity: str = "i", purpose: str = ":purpose") -> str:
     """
     return (
         f"{identity}.state = 'reachable' AND EXISTS (SELECT 1 FROM consent_state gs "
-        f"WHERE gs.identity_id = {identity}.id AND gs.workspace_id = {identity}.workspace_id "
+        f"WHERE gs.identity_id = {identity}.id AND +gs.workspace_id = {identity}.workspace_id "
         f"AND gs.purpose = {purpose} AND gs.mailable = 1)"
     )

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
+from crm.statements import prepared
 from domain.events import ExternalId, Person, storable
 from storage.database import bulk, dialect, insert_rows, json_rows
 
@@ -148,7 +149,7 @@ def move(
     address = next((e for e in new if e.kind == record.kind), new[0]) if new else None
     if address is not None:
         connection.execute(
-            text(
+            prepared(
                 "UPDATE identity SET address = :address, kind = :kind, state = 'reachable', state_at = :now "
                 "WHERE workspace_id = :workspace_id AND id = :id"
             ),
@@ -189,7 +190,9 @@ def set_reachability(connection: Connection, changes: Sequence[Reached], *, keye
     ]
     if not rows:
         return 0
-    return connection.execute(text(_set_state(dialect(connection).for_update)), {"rows": bulk(rows)}).rowcount
+    return connection.execute(
+        prepared(_set_state(dialect(connection).for_update)), {"rows": bulk(rows)}
+    ).rowcount
 
 
 def set_state(
@@ -197,7 +200,7 @@ def set_state(
 ) -> None:
     """Marks identities by id: the sender learnt that they blocked us or are gone."""
     connection.execute(
-        text(
+        prepared(
             "UPDATE identity SET state = :state, state_at = :now WHERE workspace_id = :workspace_id "
             "AND state <> :state AND id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
         ),
@@ -286,7 +289,7 @@ JOIN identity i ON i.id = k.identity_id AND i.workspace_id = k.workspace_id
 def _find(connection: Connection, keys: list[dict[str, Any]]) -> dict[Key, _Record]:
     records: dict[int, _Record] = {}
     found: dict[Key, _Record] = {}
-    for row in connection.execute(text(_FIND), {"rows": bulk(keys)}):
+    for row in connection.execute(prepared(_FIND), {"rows": bulk(keys)}):
         record = records.get(row[2])
         if record is None:
             record = records[row[2]] = _Record(*row[2:])
@@ -344,7 +347,7 @@ def _insert_people(
         for key, external in zip(batch.keys[n], request.person.ids, strict=True)
         if (record := batch.by_key.get(key)) is not None and record.id in new_ids
     }
-    written = connection.execute(text(_INSERT_KEYS), {"rows": bulk(rows[key] for key in sorted(rows))})
+    written = connection.execute(prepared(_INSERT_KEYS), {"rows": bulk(rows[key] for key in sorted(rows))})
     won = {(row[0], row[1]) for row in written}
     if len(won) < len(rows):
         made = _yield_to_winners(connection, batch, records, made, lost=rows.keys() - won, won=won)
@@ -393,7 +396,7 @@ WHERE identity_key.channel_id = r.channel_id AND identity_key.external_key = r.e
 
 def _repoint(connection: Connection, rows: list[dict[str, Any]]) -> None:
     if rows:
-        connection.execute(text(_REPOINT), {"rows": bulk(rows)})
+        connection.execute(prepared(_REPOINT), {"rows": bulk(rows)})
 
 
 def _fill_new(batch: _Batch, records: list[_Record | None]) -> None:
@@ -508,9 +511,9 @@ def _insert_contacts(
             }
         )
         record.changed = False
-    connection.execute(text(_INSERT_CONTACTS), {"rows": bulk(contacts)})
-    connection.execute(text(_INSERT_IDENTITIES), {"rows": bulk(identities)})
-    connection.execute(text(INSERT_TIMELINE), {"rows": bulk(lines)})
+    connection.execute(prepared(_INSERT_CONTACTS), {"rows": bulk(contacts)})
+    connection.execute(prepared(_INSERT_IDENTITIES), {"rows": bulk(identities)})
+    connection.execute(prepared(INSERT_TIMELINE), {"rows": bulk(lines)})
 
 
 INSERT_TIMELINE = insert_rows(
@@ -592,10 +595,10 @@ def _learn_keys(
                     losers.append({"v": owner.id, "w": request.workspace_id})
             found[key] = record
     if new:
-        connection.execute(text(_UPSERT_KEYS), {"rows": bulk(new[key] for key in sorted(new))})
+        connection.execute(prepared(_UPSERT_KEYS), {"rows": bulk(new[key] for key in sorted(new))})
     _repoint(connection, [taken[key] for key in sorted(taken)])
     if losers:
-        connection.execute(text(_LOSERS), {"rows": bulk(losers), "now": now})
+        connection.execute(prepared(_LOSERS), {"rows": bulk(losers), "now": now})
 
 
 _UPSERT_KEYS = insert_rows(
@@ -648,14 +651,14 @@ def _write_changes(connection: Connection, batch: _Batch, records: list[_Record 
     if changed:
         rows = [{name: getattr(changed[one], name) for name in _CHANGED} for one in sorted(changed)]
         d = dialect(connection)
-        connection.execute(text(_update_identities(d.for_update, d.greatest)), {"rows": bulk(rows)})
+        connection.execute(prepared(_update_identities(d.for_update, d.greatest)), {"rows": bulk(rows)})
     phones = [
         {"id": r.contact_id, "workspace_id": r.workspace_id, "phone": r.learnt_phone}
         for r in {r.id: r for r in _filled(records)}.values()
         if r.learnt_phone and not r.created
     ]
     if phones:
-        connection.execute(text(_FILL_PHONES), {"rows": bulk(phones), "now": now})
+        connection.execute(prepared(_FILL_PHONES), {"rows": bulk(phones), "now": now})
 
 
 # Only where there is none: what the person told us is never overwritten by what the platform tells.
@@ -673,7 +676,7 @@ DELETE FROM identity_key WHERE workspace_id = :workspace_id AND (channel_id, ext
 def _delete_keys(connection: Connection, workspace_id: int, keys: list[Key]) -> None:
     if keys:
         rows = bulk({"channel_id": channel, "external_key": key} for channel, key in keys)
-        connection.execute(text(_DELETE_KEYS), {"workspace_id": workspace_id, "rows": rows})
+        connection.execute(prepared(_DELETE_KEYS), {"workspace_id": workspace_id, "rows": rows})
 
 
 def _set_state(for_update: str) -> str:

@@ -20,10 +20,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from crm.contacts import get, timeline
 from crm.identities import NewId
+from crm.statements import prepared
 from domain.contacts import ContactView
 from domain.ids import to_text
 from storage.database import bulk, bulk_values, insert_rows
@@ -141,7 +142,7 @@ def erase(
 
 def _identity_ids(connection: Connection, workspace_id: int, contact_id: int) -> list[int]:
     rows = connection.execute(
-        text("SELECT id FROM identity WHERE workspace_id = :w AND contact_id = :c ORDER BY id"),
+        prepared("SELECT id FROM identity WHERE workspace_id = :w AND contact_id = :c ORDER BY id"),
         {"w": workspace_id, "c": contact_id},
     )
     return [row[0] for row in rows]
@@ -156,11 +157,10 @@ _DETACH = (
     f"DELETE FROM identity_key WHERE workspace_id = :w AND identity_id IN {_IDS}",
     "UPDATE identity SET state = 'gone', state_at = CAST(:now AS BIGINT) "
     f"WHERE workspace_id = :w AND id IN {_IDS}",
-    f"DELETE FROM consent_state WHERE workspace_id = :w AND identity_id IN {_IDS}",
 )
 _DELETE = (
-    f"UPDATE consent_entry SET evidence = '{{}}' WHERE workspace_id = :w AND identity_id IN {_IDS}",
-    f"DELETE FROM consent_state WHERE workspace_id = :w AND identity_id IN {_IDS}",
+    f"UPDATE consent_entry SET evidence = '{{}}' WHERE +workspace_id = :w AND identity_id IN {_IDS}",
+    f"DELETE FROM consent_state WHERE +workspace_id = :w AND identity_id IN {_IDS}",
     f"DELETE FROM identity_key WHERE workspace_id = :w AND identity_id IN {_IDS}",
     "DELETE FROM identity WHERE workspace_id = :w AND contact_id = :c",
     "DELETE FROM contact_tag WHERE workspace_id = :w AND contact_id = :c",
@@ -173,14 +173,14 @@ def _detach(connection: Connection, workspace_id: int, identity_ids: list[int], 
     parameters = {"w": workspace_id, "ids": bulk_values(identity_ids), "now": now}
     for statement in _DETACH:
         used = {name: value for name, value in parameters.items() if f":{name}" in statement}
-        connection.execute(text(statement), used)
+        connection.execute(prepared(statement), used)
 
 
 def _delete(connection: Connection, workspace_id: int, contact_id: int, identity_ids: list[int]) -> None:
     parameters = {"w": workspace_id, "c": contact_id, "ids": bulk_values(identity_ids)}
     for statement in _DELETE:
         used = {name: value for name, value in parameters.items() if f":{name}" in statement}
-        connection.execute(text(statement), used)
+        connection.execute(prepared(statement), used)
 
 
 _INSERT_AUDIT = insert_rows(
@@ -210,7 +210,7 @@ def _receipt(
         "detail": _encode({"erased": receipt.erased}).decode(),
         "at": now,
     }
-    connection.execute(text(_INSERT_AUDIT), {"rows": bulk([row])})
+    connection.execute(prepared(_INSERT_AUDIT), {"rows": bulk([row])})
     return receipt
 
 
@@ -260,7 +260,7 @@ def _contact(view: ContactView) -> dict[str, Any]:
 
 def _identities(connection: Connection, workspace_id: int, contact_id: int) -> list[dict[str, Any]]:
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT ch.kind, ch.name, i.kind, i.address, i.username, i.display_name, i.state, i.created_at, "
             "i.last_inbound_at FROM identity i "
             "LEFT JOIN channel ch ON ch.id = i.channel_id AND ch.workspace_id = i.workspace_id "
@@ -288,9 +288,9 @@ def _identities(connection: Connection, workspace_id: int, contact_id: int) -> l
 
 def _consents(connection: Connection, workspace_id: int, identity_ids: list[int]) -> list[dict[str, Any]]:
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT c.purpose, c.action, c.wording, c.wording_version, c.language, c.source, c.evidence, c.occurred_at "
-            f"FROM consent_entry c WHERE c.workspace_id = :w AND c.identity_id IN {_IDS} "
+            f"FROM consent_entry c WHERE +c.workspace_id = :w AND c.identity_id IN {_IDS} "
             "ORDER BY c.identity_id, c.position"
         ),
         {"w": workspace_id, "ids": bulk_values(identity_ids)},

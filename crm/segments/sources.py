@@ -65,7 +65,7 @@ def _contact(path: str, build: Builder) -> Subject | None:
         column = f"{row}.{path}"
         return Subject(missing="FALSE", number=column, integer=column)
     if path == "tags":
-        tags = f"SELECT 1 FROM contact_tag t WHERE t.contact_id = {row}.id AND t.workspace_id = {row}.workspace_id"
+        tags = f"SELECT 1 FROM contact_tag t WHERE t.contact_id = {row}.id AND +t.workspace_id = {row}.workspace_id"
         return Subject(
             missing=f"NOT EXISTS ({tags})", member=lambda text: f"EXISTS ({tags} AND t.tag = {text})"
         )
@@ -82,7 +82,7 @@ def _consent(path: str, build: Builder) -> Subject | None:
     row, purpose = build.contact, build.text(path)
     state = (
         "(SELECT s.state FROM identity si JOIN consent_state s ON s.identity_id = si.id "
-        "AND s.workspace_id = si.workspace_id "
+        "AND +s.workspace_id = si.workspace_id "
         f"WHERE si.workspace_id = {row}.workspace_id AND si.contact_id = {row}.id AND s.purpose = {purpose} "
         "ORDER BY s.changed_at DESC, s.identity_id DESC LIMIT 1)"
     )

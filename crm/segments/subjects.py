@@ -23,16 +23,28 @@ from domain.operators.matches_pattern import MAX_INPUT
 class Subject:
     """SQL expressions of a value by its type; None: it never has that type.
 
-    `missing` is a condition that is never NULL: there is no value, or "" or an empty list. `integer` counts as a date
-    in ms; `boolean` is 1 or 0; `member(parameter)` is the condition that a list has a text.
+    `missing` is a condition that is never NULL: there is no value, or "" or an empty list. `text` holds only where
+    `is_text` is true (None: always). `integer` counts as a date in ms; `boolean` is 1 or 0; `member(parameter)` is
+    the condition that a list has a text.
     """
 
     missing: str
     text: str | None = None
+    is_text: str | None = None
     number: str | None = None
     integer: str | None = None
     boolean: str | None = None
     member: Callable[[str], str] | None = None
+
+    def of_text(self, make: Callable[[str], str]) -> str | None:
+        """What `make` makes of the text, where the value is one; None when it never is."""
+        if self.text is None:
+            return None
+        return (
+            make(self.text)
+            if self.is_text is None
+            else f"CASE WHEN {self.is_text} THEN {make(self.text)} END"
+        )
 
 
 @dataclass
@@ -116,7 +128,8 @@ class Builder:
                 f"(COALESCE({kind}, 'null') = 'null' OR ({kind} = 'text' AND {value} = '') "
                 f"OR ({kind} = 'array' AND json_array_length({column}, {path}) = 0))"
             ),
-            text=f"CASE WHEN {kind} = 'text' THEN {value} END",
+            text=value,
+            is_text=f"{kind} = 'text'",
             number=f"CASE WHEN {kind} IN ('integer', 'real') THEN {value} END",
             integer=f"CASE WHEN {kind} = 'integer' THEN {value} END",
             boolean=f"CASE {kind} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END",
@@ -137,7 +150,8 @@ class Builder:
                 f"(COALESCE({kind}, 'null') = 'null' OR ({kind} = 'string' AND {shown} = '') "
                 f"OR ({kind} = 'array' AND json_array_length({items}) = 0))"
             ),
-            text=f"CASE WHEN {kind} = 'string' THEN {shown} END",
+            text=shown,
+            is_text=f"{kind} = 'string'",
             number=f"CASE WHEN {kind} = 'number' THEN CAST({shown} AS DOUBLE PRECISION) END",
             integer=f"CASE WHEN {whole} THEN CAST({shown} AS BIGINT) END",
             boolean=f"CASE WHEN {kind} = 'boolean' THEN CASE {shown} WHEN 'true' THEN 1 ELSE 0 END END",

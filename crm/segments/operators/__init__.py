@@ -59,16 +59,16 @@ def equals_any(subject: Subject, values: Sequence[Any], build: Builder) -> str:
     spelled = [found for text in texts if (found := number(text)) is not None]
     plain = [value for value in values if is_number(value)]
     conditions = []
-    if subject.text is not None and texts:
-        folded = build.folded(subject.text)
+    folded = subject.of_text(build.folded) if texts else None
+    if folded is not None:
         known = [fold(text) for text in texts]
         conditions.append(
             f"{folded} = {build.text(known[0])}" if len(known) == 1 else f"{folded} IN {build.values(known)}"
         )
     if subject.number is not None:
         conditions += [f"{subject.number} = {build.number(value)}" for value in (*plain, *spelled)]
-    if subject.text is not None and plain:
-        shown = build.spelled_number(subject.text)
+    shown = subject.of_text(build.spelled_number) if plain else None
+    if shown is not None:
         conditions += [f"{shown} = {build.number(value)}" for value in plain]
     if subject.boolean is not None:
         conditions += [f"{subject.boolean} = {int(value)}" for value in values if isinstance(value, bool)]
@@ -77,10 +77,8 @@ def equals_any(subject: Subject, values: Sequence[Any], build: Builder) -> str:
 
 def compared(subject: Subject, build: Builder, condition: Callable[[str], str]) -> str:
     """A condition on the number that a value is or spells."""
-    numbers = [subject.number] if subject.number is not None else []
-    if subject.text is not None:
-        numbers.append(build.spelled_number(subject.text))
-    return either([condition(f"({one})") for one in numbers])
+    numbers = (subject.number, subject.of_text(build.spelled_number))
+    return either([condition(f"({one})") for one in numbers if one is not None])
 
 
 def in_span(subject: Subject, bounds: tuple[int, int], build: Builder) -> str:
@@ -91,8 +89,8 @@ def in_span(subject: Subject, bounds: tuple[int, int], build: Builder) -> str:
         conditions.append(
             f"({subject.integer} >= {build.whole(low)} AND {subject.integer} < {build.whole(high)})"
         )
-    if subject.text is not None:
-        moment = build.spelled_moment(subject.text)
+    moment = subject.of_text(build.spelled_moment)
+    if moment is not None:
         first, end = build.text(ceiling(low)), build.text(ceiling(high))
         conditions.append(f"({moment} >= {first} AND {moment} < {end})")
     return either(conditions)

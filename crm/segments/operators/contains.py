@@ -12,6 +12,5 @@ from domain.comparisons import fold
 @register("contains")
 def contains(subject: Subject, value: Any, build: Builder) -> str:
     """The folded text stands somewhere in the folded text."""
-    if subject.text is None:
-        return "FALSE"
-    return f"{build.position(build.folded(subject.text), build.text(fold(value)))} > 0"
+    folded = subject.of_text(build.folded)
+    return "FALSE" if folded is None else f"{build.position(folded, build.text(fold(value)))} > 0"

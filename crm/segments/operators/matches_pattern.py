@@ -11,4 +11,4 @@ from crm.segments.subjects import Builder, Subject
 @register("matches_pattern")
 def matches_pattern(subject: Subject, value: Any, build: Builder) -> str:
     """The pattern is found in the first 4,096 characters."""
-    return build.found(subject.text, value) if subject.text is not None else "FALSE"
+    return subject.of_text(lambda text: build.found(text, value)) or "FALSE"

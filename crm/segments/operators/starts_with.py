@@ -12,7 +12,5 @@ from domain.comparisons import fold
 @register("starts_with")
 def starts_with(subject: Subject, value: Any, build: Builder) -> str:
     """The folded text begins the folded text."""
-    if subject.text is None:
-        return "FALSE"
-    start = fold(value)
-    return f"substr({build.folded(subject.text)}, 1, {len(start)}) = {build.text(start)}"
+    folded, start = subject.of_text(build.folded), fold(value)
+    return "FALSE" if folded is None else f"substr({folded}, 1, {len(start)}) = {build.text(start)}"
