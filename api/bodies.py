@@ -32,8 +32,8 @@ async def read_json(request: web.Request) -> bytes:
     return body
 
 
-async def read(request: web.Request, limit: int) -> bytes:
-    """At most `limit` bytes of body. Raises Refused with 408, 413 or 415."""
+async def read(request: web.Request, limit: int, *, seconds: float = BODY_S) -> bytes:
+    """At most `limit` bytes of body within `seconds`. Raises Refused with 408, 413 or 415."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Refused(415, "compressed bodies are not taken", where="Content-Encoding")
     too_large = Refused(413, f"at most {limit} bytes", headers={"Connection": "close"})
@@ -41,13 +41,13 @@ async def read(request: web.Request, limit: int) -> bytes:
         raise too_large
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_S):
+        async with asyncio.timeout(seconds):
             async for chunk in request.content.iter_chunked(65_536):
                 body += chunk
                 if len(body) > limit:
                     raise too_large
     except TimeoutError:
-        raise Refused(408, f"the body did not arrive within {BODY_S:.0f} seconds") from None
+        raise Refused(408, f"the body did not arrive within {seconds:.0f} seconds") from None
     return bytes(body)
 
 

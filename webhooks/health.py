@@ -1,8 +1,7 @@
 """How the process fares: `/healthz` (alive), `/readyz` (able to work; names what is degraded), `/metrics`.
 
 `/readyz` is 200 while the store answers, also when something is degraded: a load balancer must not take a process away
-because one channel's token was refused. Degraded is what a person should look at: a part of the process that ended, a
-writer that cannot keep up, events that wait long, parked events, stopped channels.
+because one channel's token was refused. What counts as degraded stands in `bot.condition`.
 
 `/metrics` is answered to this machine, or to whoever brings the token; for others it does not exist (404). Its numbers
 are read when they are asked for and hold no names of people, channels or workspaces.
@@ -12,26 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from sqlalchemy import Connection, text
 
+from bot import condition
+from bot.condition import Rows
 from bot.live import Live
 from domain.access import access
 from domain.errors import Unavailable
-from domain.ids import made_at
 from webhooks.receive import RECEIVER
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 READ_S = 2.0  # for the store's answer: a probe that hangs is worse than one that says no
-WRITER_LIMIT = 2_000  # functions that wait: more is several seconds of work
-AGE_LIMIT_S = 60.0  # of the oldest open event that nobody has tried yet
 LAG_EVERY_S = 0.5
 
 _PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
@@ -46,18 +43,6 @@ class Health:
     live: Live
     token: str
     lag_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What the store says. Ages in seconds; `outbox` counts by (state, lane)."""
-
-    open: int
-    oldest_s: float
-    parked: int
-    outbox: Mapping[tuple[int, int], int]
-    stopped: tuple[str, ...]
-    jobs: Mapping[int, int]
 
 
 HEALTH = web.AppKey("health", Health)
@@ -80,7 +65,7 @@ async def readyz(request: web.Request) -> web.Response:
             status=503,
             headers={"Retry-After": "5", "Cache-Control": "no-store"},
         )
-    what = list(degraded(health.live, rows))
+    what = [str(trouble) for trouble in condition.troubles(health.live, rows)]
     answer = {"status": "degraded" if what else "ok", "degraded": what}
     return web.json_response(answer, headers={"Cache-Control": "no-store"})
 
@@ -111,58 +96,11 @@ def add_routes(app: web.Application, live: Live, *, metrics_token: str = "") -> 
     app.router.add_get("/metrics", metrics)
 
 
-def degraded(live: Live, rows: Rows) -> Iterator[str]:
-    """What a person should look at, as short English names of ours."""
-    for part in live.failed():
-        yield f"ended: {part}"
-    for queue, waiting in live.runtime.database.waiting().items():
-        if waiting > WRITER_LIMIT:
-            yield f"writer queue {queue}: {waiting} wait"
-    if rows.oldest_s > AGE_LIMIT_S:
-        yield f"oldest open event: {rows.oldest_s:.0f} s"
-    if rows.parked:
-        yield f"parked events: {rows.parked}"
-    for kind in rows.stopped:
-        yield f"channel stopped: {kind}"
-
-
-def read_rows(connection: Connection, now: int) -> Rows:
-    """By partial indexes over what is open, parked or due: none of it grows with contacts."""
-    # An event that is tried again later waits on purpose: it makes nobody else late.
-    waiting = connection.execute(
-        text("SELECT count(*), min(CASE WHEN attempts = 0 THEN id END) FROM intake WHERE state = 0")
-    ).one()
-    parked = connection.execute(text("SELECT count(*) FROM intake WHERE state = 1")).scalar_one()
-    queued = connection.execute(
-        text(
-            "SELECT state, lane, count(*) FROM ("
-            "SELECT state, lane FROM outbox WHERE state IN (0, 1, 3)) o GROUP BY state, lane"
-        )
-    ).all()
-    stopped = connection.execute(
-        text(
-            "SELECT kind || CASE WHEN state_reason = '' THEN '' ELSE ' (' || state_reason || ')' END "
-            "FROM channel WHERE state = 'stopped' ORDER BY id"
-        )
-    ).scalars()
-    jobs = connection.execute(
-        text("SELECT state, count(*) FROM job WHERE state IN (0, 1) GROUP BY state")
-    ).all()
-    return Rows(
-        open=waiting[0],
-        oldest_s=max(0, now - made_at(waiting[1])) / 1000 if waiting[1] is not None else 0.0,
-        parked=parked,
-        outbox={(row[0], row[1]): row[2] for row in queued},
-        stopped=tuple(stopped),
-        jobs={row[0]: row[1] for row in jobs},
-    )
-
-
 async def _rows(live: Live) -> Rows | None:
     now = live.runtime.clock()
     try:
         async with asyncio.timeout(READ_S):
-            return await live.runtime.database.read(lambda connection: read_rows(connection, now))
+            return await live.runtime.database.read(lambda connection: condition.read(connection, now=now))
     except (Unavailable, TimeoutError):
         return None
 

@@ -12,7 +12,7 @@ from api.routing import Call, route
 from bot import connecting, flow_store, flow_views
 from crm.accounts import audit
 from flows import compiler, document, inspection
-from flows.document import DocumentRejected
+from flows.document import DocumentRejected, Problem
 
 MAX_DOCUMENT = 900_000  # characters: the body's limit with room for the rest
 
@@ -135,10 +135,7 @@ async def publish_flow(call: Call[NewVersion, None]) -> Published:
     found = _inspected(call, body.document)
     errors = [one for one in found["findings"] if one.severity == "error"]
     if errors:
-        lines = [
-            (one.line, one.step, f"{one.text.get('en', one.code)} ({one.remedy.get('en', '')})")
-            for one in errors
-        ]
+        lines = [Problem(one.line, one.step, f"{one.text['en']} ({one.remedy['en']})") for one in errors]
         raise DocumentRejected("document", lines)
 
     def work(connection: Connection) -> Published:

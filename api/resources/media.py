@@ -14,6 +14,7 @@ from api.routing import Call, route
 from bot.media import MAX_FILE, MAX_NAME
 
 AT_ONCE = 2  # uploads in memory at a time: 100 MB; more are told to come back
+UPLOAD_S = 300.0  # for the whole file: 50 MB over a slow line
 
 _MIME = re.compile(r"[a-z]+/[a-z0-9][a-z0-9.+-]{0,100}")
 _room = asyncio.Semaphore(AT_ONCE)
@@ -40,7 +41,7 @@ async def upload_media(call: Call[None, MediaQuery]) -> Media:
     if _room.locked():
         raise Refused(503, "other files are being stored", headers={"Retry-After": "2"})
     async with _room:
-        data = await bodies.read(call.request, MAX_FILE)
+        data = await bodies.read(call.request, MAX_FILE, seconds=UPLOAD_S)
         if not data:
             raise Refused(400, "the file is empty")
         media_id = await call.live.media.save(

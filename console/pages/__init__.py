@@ -1,0 +1,1 @@
+"""One file for each page; `console.routing.pages` scans this folder."""
