@@ -1,11 +1,11 @@
 """The automatic brake: what pauses a run without a person. Pure; `runs.brake` acts on it once a second.
 
 Judged on what happened since the run was last started or resumed, so that a person who resumes it is believed. The
-first people of a run are its canaries (`CANARIES`): only so many are queued until their outcomes are known, so a message
-that nobody can receive costs that many attempts and not the whole audience. Limits with their reasons:
+first people of a run are its canaries (`CANARIES`): only so many are queued until their outcomes are known, so a
+message that nobody can receive costs that many attempts and not the whole audience. Limits with their reasons:
 
-* our account or token is refused, our number's limit is used up, the template is not (any more) accepted: one is enough,
-  every further attempt would fail in the same way and count against us;
+* our account or token is refused, our number's limit is used up, the template is not (any more) accepted: one is
+  enough, every further attempt would fail in the same way and count against us;
 * the content is refused: 3 while nobody got it, else 20 and 5 % of the attempts (a few odd values in a template's
   fields are no reason to stop);
 * people cannot be reached, have blocked us or do not want marketing: 50 and 20 %; platforms lower the quality of

@@ -1,9 +1,9 @@
 """What a campaign says: one content per language, with the flows' templates in its texts.
 
-Stored as JSON `{"it": Content, "en": Content}`. Every string in a content may hold `{{ contact.first_name | default('') }}`
-paths and filters (`flows.expressions`); ids, addresses and kinds may not, because they are ours and the platform's. A
-content without templates is made once and shared by everybody. `Composer.compose` either gives what a person will read
-or raises `CannotCompose` with a reason: that person's row fails, the run goes on.
+Stored as JSON `{"it": Content, "en": Content}`. Every text in a content may hold paths and filters such as
+`{{ contact.first_name | default('') }}` (`flows.expressions`); ids, addresses and kinds may not, because they are ours
+and the platform's. A content without templates is made once and shared by everybody. `Composer.compose` either gives
+what a person will read or raises `CannotCompose` with a reason: that person's row fails, the run goes on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+from msgspec.structs import replace
 
 from bot.channels.base import Channel
 from domain.contacts import ContactView
@@ -90,6 +91,11 @@ class Composer:
             language: _compiled(content, f"content.{language}") for language, content in contents.items()
         }
 
+    @property
+    def constant(self) -> bool:
+        """Whether everybody of a language reads the same, so that nothing has to be known of them."""
+        return all(content is not None for content, _ in self._compiled.values())
+
     def language_for(self, *wishes: str | None) -> str:
         """The language of a person's content: the first wish that there is (`en-GB` is served by `en`)."""
         for wish in wishes:
@@ -105,8 +111,7 @@ class Composer:
         if constant is not None:
             return constant
         try:
-            made = leaf(_Reading(contact, language, business, now))
-            content: Content = msgspec.convert(made, Content)
+            content: Content = leaf(_Reading(contact, language, business, now))
         except (ValueError, TypeError, ArithmeticError, LookupError) as error:
             # Whatever a person's data makes of a template is that person's affair and never the run's.
             raise CannotCompose("rendering") from error
@@ -187,10 +192,20 @@ def _parsed(data: Any, where: str) -> Content:
 def _compiled(content: Content, where: str) -> tuple[Content | None, Leaf]:
     tree = msgspec.to_builtins(content)
     markup = bool(tree.get("markup"))
-    leaf = _leaf(tree, where, markup=markup, readable=False)
-    if leaf is None:
-        return content, lambda reading: tree
-    return None, leaf
+    made = {
+        key: _leaf(node, f"{where}.{key}", markup=markup, readable=key in _TEXTS)
+        for key, node in tree.items()
+    }
+    parts = {key: leaf for key, leaf in made.items() if leaf is not None}
+    if not parts:
+        return content, lambda reading: content
+    if all(
+        isinstance(tree[key], str) for key in parts
+    ):  # the usual case: one text, and no need to build it anew
+        return None, lambda reading: replace(content, **{key: leaf(reading) for key, leaf in parts.items()})
+    return None, lambda reading: msgspec.convert(
+        {**tree, **{key: leaf(reading) for key, leaf in parts.items()}}, Content
+    )
 
 
 def _leaf(node: Any, where: str, *, markup: bool, readable: bool) -> Leaf | None:

@@ -48,9 +48,10 @@ def create(
     campaign_id = new_id()
     connection.execute(
         text(
-            "INSERT INTO campaign (id, workspace_id, channel_id, name, state, state_reason, purpose, audience, content, "
-            "default_language, rate, run_id, version, created_at, updated_at) VALUES (:id, :workspace_id, :channel_id, "
-            ":name, 'draft', '', :purpose, :audience, :content, :default_language, :rate, 0, 0, :now, :now)"
+            "INSERT INTO campaign (id, workspace_id, channel_id, name, state, state_reason, purpose, audience, "
+            "content, default_language, rate, run_id, version, created_at, updated_at) VALUES (:id, :workspace_id, "
+            ":channel_id, :name, 'draft', '', :purpose, :audience, :content, :default_language, :rate, 0, 0, "
+            ":now, :now)"
         ),
         {
             "id": campaign_id,

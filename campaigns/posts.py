@@ -1,7 +1,7 @@
 """Posts: publications on outlets (a Telegram channel or group where our bot may write), now or at a time.
 
-A post is scheduled until it becomes one outbox row (class service: an outlet is public, nobody's consent is asked), then
-queued, and ends sent, failed or unknown as the sender tells; an unknown one is never sent again by itself, because
+A post is scheduled until it becomes one outbox row (class service: an outlet is public, nobody's consent is asked),
+then queued, and ends sent, failed or unknown as the sender tells; an unknown one is never sent again by itself, because
 everybody would see it twice. A post that could not leave for a day is news of yesterday and expires.
 """
 
@@ -101,8 +101,8 @@ def create(
     connection.execute(
         text(
             "INSERT INTO post (id, workspace_id, outlet_id, channel_id, content, state, reason, due_at, message_id, "
-            "external_id, created_at) VALUES (:id, :workspace, :outlet, :channel, :content, 'scheduled', '', :due_at, 0, "
-            "'', :now)"
+            "external_id, created_at) VALUES (:id, :workspace, :outlet, :channel, :content, 'scheduled', '', :due_at, "
+            "0, '', :now)"
         ),
         {
             "id": post_id,

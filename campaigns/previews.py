@@ -1,7 +1,7 @@
-"""The dry run: what a campaign would do to everybody if it began now, with one reason per person, before anything is sent.
+"""The dry run: what a campaign would do to everybody if it began now, with one reason per person.
 
-It looks at the real base, slice by slice so that no reader is held for long, and asks the same `may_send` as the sender,
-so it shows what the rows say and not an estimate. Its steps are a waterfall that adds up at every step:
+It looks at the real base, slice by slice so that no reader is held for long, and asks the same `may_send` as the
+sender, so it shows what the rows say and not an estimate. Its steps are a waterfall that adds up at every step:
 
     contacts = not in the audience + in the audience
     in the audience = without this channel + unreachable + without consent + asked
@@ -122,7 +122,8 @@ class _Campaign:
         said = contents.decode(row.content)
         channel = connection.execute(
             text(
-                "SELECT c.kind, c.config, w.name, w.timezone FROM channel c LEFT JOIN workspace w ON w.id = c.workspace_id "
+                "SELECT c.kind, c.config, w.name, w.timezone FROM channel c "
+                "LEFT JOIN workspace w ON w.id = c.workspace_id "
                 "WHERE c.id = :channel AND c.workspace_id = :workspace"
             ),
             {"channel": row.channel_id, "workspace": workspace_id},
@@ -155,7 +156,8 @@ def _people(connection: Connection, campaign: _Campaign, lower: int, upper: int)
         text(
             "SELECT c.id AS contact_id, c.language, i.id AS identity_id, i.state, i.language AS identity_language, "
             "s.mailable, s.state AS consent FROM contact c "
-            "LEFT JOIN identity i ON i.channel_id = :channel AND i.contact_id = c.id AND i.workspace_id = c.workspace_id "
+            "LEFT JOIN identity i ON i.channel_id = :channel AND i.contact_id = c.id "
+            "AND +i.workspace_id = c.workspace_id "
             "LEFT JOIN consent_state s ON s.identity_id = i.id AND s.purpose = :purpose "
             "WHERE c.workspace_id = :workspace AND c.id > :lower AND c.id <= :upper "
             f"AND ({campaign.wanted.sql}) ORDER BY c.id, COALESCE(i.last_inbound_at, 0) DESC, i.id"

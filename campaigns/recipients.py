@@ -26,6 +26,7 @@ from campaigns import contents
 from campaigns.states import RecipientState, after, outcome_name
 from campaigns.totals import Deltas
 from crm.contacts import load_views
+from domain.contacts import ContactView
 from domain.messages import MessageClass
 from flows.business import BusinessView
 from storage.database import bulk, dialect, json_rows
@@ -199,8 +200,9 @@ def _pending(connection: Connection, run: Any, room: int, now: int) -> Sequence[
     lock = dialect(connection).for_update
     return connection.execute(
         text(
-            "SELECT r.contact_id, r.identity_id, i.address, i.language, v.id AS conversation_id FROM recipient r "
-            "LEFT JOIN identity i ON i.id = r.identity_id AND i.contact_id = r.contact_id AND i.channel_id = :channel "
+            "SELECT r.contact_id, r.identity_id, i.address, i.language, c.language AS contact_language, "
+            "v.id AS conversation_id FROM recipient r LEFT JOIN contact c ON c.id = r.contact_id "
+            "LEFT JOIN identity i ON i.id = r.identity_id AND +i.contact_id = c.id AND +i.channel_id = :channel "
             "LEFT JOIN conversation v ON v.channel_id = :channel "
             "AND v.conversation_key = 'i:' || CAST(r.identity_id AS TEXT) "
             "WHERE r.run_id = :run AND r.state = 0 AND r.not_before <= :now "
@@ -210,17 +212,22 @@ def _pending(connection: Connection, run: Any, room: int, now: int) -> Sequence[
     ).all()
 
 
+_NOBODY = ContactView()  # what a text that is the same for all reads of its person
+
+
 def _compose(
     connection: Connection, run: Any, people: Sequence[Any], new_id: Callable[[], int], now: int
 ) -> tuple[list[Outgoing], list[dict[str, Any]]]:
     """The messages, and every person's change of state: queued, or failed with the reason."""
     composer = _composer(run.content, run.default_language)
     business = BusinessView(name=run.business or "", timezone=run.timezone or "UTC")
-    views = load_views(connection, [(run.workspace_id, p.contact_id, p.identity_id) for p in people])
+    views: dict[tuple[int, int], ContactView] = {}
+    if not composer.constant:
+        views = load_views(connection, [(run.workspace_id, p.contact_id, p.identity_id) for p in people])
     made: list[Outgoing] = []
     changes = []
     for person in people:
-        view = views.get((person.contact_id, person.identity_id))
+        view = _NOBODY if composer.constant else views.get((person.contact_id, person.identity_id))
         change = {
             "run_id": run.id,
             "contact_id": person.contact_id,
@@ -231,7 +238,7 @@ def _compose(
         if view is None or person.address is None:
             changes.append({**change, "state": _STATE.skipped, "reason": "gone"})
             continue
-        language = composer.language_for(view.language, person.language)
+        language = composer.language_for(person.contact_language, person.language)
         try:
             content = composer.compose(view, language=language, business=business, now=now)
         except contents.CannotCompose as error:

@@ -40,8 +40,8 @@ class Progress(Struct, kw_only=True):
     """Where a run stands. `total` is always pending + sent + failed + skipped + unknown; `delivered` and `read` are a
     second axis. `complete`: every contact was looked at, so the total does not grow any more.
 
-    `per_second`: people done in the last minute, None while it is not known or not running. `eta_s`: seconds to the end at
-    that speed; quiet hours and waits of the platform come on top. `reasons`: {"failed": {reason: n}, "skipped": {…}}.
+    `per_second`: people done in the last minute, None while it is not known or not running. `eta_s`: seconds to the
+    end at that speed; quiet hours and waits of the platform come on top. `reasons`: {outcome: {reason: n}}.
     """
 
     campaign_id: int
@@ -88,8 +88,8 @@ def campaigns(
     """The newest campaigns, newest first; `before`: the id at which the last page ended (0: from the newest)."""
     rows = connection.execute(
         text(
-            "SELECT id, channel_id, name, state, state_reason, purpose, audience, content, default_language, scheduled_at, "
-            "rate, run_id, version, created_at, updated_at FROM campaign WHERE workspace_id = :workspace "
+            "SELECT id, channel_id, name, state, state_reason, purpose, audience, content, default_language, "
+            "scheduled_at, rate, run_id, version, created_at, updated_at FROM campaign WHERE workspace_id = :workspace "
             "AND (:before = 0 OR id < :before) ORDER BY id DESC LIMIT :limit"
         ),
         {"workspace": workspace_id, "before": before, "limit": _limited(limit)},

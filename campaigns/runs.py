@@ -60,7 +60,8 @@ def start(
     connection.execute(
         text(
             "INSERT INTO campaign_run (id, workspace_id, campaign_id, channel_id, state, state_reason, materialised, "
-            "cursor, ceiling, totals, baseline, samples, next_slot_at, started_at) VALUES (:run, :workspace, :campaign, :channel, "
+            "cursor, ceiling, totals, baseline, samples, next_slot_at, started_at) VALUES (:run, :workspace, "
+            ":campaign, :channel, "
             "'running', '', 0, 0, (SELECT COALESCE(max(id), 0) FROM contact WHERE workspace_id = :workspace), "
             "'{}', '{}', '[]', 0, :now)"
         ),
@@ -224,8 +225,8 @@ def _set_state(
     scheduled = ", scheduled_at = :scheduled_at" if "scheduled_at" in columns else ""
     connection.execute(
         text(
-            f"UPDATE campaign SET state = :state, state_reason = :reason, version = version + 1, updated_at = :now{scheduled} "
-            "WHERE id = :campaign"
+            f"UPDATE campaign SET state = :state, state_reason = :reason, version = version + 1, "
+            f"updated_at = :now{scheduled} WHERE id = :campaign"
         ),
         {"state": state, "reason": reason, "now": now, "campaign": campaign_id, **columns},
     )

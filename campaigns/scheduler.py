@@ -76,8 +76,8 @@ def take_back(connection: Connection, *, new_id: Callable[[], int], now: int) ->
     strays = connection.execute(
         text(
             "SELECT DISTINCT r.id, r.workspace_id, r.state FROM outbox o JOIN campaign_run r ON r.id = o.run_id "
-            "WHERE o.run_id <> 0 AND o.state = 1 AND (r.state <> 'running' OR (o.attempt = 0 AND o.not_before > :past)) "
-            "ORDER BY r.id"
+            "WHERE o.run_id <> 0 AND o.state = 1 "
+            "AND (r.state <> 'running' OR (o.attempt = 0 AND o.not_before > :past)) ORDER BY r.id"
         ),
         {"past": now + recipients.LATER_MS},
     ).all()
@@ -95,7 +95,8 @@ def sweep_cancelled(connection: Connection, *, new_id: Callable[[], int], now: i
     row = connection.execute(
         text(
             "SELECT r.id, r.workspace_id FROM campaign_run r WHERE r.state = 'cancelled' AND EXISTS "
-            "(SELECT 1 FROM recipient p WHERE p.run_id = r.id AND p.state = 0 AND p.not_before >= 0) ORDER BY r.id LIMIT 1"
+            "(SELECT 1 FROM recipient p WHERE p.run_id = r.id AND p.state = 0 AND p.not_before >= 0) "
+            "ORDER BY r.id LIMIT 1"
         )
     ).one_or_none()
     if row is None:

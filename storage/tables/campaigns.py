@@ -128,8 +128,18 @@ class Post(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("workspace_id", "id"),
         within_workspace("outlet_id", "outlet"),
-        Index("post_due", "due_at", sqlite_where=sql("state = 'scheduled'"), postgresql_where=sql("state = 'scheduled'")),
-        Index("post_message", "message_id", sqlite_where=sql("message_id <> 0"), postgresql_where=sql("message_id <> 0")),
+        Index(
+            "post_due",
+            "due_at",
+            sqlite_where=sql("state = 'scheduled'"),
+            postgresql_where=sql("state = 'scheduled'"),
+        ),
+        Index(
+            "post_message",
+            "message_id",
+            sqlite_where=sql("message_id <> 0"),
+            postgresql_where=sql("message_id <> 0"),
+        ),
     )
 
     id: int = identifier()

@@ -80,7 +80,8 @@ async def test_a_run_goes_to_the_consented_and_reachable_of_the_audience_once(wo
     assert (await world.tick(scheduler.feed)).channels == (CHANNEL,)
     assert (await world.tick(scheduler.feed)).channels == ()
     rows = await world.rows(
-        "SELECT o.address, o.language, o.content, o.lane, m.author FROM outbox o JOIN message m ON m.id = o.id ORDER BY o.id"
+        "SELECT o.address, o.language, o.content, o.lane, m.author FROM outbox o "
+        "JOIN message m ON m.id = o.id ORDER BY o.id"
     )
     assert [row.address for row in rows] == ["tg1", "tg2", "tg3", "tg4"]
     assert {row.lane for row in rows} == {2}
@@ -126,7 +127,7 @@ async def test_one_row_per_person_at_the_identity_that_wrote_last(world: World) 
         lambda c: add_identities(c, [(500, 1, "tg-new", "reachable", 9), (501, 1, "tg-no", "reachable", 99)])
     )
     await world.do(lambda c: add_consents(c, [(500, 1)], "granted"))
-    campaign, run = await world.started()
+    _, run = await world.started()
     rows = await world.rows("SELECT contact_id, identity_id FROM recipient WHERE run_id = :run", run=run)
     assert [tuple(row) for row in rows] == [(1, 500)]
 
@@ -155,7 +156,7 @@ async def test_the_audience_is_a_predicate_and_slices_repeat_nothing(world: Worl
 async def test_pause_takes_back_what_has_not_left_and_resume_goes_on(world: World) -> None:
     """A paused run sends nothing; what was on the wire counts; nobody gets a second message."""
     await world.people(range(1, 31))
-    campaign, run = await world.started()
+    campaign, _ = await world.started()
     await world.tick(scheduler.feed)
     on_wire = await world.mark(limit=5)
     await world.do(lambda c: runs.pause(c, WORKSPACE, campaign, now=world.now))
@@ -276,11 +277,13 @@ async def test_the_first_people_are_canaries(world: World) -> None:
     [
         ("UPDATE channel SET state = 'stopped' WHERE id = 21", "channel_stopped"),
         (
-            "INSERT INTO stop (workspace_id, scope, target_id, what, by, set_at) VALUES (0, 'installation', 0, 'marketing', 'x', 0)",
+            "INSERT INTO stop (workspace_id, scope, target_id, what, by, set_at) "
+            "VALUES (0, 'installation', 0, 'marketing', 'x', 0)",
             "stopped_installation",
         ),
         (
-            "INSERT INTO stop (workspace_id, scope, target_id, what, by, set_at) VALUES (11, 'channel', 21, 'marketing', 'x', 0)",
+            "INSERT INTO stop (workspace_id, scope, target_id, what, by, set_at) "
+            "VALUES (11, 'channel', 21, 'marketing', 'x', 0)",
             "stopped_channel",
         ),
         ("UPDATE outbox SET attempt = 1, not_before = 1790000061000 + 1", "told_to_wait"),

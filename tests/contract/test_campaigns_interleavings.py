@@ -179,7 +179,8 @@ class Walk:
         assert seen is not None
         rows = await world.rows(
             "SELECT r.contact_id, r.state, r.receipt, r.message_id, (SELECT count(*) FROM outbox o "
-            "WHERE o.run_id = r.run_id AND o.contact_id = r.contact_id) AS queued FROM recipient r WHERE r.run_id = :run",
+            "WHERE o.run_id = r.run_id AND o.contact_id = r.contact_id) AS queued "
+            "FROM recipient r WHERE r.run_id = :run",
             run=self.run,
         )
         by_state = [sum(row.state == state for row in rows) for state in range(6)]

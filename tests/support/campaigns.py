@@ -185,8 +185,9 @@ def _settle_in(connection: Connection) -> None:
     for channel, workspace in ((CHANNEL, WORKSPACE), (OTHER_CHANNEL, OTHER_WORKSPACE)):
         connection.execute(
             text(
-                "INSERT INTO channel (id, workspace_id, kind, name, state, state_reason, mode, account, business_account, "
-                "secrets, secret_group, config, poll_offset, health, created_at) VALUES (:c, :w, 'telegram', 'Bot', "
+                "INSERT INTO channel (id, workspace_id, kind, name, state, state_reason, mode, account, "
+                "business_account, secrets, secret_group, config, poll_offset, health, created_at) "
+                "VALUES (:c, :w, 'telegram', 'Bot', "
                 "'active', '', 'webhook', '', '', '', '', '{}', 0, '{}', 0)"
             ),
             {"c": channel, "w": workspace},
