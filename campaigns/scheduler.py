@@ -14,7 +14,14 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from bot.scheduler import Ticked, Ticker
-from campaigns import audiences, posts, recipients, runs, totals
+from campaigns import (
+    audiences,
+    posts,
+    privacy,  # noqa: F401  (registers what campaigns hold of a person)
+    recipients,
+    runs,
+    totals,
+)
 from campaigns.brakes import ahead
 from storage.database import Queue
 
