@@ -161,7 +161,8 @@ async def ask(path: Path, command: str, arguments: Mapping[str, Any], progress: 
         async for line in reader:
             answer = msgspec.json.decode(line)
             if "progress" in answer:
-                progress(**answer["progress"])
+                told = answer["progress"]
+                progress(told["done"], told["total"], told["what"])
             elif "error" in answer:
                 raise understood(answer["error"])
             else:

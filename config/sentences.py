@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -32,9 +33,15 @@ def say(sentence: str, into: str | None = None) -> str:
         return direct
     for pattern, template in _patterns():
         if match := pattern.fullmatch(sentence):
-            values = iter(match.groups())
-            return re.sub(r"\{\}", lambda _: say(next(values), "it"), template)
+            return _filled(template, match.groups())
     return sentence
+
+
+def _filled(template: str, values: Sequence[str]) -> str:
+    """The values, themselves in Italian where they are sentences of ours, in place of `{}`."""
+    parts = template.split("{}")
+    said = [*(say(value, "it") for value in values), *[""] * len(parts)]
+    return parts[0] + "".join(value + part for value, part in zip(said, parts[1:], strict=False))
 
 
 @cache

@@ -48,7 +48,7 @@ async def serve(
     roles: Collection[str],
     *,
     ready: Callable[[App], Awaitable[None]] | None = None,
-    until: Awaitable[Any] | None = None,
+    until: asyncio.Future[Any] | None = None,
 ) -> int:
     """Serves until a signal comes (then 0), `until` is done, or a part of the application has failed (then 1).
 
@@ -70,9 +70,8 @@ async def serve(
             if ready is not None:
                 await ready(app)
             watched.append(asyncio.create_task(_failed(app)))
-            if until is not None:
-                watched.append(asyncio.ensure_future(until))
-            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            given = [] if until is None else [until]  # its owner ends it
+            await asyncio.wait([*watched, *given], return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in watched:
             task.cancel()

@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
         adding.command(kind, help=channel.label["en"])(_add(kind, channel.config))
     group.add_typer(adding, name="add")
     group.command("list")(list_all)
-    group.command("test")(test_one)
+    group.command("test")(ask)
     app.add_typer(group, name="channel")
 
 
@@ -46,9 +46,8 @@ def _add(kind: str, model: Any) -> Any:
 
 
 def _option(name: str, default: Any, told: str) -> inspect.Parameter:
-    option = Annotated[
-        str | None if default is None else str, typer.Option("--" + name.replace("_", "-"), help=told)
-    ]
+    form: Any = str | None if default is None else str
+    option: Any = Annotated[form, typer.Option("--" + name.replace("_", "-"), help=told)]
     empty = inspect.Parameter.empty if default is ... else default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=empty, annotation=option)
 
@@ -67,7 +66,7 @@ def list_all(json: Json = False) -> None:
     show(result, json, lines)
 
 
-def test_one(
+def ask(
     channel: Annotated[str, typer.Argument(help="Its id or name.")],
     json: Json = False,
 ) -> None:

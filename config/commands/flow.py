@@ -35,7 +35,7 @@ def check(files: Files, json: Json = False) -> None:
 
     read = [_examined(path) for path in flow_files(files)]
     library = {flow.key: flow for _path, flow, _faults in read if flow is not None}
-    checked = []
+    checked: list[dict[str, Any]] = []
     for path, flow, faults in read:
         findings = faults if flow is None else [_finding(one) for one in inspection.check(flow, library)]
         checked.append({"file": str(path), "flow": flow.key if flow else None, "findings": findings})
