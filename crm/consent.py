@@ -615,8 +615,8 @@ DELETE FROM suppression WHERE reason <> 'operator' AND EXISTS (
     JOIN identity_key k ON k.identity_id = r.identity_id AND k.workspace_id = r.workspace_id
     WHERE k.workspace_id = suppression.workspace_id AND k.external_key = suppression.external_key
       AND suppression.purpose IN (r.purpose, '*') AND suppression.at < r.at)
-  AND (workspace_id, external_key) IN (
-    SELECT k.workspace_id, k.external_key FROM ({_HEADS}) r
+  AND workspace_id IN (SELECT r.workspace_id FROM ({_HEADS}) r) AND external_key IN (
+    SELECT k.external_key FROM ({_HEADS}) r
     JOIN identity_key k ON k.identity_id = r.identity_id AND k.workspace_id = r.workspace_id)
 """
 
@@ -686,11 +686,13 @@ def proof(connection: Connection, *, workspace_id: int, identity_id: int, purpos
         if row["purpose"] in (purpose, ANY_PURPOSE)
     ]
     anchored = connection.execute(
-        prepared("SELECT COALESCE(max(until_id), 0) FROM consent_anchor WHERE workspace_id = :workspace_id"),
+        prepared(
+            "SELECT until_id FROM consent_anchor WHERE workspace_id = :workspace_id ORDER BY position DESC LIMIT 1"
+        ),
         {"workspace_id": workspace_id},
-    ).scalar_one()
+    ).scalar()
     state = fold(chain.entries).get(purpose, State())
-    return Proof(identity_id, purpose, state, entries, not list(_chain_problems(chain)), int(anchored))
+    return Proof(identity_id, purpose, state, entries, not list(_chain_problems(chain)), anchored or 0)
 
 
 def fold(entries: Iterable[dict[str, Any]]) -> dict[str, State]:

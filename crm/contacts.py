@@ -151,7 +151,8 @@ JOIN contact c ON c.id = r.contact_id AND c.workspace_id = r.workspace_id
 WHERE true ON CONFLICT DO NOTHING
 """
 _REMOVE_TAGS = f"""
-DELETE FROM contact_tag WHERE (workspace_id, contact_id, tag) IN (
+DELETE FROM contact_tag WHERE contact_id IN (SELECT r.contact_id FROM ({_REFS}) r)
+  AND (+workspace_id, +contact_id, tag) IN (
     SELECT r.workspace_id, r.contact_id, r.tag FROM ({json_rows(_TAGS)}) r)
 """
 

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from crm.statements import prepared
 from domain.events import ExternalId, Person, storable
-from storage.database import bulk, dialect, insert_rows, json_rows
+from storage.database import bulk, bulk_values, dialect, insert_rows, json_rows
 
 KeyedHash = Callable[..., str]  # `Sealer.keyed_hash`
 NewId = Callable[[], int]
@@ -137,11 +137,11 @@ def move(
     kept = {external_key(keyed_hash, workspace_id, external) for external in new}
     replaced = {external.kind for external in new}
     dropped = [
-        (channel_id, key)
+        key
         for external in old
         if external.kind in replaced and (key := external_key(keyed_hash, workspace_id, external)) not in kept
     ]
-    _delete_keys(connection, workspace_id, dropped)
+    _delete_keys(connection, workspace_id, channel_id, dropped)
     moved = _Batch(
         [IdentityRequest(workspace_id, channel_id, "", Person(ids=tuple(new)), "", now)], keyed_hash
     )
@@ -667,16 +667,16 @@ UPDATE contact SET phone = r.phone, updated_at = CAST(:now AS BIGINT)
 FROM ({json_rows({"id": "BIGINT", "workspace_id": "BIGINT", "phone": "TEXT"})}) AS r
 WHERE contact.id = r.id AND contact.workspace_id = r.workspace_id AND contact.phone IS NULL
 """
-_DELETE_KEYS = f"""
-DELETE FROM identity_key WHERE workspace_id = :workspace_id AND (channel_id, external_key) IN (
-    SELECT r.channel_id, r.external_key FROM ({json_rows({"channel_id": "BIGINT", "external_key": "TEXT"})}) r)
+_DELETE_KEYS = """
+DELETE FROM identity_key WHERE workspace_id = :workspace_id AND channel_id = :channel_id
+  AND external_key IN (SELECT e.value ->> 'v' FROM json_each(:keys) e)
 """
 
 
-def _delete_keys(connection: Connection, workspace_id: int, keys: list[Key]) -> None:
+def _delete_keys(connection: Connection, workspace_id: int, channel_id: int, keys: list[str]) -> None:
     if keys:
-        rows = bulk({"channel_id": channel, "external_key": key} for channel, key in keys)
-        connection.execute(prepared(_DELETE_KEYS), {"workspace_id": workspace_id, "rows": rows})
+        parameters = {"workspace_id": workspace_id, "channel_id": channel_id, "keys": bulk_values(keys)}
+        connection.execute(prepared(_DELETE_KEYS), parameters)
 
 
 def _set_state(for_update: str) -> str:

@@ -142,10 +142,10 @@ def erase(
 
 def _identity_ids(connection: Connection, workspace_id: int, contact_id: int) -> list[int]:
     rows = connection.execute(
-        prepared("SELECT id FROM identity WHERE workspace_id = :w AND contact_id = :c ORDER BY id"),
+        prepared("SELECT id FROM identity WHERE workspace_id = :w AND contact_id = :c"),
         {"w": workspace_id, "c": contact_id},
     )
-    return [row[0] for row in rows]
+    return sorted(row[0] for row in rows)
 
 
 _IDS = "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
@@ -163,7 +163,7 @@ _DELETE = (
     f"DELETE FROM consent_state WHERE +workspace_id = :w AND identity_id IN {_IDS}",
     f"DELETE FROM identity_key WHERE workspace_id = :w AND identity_id IN {_IDS}",
     "DELETE FROM identity WHERE workspace_id = :w AND contact_id = :c",
-    "DELETE FROM contact_tag WHERE workspace_id = :w AND contact_id = :c",
+    "DELETE FROM contact_tag WHERE +workspace_id = :w AND contact_id = :c",
     "DELETE FROM timeline_entry WHERE workspace_id = :w AND contact_id = :c",
     "DELETE FROM contact WHERE workspace_id = :w AND id = :c",
 )

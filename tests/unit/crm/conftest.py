@@ -71,12 +71,13 @@ def whatsapp(*, bsuid: str = "", phone: str = "", name: str = "Bruno") -> Identi
 async def desk(any_database_url: str) -> AsyncIterator[Desk]:
     database = await Database.open(any_database_url)
     desk = Desk(database)
-    await desk.do(_prepare)
+    await desk.do(prepare_tables)
     yield desk
     await database.close()
 
 
-def _prepare(connection: Connection) -> None:
+def prepare_tables(connection: Connection) -> None:
+    """All tables, two workspaces, a Telegram and a WhatsApp channel."""
     SQLModel.metadata.create_all(connection)
     for workspace in (WORKSPACE, OTHER_WORKSPACE):
         connection.execute(
