@@ -34,7 +34,7 @@ class Rows:
 
 
 class Trouble(NamedTuple):
-    """One thing to look at. `code`: ended | writer | late | parked | channel_stopped | stop; `detail`: which, how many."""
+    """One thing to look at. `code`: ended, writer, late, parked, channel_stopped or stop; `detail`: which, how many."""
 
     code: str
     detail: str

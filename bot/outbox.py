@@ -563,12 +563,15 @@ def _start_timeouts(connection: Connection, turns: Iterable[int], now: int) -> N
     )
 
 
-def was_delivered(connection: Connection, message_ids: Sequence[int], turns: Sequence[int], *, now: int) -> None:
-    """A status proved that these messages arrived: what waits for that goes on, what was to be sent again is not."""
+def was_delivered(
+    connection: Connection, message_ids: Sequence[int], turns: Sequence[int], *, now: int
+) -> set[int]:
+    """A status proved that these messages left: what waits for that goes on, what was to be sent again is not. Gives
+    the messages that were taken out of the outbox for it: nobody will settle them."""
     proven = connection.execute(
         text(
             "DELETE FROM outbox WHERE state = 1 AND attempt > 0 AND id IN "
-            "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) RETURNING turn_id"
+            "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) RETURNING id, turn_id"
         ),
         {"ids": bulk_values(message_ids)},
     ).all()
@@ -586,3 +589,4 @@ def was_delivered(connection: Connection, message_ids: Sequence[int], turns: Seq
             ),
             {"now": now, "turns": bulk_values(turns)},
         )
+    return {row.id for row in proven}

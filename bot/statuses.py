@@ -192,23 +192,26 @@ def _apply(
 ) -> None:
     connection.execute(_APPLY, {"rows": bulk(change.values() for change in changes)})
     arrived = [c for c in changes if c.status in _ARRIVED]
+    proven: set[int] = set()
     if arrived:
-        outbox.was_delivered(
+        proven = outbox.was_delivered(
             connection,
             [c.row.id for c in arrived],
             [c.row.turn_id for c in arrived if c.row.turn_id and c.status is not MessageStatus.sent],
             now=now,
         )
-    outcomes = [outcome for change in changes for outcome in _outcomes(change, now)]
+    outcomes = [outcome for change in changes for outcome in _outcomes(change, proven, now)]
     if outcomes:
         outbox.tell(connection, outcomes, new_id=new_id, now=now)
 
 
-def _outcomes(change: _Change, now: int) -> list[outbox.Outcome]:
+def _outcomes(change: _Change, proven: set[int], now: int) -> list[outbox.Outcome]:
     row, told = change.row, []
     before = MessageStatus(row.status)
     if before is MessageStatus.unknown and change.status in _ARRIVED:
         told.append(("sent", "unknown", ""))
+    elif row.id in proven:
+        told.append(("sent", "", ""))
     elif change.failed_now is not None and before in (MessageStatus.unknown, MessageStatus.sent):
         told.append(("failed", before.value, change.reason))
     told += [(name, "", "") for name in change.first]
