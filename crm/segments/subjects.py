@@ -17,6 +17,7 @@ from typing import Any
 from crm.segments.patterns import postgresql_pattern
 from domain.comparisons import DATE_PATTERN, NUMBER_PATTERN
 from domain.operators.matches_pattern import MAX_INPUT
+from storage.database import bulk_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,6 @@ class Builder:
 
     def values(self, values: Sequence[str]) -> str:
         """A bound list of texts, to stand after IN."""
-        from storage.database import bulk_values
-
         return f"(SELECT e.value ->> 'v' FROM json_each({self._bind(bulk_values(values))}) e)"
 
     def json_field(self, column: str, key: str) -> Subject:
