@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from config.commands.output import Json, perform, show, words
+from config.commands.output import Json, perform, say, show, words
 
 if TYPE_CHECKING:
     from flows.versions import CompiledFlow
@@ -169,7 +170,8 @@ def _examined(path: Path) -> tuple[Path, CompiledFlow | None, list[dict[str, Any
     except DocumentRejected as error:
         problems = [(problem.line, problem.where, problem.what) for problem in error.problems]
     except RejectedInput as error:
-        problems = [(1, "", str(error).removeprefix(f"{path}: ").removeprefix(f"{path}, "))]
+        line = re.search(r", line (\d+)$", error.where)
+        problems = [(int(line[1]) if line else 1, "", error.what)]
     faults = [
         {
             "severity": "error",
@@ -200,7 +202,7 @@ def _told(file: str, finding: dict[str, Any], language: str) -> str:
         "error": words("errore", "error"),
         "warning": words("avviso", "warning"),
     }[finding["severity"]]
-    text = finding["text"].get(language) or finding["text"]["en"]
+    text = finding["text"].get(language) or say(finding["text"]["en"])
     remedy = finding["remedy"].get(language) or finding["remedy"].get("en", "")
     step = f" {finding['step']}:" if finding["step"] else ""
     return f"{file}:{finding['line']}: {severity}:{step} {text}" + (f" ({remedy})" if remedy else "")
