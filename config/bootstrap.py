@@ -90,6 +90,9 @@ class App:
         self.database = await Database.open(settings.store_url, exclusive=True)
         try:
             await ensure(self.database)
+            if settings.store_url.startswith("sqlite"):
+                # The file is ours alone: whoever held leases in it is gone.
+                await self.database.write(leases.free_all)
             await self._start_runtime()
             if "web" in self.roles:
                 self._listener = await listen(self._application(), settings.host, settings.port)

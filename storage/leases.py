@@ -4,6 +4,10 @@ A lease is a row (name, owner, fence, expiry). The expiry is by the database's c
 machines need not agree. `take` gets what is free or expired and raises its fence; `renew` extends what is still ours
 and tells what was lost. A writer that relies on a lease locks its row with (name, fence) in its own transaction
 (`hold`): a takeover raises the fence and so waits for it, a renewal does not conflict.
+
+A server that has a SQLite file to itself knows that every owner in it is gone: it frees all leases at its start
+(`free_all`), so that one that was killed holds nobody up for half a minute. Node numbers stay taken for their time: a
+clock that stepped back must not make the dead process's ids again.
 """
 
 from __future__ import annotations
@@ -83,6 +87,12 @@ def release(connection: Connection, names: Sequence[str], owner: str) -> None:
         ),
         {"names": bulk_values(names), "owner": owner},
     )
+
+
+def free_all(connection: Connection) -> None:
+    """Every lease but node numbers is free, jobs in hand too. Only for who has the database to themselves."""
+    connection.execute(text("UPDATE lease SET owner = '', expires_at = 0 WHERE name NOT LIKE 'node:%'"))
+    connection.execute(text("UPDATE job SET lease_until = 0 WHERE state = 0"))
 
 
 def hold(connection: Connection, fences: dict[str, int]) -> set[str]:
