@@ -82,7 +82,6 @@ _LISTS = (
     "turns",
     "patches",
     "consents",
-    "opt_outs",
     "timers",
     "cancelled",
     "timeline",
@@ -103,8 +102,7 @@ class Batch:
     outgoing: list[Outgoing] = field(default_factory=list)
     turns: list[dict[str, Any]] = field(default_factory=list)
     patches: list[contacts.ContactPatch] = field(default_factory=list)
-    consents: list[consent.NewConsent] = field(default_factory=list)
-    opt_outs: list[consent.OptOut] = field(default_factory=list)
+    consents: list[consent.NewConsent | consent.OptOut] = field(default_factory=list)  # in the order of the acts
     timers: list[dict[str, Any]] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)  # sessions whose timers are stale
     timeline: list[contacts.TimelineLine] = field(default_factory=list)
@@ -316,10 +314,8 @@ def flush(
     _insert(connection, _INSERT_TIMERS, batch.timers)
     if batch.patches:
         contacts.apply_patches(connection, batch.patches, now=now)
-    if batch.opt_outs:
-        consent.opt_out(connection, batch.opt_outs, keyed_hash=sealer.keyed_hash, new_id=new_id, now=now)
     if batch.consents:
-        consent.record(connection, batch.consents, keyed_hash=sealer.keyed_hash, new_id=new_id, now=now)
+        consent.write(connection, batch.consents, keyed_hash=sealer.keyed_hash, new_id=new_id, now=now)
     if batch.timeline:
         contacts.append_timeline(connection, batch.timeline, new_id=new_id)
     _insert(connection, _INSERT_ALBUM_PARTS, batch.album_parts)

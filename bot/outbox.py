@@ -184,8 +184,7 @@ _OUTBOX = {
 def insert_with_constants(table: str, columns: dict[str, str], constants: dict[str, str]) -> str:
     """A bulk insert whose remaining columns are the same literal in every row: less JSON to carry."""
     names = ", ".join([*columns, *constants])
-    select = json_rows(columns).replace(" FROM json_each", ", " + ", ".join(constants.values()) + " FROM json_each")
-    return f"INSERT INTO {table} ({names}) {select} WHERE true"  # noqa: S608 (constant names of ours)
+    return f"INSERT INTO {table} ({names}) {json_rows(columns, constants=constants)} WHERE true"  # noqa: S608 (constant names of ours)
 
 
 _INSERT_MESSAGE = text(

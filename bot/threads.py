@@ -153,8 +153,10 @@ class Recipient(Struct, frozen=True, kw_only=True):
     language: str
 
 
-def recipient(connection: Connection, workspace_id: int, identity_id: int) -> Recipient:
-    """An identity's private conversation, or its address where there is none. Raises NotFound, and Conflict when the
+def recipient(
+    connection: Connection, workspace_id: int, identity_id: int, *, conversation_id: int = 0
+) -> Recipient:
+    """An identity's conversation, its private one when none is named, or its address where there is none. Raises NotFound, and Conflict when the
     person has blocked us or is gone."""
     row = connection.execute(
         text(
@@ -164,9 +166,14 @@ def recipient(connection: Connection, workspace_id: int, identity_id: int) -> Re
             "JOIN contact c ON c.id = i.contact_id AND c.workspace_id = i.workspace_id "
             "JOIN channel h ON h.id = i.channel_id AND h.workspace_id = i.workspace_id "
             "LEFT JOIN conversation v ON v.channel_id = i.channel_id AND v.workspace_id = i.workspace_id "
-            "AND v.conversation_key = :key WHERE i.workspace_id = :workspace AND i.id = :identity"
+            "AND (v.id = :conversation OR (:conversation = 0 AND v.conversation_key = :key)) WHERE i.workspace_id = :workspace AND i.id = :identity"
         ),
-        {"workspace": workspace_id, "identity": identity_id, "key": f"i:{identity_id}"},
+        {
+            "workspace": workspace_id,
+            "identity": identity_id,
+            "conversation": conversation_id,
+            "key": f"i:{identity_id}",
+        },
     ).one_or_none()
     if row is None:
         raise NotFound("there is no such identity")

@@ -105,16 +105,24 @@ def bulk_values(values: Iterable[int | str]) -> str:
     return bulk({"v": value} for value in values)
 
 
-def json_rows(columns: Mapping[str, str], *, parameter: str = "rows", alias: str = "e") -> str:
-    """`SELECT`-able columns over a bulk parameter: `json_rows({"id": "BIGINT", "name": "TEXT"})` gives
-    `SELECT CAST(e.value ->> 'id' AS BIGINT) AS id, e.value ->> 'name' AS name FROM json_each(:rows) e`."""
+def json_rows(
+    columns: Mapping[str, str], *, parameter: str = "rows", alias: str = "e", constants: Mapping[str, str] | None = None
+) -> str:
+    """`SELECT`-able columns over a bulk parameter: `json_rows({"id": "BIGINT", "name": "TEXT"})` selects
+    `CAST(e.value ->> 'id' AS BIGINT) AS id, e.value ->> 'name' AS name` from what `json_each(:rows)` gives.
+    `constants` are further columns, the same SQL literal in every row.
+
+    MATERIALIZED, because SQLite writes a row's JSON anew for each mention of `value`: with twenty columns that is
+    most of a bulk insert."""
     parts = [
         f"{alias}.value ->> '{name}' AS {name}"
         if kind == "TEXT"
         else f"CAST({alias}.value ->> '{name}' AS {kind}) AS {name}"
         for name, kind in columns.items()
     ]
-    return f"SELECT {', '.join(parts)} FROM json_each(:{parameter}) {alias}"
+    parts += [f"{literal} AS {name}" for name, literal in (constants or {}).items()]
+    rows = f"WITH {alias} AS MATERIALIZED (SELECT value FROM json_each(:{parameter}))"
+    return f"{rows} SELECT {', '.join(parts)} FROM {alias}"
 
 
 def insert_rows(table: str, columns: Mapping[str, str], *, conflict: str = "") -> str:
@@ -349,6 +357,7 @@ def sqlite_engine(url: URL, *, reader: bool = False) -> Engine:
         url,
         poolclass=QueuePool,
         pool_size=READERS,
+        hide_parameters=True,  # an error's text must not carry what people wrote
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
     )
 

@@ -43,6 +43,7 @@ class PostgresqlDatabase(Database):
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_S,
             pool_pre_ping=False,
+            hide_parameters=True,  # an error's text must not carry what people wrote
             connect_args={"timeout": CONNECT_TIMEOUT_S, "server_settings": settings, "prepared_statement_cache_size": 500},
         )
         return PostgresqlDatabase(url, engine)

@@ -101,7 +101,7 @@ def _opt_out(scope: Scope, event: MessageReceived) -> None:
         at=scope.received_at,
     )
     if wish is not None:
-        scope.batch.opt_outs.append(wish)
+        scope.batch.consents.append(wish)
     dialogue.end_session(scope, "stopped")
     scope.note("opted_out", reason="stop_word")
     builtins.say(scope, "stopped")

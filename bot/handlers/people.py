@@ -40,7 +40,7 @@ def _opt_out(scope: Scope, event: Reachability | Preference, person: Person, *, 
         at=scope.received_at,
     )
     if wish is not None:
-        scope.batch.opt_outs.append(wish)
+        scope.batch.consents.append(wish)
     contact_id = scalar_int(
         scope.connection,
         "SELECT contact_id FROM identity WHERE workspace_id = :workspace AND id = :id",
