@@ -156,8 +156,10 @@ class Recipient(Struct, frozen=True, kw_only=True):
 def recipient(
     connection: Connection, workspace_id: int, identity_id: int, *, conversation_id: int = 0
 ) -> Recipient:
-    """An identity's conversation, its private one when none is named, or its address where there is none. Raises NotFound, and Conflict when the
-    person has blocked us or is gone."""
+    """An identity's conversation, its private one when none is named, or its address where there is none.
+
+    Raises NotFound, and Conflict when the person has blocked us or is gone.
+    """
     row = connection.execute(
         text(
             "SELECT i.channel_id, h.kind, i.contact_id, i.id AS identity_id, COALESCE(v.id, 0) AS conversation_id, "
@@ -166,7 +168,8 @@ def recipient(
             "JOIN contact c ON c.id = i.contact_id AND c.workspace_id = i.workspace_id "
             "JOIN channel h ON h.id = i.channel_id AND h.workspace_id = i.workspace_id "
             "LEFT JOIN conversation v ON v.channel_id = i.channel_id AND v.workspace_id = i.workspace_id "
-            "AND (v.id = :conversation OR (:conversation = 0 AND v.conversation_key = :key)) WHERE i.workspace_id = :workspace AND i.id = :identity"
+            "AND (v.id = :conversation OR (:conversation = 0 AND v.conversation_key = :key)) "
+            "WHERE i.workspace_id = :workspace AND i.id = :identity"
         ),
         {
             "workspace": workspace_id,

@@ -3,8 +3,8 @@
     @page("GET", "/contacts/{contact_id}")
     async def contact(visit: Visit) -> Answer: …
 
-A GET needs somebody signed in; a POST names what it `needs` besides (`ROLES`), and is only called with a form whose token
-is right. `{contact_id}` is a public id: the number is in `visit.ids["contact"]`; what is no such id is 404.
+A GET needs somebody signed in; a POST names what it `needs` besides (`ROLES`), and is only called with a form whose
+token is right. `{contact_id}` is a public id: the number is in `visit.ids["contact"]`; what is no such id is 404.
 """
 
 from __future__ import annotations

@@ -55,7 +55,9 @@ def find(connection: Connection, token: str, *, now: int) -> tuple[SignedIn, boo
     ).one_or_none()
     if row is None:
         return None
-    return SignedIn(row.user_id, row.workspace_id, row.email, row.role), row.expires_at < now + IDLE_MS - RENEW_MS
+    return SignedIn(
+        row.user_id, row.workspace_id, row.email, row.role
+    ), row.expires_at < now + IDLE_MS - RENEW_MS
 
 
 def extend(connection: Connection, token: str, *, now: int) -> None:
