@@ -3,6 +3,8 @@ start), because registering refuses it."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -58,9 +60,17 @@ def registries() -> dict[str, Any]:
         "jobs": sorted(jobs.kinds()),
         "erasers": sorted(privacy.erasers()),
         "operations": sorted(operations()),
+        "api_resources": _files("api.resources"),
+        "console_pages": _files("console.pages"),
         "crash_points": dict(sorted(crash.POINTS.items())),
         "routes": serving.run(routes()),
     }
+
+
+def _files(package: str) -> list[str]:
+    """The files of a folder whose scan fills a registry."""
+    folder = importlib.import_module(package)
+    return sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
 
 
 async def routes() -> list[str]:

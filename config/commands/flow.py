@@ -125,9 +125,11 @@ def publish(
 ) -> None:
     """Check flows and make them the current versions; the same text again changes nothing."""
     from config.business import file_text
+    from config.sentences import language
 
     flows = [{"name": str(path), "source": file_text(path)} for path in flow_files(files)]
-    result = perform("flow.publish", {"flows": flows, "channels": channel or [], "note": note})
+    arguments = {"flows": flows, "channels": channel or [], "note": note, "language": language()}
+    result = perform("flow.publish", arguments)
 
     def lines() -> list[str]:
         unchanged = words(" (già così)", " (so already)")

@@ -29,6 +29,7 @@ class Publish(msgspec.Struct, forbid_unknown_fields=True):
     flows: list[FlowText]
     channels: list[str] = msgspec.field(default_factory=list)
     note: str = ""
+    language: str = "en"  # of the findings that stop it
 
 
 @operation("flow.publish", Publish)
@@ -38,7 +39,7 @@ async def publish(context: Context, arguments: Publish) -> Result:
     app = context.app
 
     def write(connection: Connection) -> list[Result]:
-        _refuse_faulty(connection, context.workspace_id, arguments.flows)
+        _refuse_faulty(connection, context.workspace_id, arguments.flows, arguments.language)
         return [_publish(connection, context, flow, channel_ids, arguments.note) for flow in arguments.flows]
 
     return {"flows": await app.database.write(write)}
@@ -62,7 +63,7 @@ def _publish(
     return {"id": flow_id, "key": done.key, "version": done.number, "changed": done.changed}
 
 
-def _refuse_faulty(connection: Connection, workspace_id: int, given: list[FlowText]) -> None:
+def _refuse_faulty(connection: Connection, workspace_id: int, given: list[FlowText], language: str) -> None:
     """What inspection calls an error stops publishing; flows of one call may call each other."""
     compiled = [compiler.compile(document.load(flow.source, flow.name), 0) for flow in given]
     library: dict[str, CompiledFlow] = {}
@@ -81,6 +82,6 @@ def _refuse_faulty(connection: Connection, workspace_id: int, given: list[FlowTe
     business = flow_store.read_business(workspace_id, row.name, row.locale, row.timezone, row.business).view
     for flow, one in zip(given, compiled, strict=True):
         found = inspection.check(one, library, business=business if business.purposes else None)
-        faults = [finding.sentence("en") for finding in found if finding.severity == "error"]
+        faults = [finding.sentence(language) for finding in found if finding.severity == "error"]
         if faults:
             raise RejectedInput("; ".join(faults), where=flow.name)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
+from sqlmodel import Session
 
+from campaigns import drafts
+from domain import ids
+from storage.database import Database
+from storage.tables.consents import ConsentState
+from storage.tables.contacts import Contact, Identity
 from tests.canary import CANARY_SECRET, CANARY_TOKEN
 from tests.support.command import Command, passaparola
 from tests.support.databases import PostgresServer
@@ -214,3 +222,80 @@ def test_help_lists_all_commands_and_imports_no_more_than_it_must(passaparola: C
             assert command in answer.out
     else:
         assert answer.status == 2
+
+
+def test_a_campaign_by_command(passaparola: Command) -> None:
+    channel = passaparola.done("channel", "add", "telegram", "--name", "shop", "--token", CANARY_TOKEN)["id"]
+    campaign = ids.to_text("campaign", asyncio.run(people_and_campaign(passaparola.folder, channel)))
+    preview = passaparola.done("campaign", "preview", campaign)
+    assert (preview["id"], preview["complete"]) == (campaign, True)
+    assert (preview["contacts"], preview["in_audience"], preview["allowed"]) == (3, 3, 2)
+    assert passaparola.done("campaign", "status", campaign)["progress"] is None
+    started = passaparola.done("campaign", "start", campaign)
+    assert started["state"] == "running"
+    assert started["progress"]["run_id"].startswith("run_")
+    assert passaparola.done("campaign", "start", campaign) == started  # twice is once
+    assert passaparola.done("campaign", "pause", campaign)["state"] == "paused"
+    passaparola.done("stop")
+    refused = passaparola("campaign", "resume", campaign)
+    assert (refused.status, "the stop button is pressed here" in refused.err) == (1, True)
+    passaparola.done("resume")
+    assert passaparola.done("campaign", "resume", campaign)["state"] == "running"
+
+
+def test_a_person_is_erased_by_command(passaparola: Command) -> None:
+    channel = passaparola.done("channel", "add", "telegram", "--name", "shop", "--token", CANARY_TOKEN)["id"]
+    asyncio.run(people_and_campaign(passaparola.folder, channel))
+    contact = ids.to_text("contact", 2)
+    erased = passaparola.done("contact", "erase", contact)
+    assert erased["contact"] == contact
+    assert "contacts" in erased["erased"]
+    assert rows(passaparola.folder, "SELECT id FROM contact ORDER BY id") == [(1,), (3,)]
+    assert passaparola("contact", "erase", contact).status == 1
+    assert ("contact_erased",) in rows(passaparola.folder, "SELECT action FROM audit_entry")
+
+
+async def people_and_campaign(folder: Path, channel: str) -> int:
+    """Three people, two of them with consent, and a draft; gives its id."""
+    database = await Database.open(f"sqlite:///{folder / 'data' / 'passaparola.sqlite3'}")
+    channel_id = ids.from_text("channel", channel)
+
+    def write(connection: Connection) -> int:
+        with Session(connection) as session:
+            for number in (1, 2, 3):
+                session.add(Contact(id=number, workspace_id=1, name="Anna", created_at=1, updated_at=1))
+                session.flush()
+                session.add(
+                    Identity(
+                        id=10 + number,
+                        workspace_id=1,
+                        channel_id=channel_id,
+                        contact_id=number,
+                        kind="telegram_user",
+                        address=str(number),
+                        created_at=1,
+                    )
+                )
+                if number < 3:
+                    session.add(
+                        ConsentState(
+                            identity_id=10 + number,
+                            purpose="marketing",
+                            state="granted",
+                            mailable=1,
+                            consent_id=20 + number,
+                            double_opt_in=0,
+                            changed_at=1,
+                            workspace_id=1,
+                            channel_id=channel_id,
+                            contact_id=number,
+                        )
+                    )
+            session.flush()
+        draft = drafts.Draft(name="News", channel_id=channel_id, content={"it": "Ciao!"})
+        return drafts.create(connection, 1, draft, new_id=lambda: 30, now=1_767_602_400_000)
+
+    try:
+        return await database.write(write)
+    finally:
+        await database.close()
