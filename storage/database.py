@@ -121,7 +121,7 @@ def json_rows(
         for name, kind in columns.items()
     ]
     parts += [f"{literal} AS {name}" for name, literal in (constants or {}).items()]
-    rows = f"WITH {alias} AS MATERIALIZED (SELECT value FROM json_each(:{parameter}))"
+    rows = f"WITH {alias} AS MATERIALIZED (SELECT {alias}.value FROM json_each(:{parameter}) {alias})"
     return f"{rows} SELECT {', '.join(parts)} FROM {alias}"
 
 

@@ -15,7 +15,7 @@ from bot.outbox import Result
 from campaigns import drafts, runs, scheduler
 from campaigns.drafts import Draft
 from domain.ids import IdMaker
-from storage.database import Database, Work, bulk, insert_rows
+from storage.database import Database, Work, bulk, json_rows
 
 T = TypeVar("T")
 NOW = 1_790_000_000_000  # 2026-09-21, a Monday
@@ -165,11 +165,9 @@ def insert(
     connection: Connection, table: str, columns: dict[str, str], rows: list[dict[str, Any]], **fixed: Any
 ) -> None:
     """A bulk insert; `fixed` columns are SQL literals, the same in every row."""
-    statement = insert_rows(table, columns)
-    statement = statement.replace(") SELECT", "".join(f", {name}" for name in fixed) + ") SELECT", 1)
-    statement = statement.replace(
-        " FROM json_each", "".join(f", {value}" for value in fixed.values()) + " FROM json_each", 1
-    )
+    names = ", ".join([*columns, *fixed])
+    literals = {name: str(value) for name, value in fixed.items()}
+    statement = f"INSERT INTO {table} ({names}) {json_rows(columns, constants=literals)} WHERE true"
     connection.execute(text(statement), {"rows": bulk(rows)})
 
 
