@@ -5,9 +5,10 @@ Everything is made by the same functions that the product uses. Names, tokens an
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,3 +147,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def until(
+    look: Callable[[], Awaitable[int]], reached: Callable[[int], bool], what: str, *, limit_s: float = 60.0
+) -> int:
+    """Looks every 20 ms until the number is as wished; gives it. Raises TimeoutError naming what it waited for."""
+    deadline = time.monotonic() + limit_s
+    while not reached(found := await look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: still {found} after {limit_s:.0f} s")
+        await asyncio.sleep(0.02)
+    return found
