@@ -176,8 +176,8 @@ def posts(
     rows = connection.execute(
         text(
             "SELECT id, outlet_id, channel_id, content, state, reason, due_at, message_id, external_id, created_at "
-            "FROM post WHERE workspace_id = :workspace AND (:outlet = 0 OR outlet_id = :outlet) "
-            "AND (:before = 0 OR id < :before) ORDER BY id DESC LIMIT :limit"
+            "FROM post WHERE workspace_id = :workspace AND (CAST(:outlet AS BIGINT) = 0 OR outlet_id = :outlet) "
+            "AND (CAST(:before AS BIGINT) = 0 OR id < :before) ORDER BY id DESC LIMIT :limit"
         ),
         {"workspace": workspace_id, "outlet": outlet_id, "before": before, "limit": min(max(limit, 1), 500)},
     ).all()

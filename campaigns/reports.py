@@ -90,7 +90,7 @@ def campaigns(
         text(
             "SELECT id, channel_id, name, state, state_reason, purpose, audience, content, default_language, "
             "scheduled_at, rate, run_id, version, created_at, updated_at FROM campaign WHERE workspace_id = :workspace "
-            "AND (:before = 0 OR id < :before) ORDER BY id DESC LIMIT :limit"
+            "AND (CAST(:before AS BIGINT) = 0 OR id < :before) ORDER BY id DESC LIMIT :limit"
         ),
         {"workspace": workspace_id, "before": before, "limit": _limited(limit)},
     ).all()
