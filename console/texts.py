@@ -58,7 +58,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "stop_marketing": ("Ferma il marketing", "Stop marketing"),
     "stop_everything": ("Ferma tutto", "Stop everything"),
-    "stop_is_on": ("Fermo dal {at}: {what}.", "Stopped since {at}: {what}."),
+    "stop_is_on": ("Fermo ({what}) dal", "Stopped ({what}) since"),
     "what_marketing": ("marketing", "marketing"),
     "what_everything": ("tutto", "everything"),
     "stop_lift": ("Riprendi a inviare", "Send again"),
