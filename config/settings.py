@@ -14,7 +14,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 from domain.errors import RejectedInput
 
@@ -171,11 +171,13 @@ def environment() -> Mapping[str, str]:
 
 
 def _dotenv() -> dict[str, str]:
-    if not Path(DOTENV).is_file():
-        return {}
-    from dotenv import dotenv_values
-
-    return {name: value or "" for name, value in dotenv_values(DOTENV).items()}
+    try:
+        found = DotEnvSettingsSource(Settings, env_file=DOTENV, case_sensitive=True).env_vars
+    except UnicodeDecodeError as error:
+        raise RejectedInput("is not text in UTF-8", where=DOTENV) from error
+    except OSError as error:
+        raise RejectedInput(f"cannot be read: {error.strerror}", where=DOTENV) from error
+    return {name: value or "" for name, value in found.items()}
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:

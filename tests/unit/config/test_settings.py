@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import Settings, load_settings, secret_key
+from config.settings import Settings, environment, load_settings, secret_key
 from domain.errors import RejectedInput
 from tests.canary import CANARY_SECRET
 
@@ -68,6 +68,21 @@ def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PASSAPAROLA_LOG_LEVLE=debug\n")
     with pytest.raises(RejectedInput, match="the nearest one is PASSAPAROLA_LOG_LEVEL"):
         load_settings()
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff\xfe")
+    with pytest.raises(RejectedInput, match=r"\.env: is not text in UTF-8"):
+        load_settings()
+
+
+def test_the_environment_of_a_business_file_includes_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("SHOP_TOKEN=7:TEST-from-file\nSHOP_OTHER=file\n")
+    monkeypatch.setenv("SHOP_OTHER", "environment")
+    found = environment()
+    assert (found["SHOP_TOKEN"], found["SHOP_OTHER"]) == ("7:TEST-from-file", "environment")
 
 
 def test_the_secret_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
