@@ -94,6 +94,7 @@ class App:
                 # The file is ours alone: whoever held leases in it is gone.
                 await self.database.write(leases.free_all)
             await self._start_runtime()
+            await self.live.reload()  # before the first delivery comes: a channel not known yet answers 401
             if "web" in self.roles:
                 self._listener = await listen(self._application(), settings.host, settings.port)
             await self.live.start()
