@@ -29,7 +29,7 @@ REGISTRY = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip
 	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index";
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench docs migration lock setup clean
+.PHONY: help run test chaos check format bench docs migration lock setup clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -40,6 +40,9 @@ run: $(STAMP) ## start everything embedded with the demo town; Ctrl-C ends it
 
 test: $(STAMP) ## the whole test suite (ARGS="…" is handed to pytest)
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+
+chaos: $(STAMP) ## the long fault tests that `make test` leaves out (ARGS="…" is handed to pytest)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m chaos tests/faults $(ARGS)
 
 check: $(STAMP) ## style, types, import contracts and the project's own checks
 	@$(BIN)/ruff check .

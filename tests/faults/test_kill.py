@@ -1,0 +1,201 @@
+"""kill -9 at every named crash point, under load: the server is started again and every promise still holds.
+
+The process ends itself with `os._exit(137)` at the n-th passing of a point (`domain.crash`), which to everybody outside
+is kill -9. What it left is read before it starts again; when all has drained, `tests.support.checker` counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from domain.crash import POINTS
+from simulators.control import SimulatorControl
+from storage.database import Database, rows_of
+from tests.faults import load
+from tests.support import checker
+from tests.support.databases import PostgresServer
+from tests.support.processes import READY_S, Child, Server, Simulators
+from tests.support.run import Run
+from tests.support.town import until
+
+# Which passing: late enough that work of every kind is under way, early enough that much is still to come.
+CASES = (
+    "intake.before_commit:7",
+    "intake.after_commit:7",
+    "worker.after_claim:6",
+    "worker.before_commit:6",
+    "worker.after_commit:6",
+    "sender.before_mark:9",
+    "sender.after_mark:9",
+    "sender.after_write:15",
+    "sender.before_settle:9",
+    "sender.after_settle:9",
+    "campaign.after_slice:1",
+    "campaign.after_feed:1",
+    "scheduler.after_timers:1",
+    "jobs.after_step:1",
+)
+RETRIES_S = 20  # of the platforms' time, second by second: by then they have delivered again what was refused
+# Between marking an item `sending` and recording what became of it: the only points that may leave `unknown`.
+IN_DOUBT = ("sender.after_mark:4", "sender.after_write:8", "sender.before_settle:6")
+ON_POSTGRESQL = ("worker.before_commit:6", "sender.after_write:15")
+DRAINED = (
+    "SELECT (SELECT count(*) FROM intake WHERE state = 0) + (SELECT count(*) FROM outbox) "
+    "+ (SELECT count(*) FROM job WHERE state = 0) + (SELECT count(*) FROM album_part) "
+    "+ (SELECT count(*) FROM campaign_run WHERE state = 'running') "
+    "+ (SELECT count(*) FROM post WHERE state IN ('scheduled', 'queued'))"
+)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that is ready to serve; copied for each test."""
+    folder = tmp_path_factory.mktemp("prepared")
+    asyncio.run(load.prepare(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared_quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without flows: only the campaign and the post go out."""
+    folder = tmp_path_factory.mktemp("prepared-quiet")
+    asyncio.run(load.prepare(folder, talkative=False))
+    return folder
+
+
+@pytest.fixture
+def on_postgresql(run: Run, postgres: PostgresServer, tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A data folder, and the URL of a PostgreSQL database that is ready to serve with it."""
+    shared = run.folder / "prepared-postgresql"
+    template = postgres.template("faults", lambda url: asyncio.run(load.prepare(shared, url)))
+    shutil.copytree(shared, tmp_path / "data")
+    url = postgres.create(template)
+    yield tmp_path / "data", url
+    postgres.drop(url)
+
+
+def test_every_crash_point_is_tried() -> None:
+    """A new point without a test would be a promise that nobody checks."""
+    assert {case.partition(":")[0] for case in CASES} == set(POINTS)
+
+
+@pytest.mark.parametrize("crash_at", CASES)
+async def test_killed_at(crash_at: str, run: Run, prepared: Path, tmp_path: Path) -> None:
+    """Killed once in the middle of everything, on SQLite."""
+    shutil.copytree(prepared, tmp_path / "data")
+    verdict = await killed(run, tmp_path, crash_at)
+    assert not verdict.problems, "\n".join(verdict.problems)
+
+
+@pytest.mark.parametrize("crash_at", IN_DOUBT)
+async def test_what_nobody_can_know_is_listed_as_unknown(
+    crash_at: str, run: Run, prepared_quiet: Path, tmp_path: Path
+) -> None:
+    """Killed with a campaign on the wire: those messages are unknown, each is listed, none is sent again."""
+    shutil.copytree(prepared_quiet, tmp_path / "data")
+    verdict = await killed(run, tmp_path, crash_at, talkative=False)
+    assert not verdict.problems, "\n".join(verdict.problems)
+    assert verdict.unknown
+    assert verdict.counts["campaign unknown"] == len(verdict.unknown)
+
+
+@pytest.mark.parametrize(
+    "crash_at", [pytest.param(c, marks=[] if c in ON_POSTGRESQL else pytest.mark.chaos) for c in CASES]
+)
+async def test_killed_at_on_postgresql(
+    crash_at: str, run: Run, on_postgresql: tuple[Path, str], tmp_path: Path
+) -> None:
+    """The same on PostgreSQL, where whoever takes over waits for the dead one's leases."""
+    verdict = await killed(run, tmp_path, crash_at, url=on_postgresql[1])
+    assert not verdict.problems, "\n".join(verdict.problems)
+
+
+async def killed(
+    run: Run, tmp_path: Path, crash_at: str, *, url: str = "", talkative: bool = True
+) -> checker.Verdict:
+    """Load on the data in `tmp_path / "data"`, death, a new start, and what came of it."""
+    folder = tmp_path / "data"
+    async with (
+        Simulators(run, tmp_path, load.SEED) as simulators,
+        Server(run, folder, simulators.origin, url=url) as server,
+        opened(url or f"sqlite:///{folder / 'passaparola.sqlite3'}") as database,
+    ):
+        control = simulators.control
+        await load.settle_in(control)
+        child = await server.start(crash_at=crash_at)
+        begun = await load.begin(control, talkative=talkative) if await connected(control, child) else None
+        assert await child.ended() == 137, child.printed[-4000:]
+        await control.freeze()  # platforms would try again in vain meanwhile, and then wait longer each time
+        sending = {row.id for row in await rows(database, "SELECT id FROM outbox WHERE state = 3")}
+        if (
+            url
+        ):  # on PostgreSQL others take over when the dead one's leases are over: half a minute passes at once
+            await database.write(lambda c: c.execute(text("UPDATE lease SET expires_at = 0")) and None)
+        died = time.monotonic()
+        child = await server.start()
+        await control.unfreeze()
+        for _ in range(RETRIES_S):
+            await control.advance(1)
+        if begun is None:
+            assert await connected(control, child), child.printed[-4000:]
+            begun = await load.begin(control, talkative=talkative)
+        for play in begun.plays:
+            report = await control.play_finished(play, timeout_s=30)
+            assert not report["failed"], (report["failures"], child.printed[-4000:])
+        await until(lambda: _drained(database), "everything drained")
+        took = time.monotonic() - died
+        history = checker.History(
+            log=await control.log(),
+            rows=await database.read(lambda c: checker.load(lambda sql: rows_of(c, sql))),
+            sending_at_death=sending,
+            stops={str(person): update for person, update in begun.stops.items()},
+        )
+    verdict = checker.check(history)
+    print(f"{crash_at}: {verdict.counts}, sending at death {len(sending)}, drained {took:.1f} s after it")
+    return verdict
+
+
+def half_a_minute_passes(connection: Connection) -> None:
+    """For leases: they expire by the database's clock, which no test can move."""
+    connection.execute(text("UPDATE lease SET expires_at = 0"))
+
+
+async def connected(control: SimulatorControl, child: Child) -> bool:
+    """Waits until both platforms have been told where to deliver; False when the server has died before."""
+    deadline = time.monotonic() + READY_S
+    while child.status is None and time.monotonic() < deadline:
+        counters = await control.counters()
+        if counters.get("telegram.calls.setWebhook.200") and await control.log(kind="handshake"):
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+async def _drained(database: Database) -> bool:
+    return bool((await rows(database, DRAINED))[0][0] == 0)
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    """The server's database, looked at from outside."""
+    database = await Database.open(url)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def rows(database: Database, sql: str) -> list[Any]:
+    def read(connection: Connection) -> list[Any]:
+        return list(rows_of(connection, sql))
+
+    return await database.read(read)
