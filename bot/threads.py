@@ -78,7 +78,8 @@ def conversations(
         text(
             f"{_CONVERSATION} WHERE v.workspace_id = :workspace AND v.last_message_at <= :at "
             "AND (v.last_message_at < :at OR v.id < :last) AND (CAST(:status AS TEXT) = '' OR v.status = :status) "
-            "AND (CAST(:contact AS BIGINT) = 0 OR v.contact_id = :contact) ORDER BY v.last_message_at DESC, v.id DESC LIMIT :limit"
+            "AND (CAST(:contact AS BIGINT) = 0 OR v.contact_id = :contact) "
+            "ORDER BY v.last_message_at DESC, v.id DESC LIMIT :limit"
         ),
         {
             "workspace": workspace_id,
@@ -168,7 +169,8 @@ def recipient(
             "JOIN contact c ON c.id = i.contact_id AND c.workspace_id = i.workspace_id "
             "JOIN channel h ON h.id = i.channel_id AND h.workspace_id = i.workspace_id "
             "LEFT JOIN conversation v ON v.channel_id = i.channel_id AND v.workspace_id = i.workspace_id "
-            "AND (v.id = CAST(:conversation AS BIGINT) OR (CAST(:conversation AS BIGINT) = 0 AND v.conversation_key = :key)) "
+            "AND (v.id = CAST(:conversation AS BIGINT) "
+            "OR (CAST(:conversation AS BIGINT) = 0 AND v.conversation_key = :key)) "
             "WHERE i.workspace_id = :workspace AND i.id = :identity"
         ),
         {
