@@ -1,7 +1,7 @@
 """The generated pages of docs/reference/: `make docs` writes them, a docs test fails when one is stale.
 
 What can be read from the program is not written by hand: settings come from `config.settings.Settings`, one row per
-field with its description.
+field with its description; commands come from their own help.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
@@ -24,11 +25,20 @@ None is needed. Each is an environment variable or a line of a `.env` file in th
 |---|---|---|
 """
 
+COMMAND_HEAD = """# The command
+
+<!-- Generated from config/commands/ by `make docs`. -->
+
+Exit status: 0 done, 1 refused, 2 called wrongly. `--json` prints one JSON document. Beside a running server a command
+is done by that server; without one, on the database directly. It speaks Italian or English, by `LANG`.
+"""
+
 
 def pages() -> Iterator[tuple[str, str]]:
     """Every generated page as (path below docs/reference, text)."""
     if importlib.util.find_spec("config.settings") is not None:
         yield "settings.md", settings_page(importlib.import_module("config.settings").Settings)
+    yield "command.md", command_page()
 
 
 def settings_page(settings: type[BaseSettings]) -> str:
@@ -47,6 +57,33 @@ def settings_page(settings: type[BaseSettings]) -> str:
         meaning = " ".join(field.description.split()).replace("|", "\\|")
         rows.append(f"| `{prefix}{name.upper()}` | {shown} | {meaning} |\n")
     return SETTINGS_HEAD + "".join(rows)
+
+
+def command_page() -> str:
+    """Every command with its options, as `--help` tells them."""
+    from typer.main import get_command
+
+    from config import cli
+
+    return COMMAND_HEAD + "".join(_told(get_command(cli.application()), "passaparola", 2))
+
+
+def _told(command: Any, path: str, level: int) -> Iterator[str]:
+    """A command's section, then those of the commands below it."""
+    for name, below in sorted(getattr(command, "commands", {}).items()):
+        full = f"{path} {name}"
+        if getattr(below, "commands", None):
+            yield from _told(below, full, level)
+            continue
+        yield f"\n{'#' * level} {full}\n\n{(below.help or '').strip()}\n"
+        yield "\n| | |\n|---|---|\n" if below.params else ""
+        for parameter in below.params:
+            shown = (
+                " ".join(parameter.opts) if parameter.param_type_name == "option" else parameter.name.upper()
+            )
+            needed = " (required)" if parameter.required else ""
+            meaning = " ".join((getattr(parameter, "help", "") or "").split()).replace("|", "\\|")
+            yield f"| `{shown}` | {meaning}{needed} |\n"
 
 
 def main() -> None:

@@ -14,9 +14,13 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from config.sentences import say
 from domain.errors import AppError
+
+if TYPE_CHECKING:
+    import typer
 
 # Command → the file of `config/commands/` that brings it.
 COMMANDS = {
@@ -37,6 +41,7 @@ COMMANDS = {
     "apikey": "accounts",
     "version": "version",
 }
+ALL = tuple(sorted(set(COMMANDS.values())))
 DONE, REFUSED, WRONG = 0, 1, 2
 
 
@@ -47,9 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs a command line; gives the exit status."""
+    _import_structlog()
+    called = next((word for word in arguments if not word.startswith("-")), "")
+    return _guarded(application([COMMANDS[called]] if called in COMMANDS else ALL), arguments)
+
+
+def application(files: Sequence[str] = ALL) -> typer.Typer:
+    """The commands of some files, or all."""
     import typer
 
-    _import_structlog()
     app = typer.Typer(
         name="passaparola",
         help="Passaparola: talk to your customers in chat, win consented leads.",
@@ -58,13 +69,11 @@ def run(arguments: list[str]) -> int:
         add_completion=False,
         no_args_is_help=False,
     )
-    called = next((word for word in arguments if not word.startswith("-")), "")
-    chosen = [COMMANDS[called]] if called in COMMANDS else sorted(set(COMMANDS.values()))
-    for name in chosen:
+    for name in files:
         importlib.import_module(f"config.commands.{name}").add_to(app)
-    if len(chosen) == 1:
+    if len(files) == 1:
         app.callback()(_several)  # typer makes a single command the program itself: keep its name
-    return _guarded(app, arguments)
+    return app
 
 
 def _import_structlog() -> None:
@@ -82,13 +91,13 @@ def _several() -> None:
     """Passaparola: talk to your customers in chat, win consented leads."""
 
 
-def _guarded(app: object, arguments: list[str]) -> int:
+def _guarded(app: typer.Typer, arguments: list[str]) -> int:
     """Runs the command and turns whatever it raises into a sentence and a status."""
     import typer
     from typer.main import get_command
 
     try:
-        status = get_command(app).main(arguments, prog_name="passaparola", standalone_mode=False)  # type: ignore[arg-type]
+        status = get_command(app).main(arguments, prog_name="passaparola", standalone_mode=False)
         return status if isinstance(status, int) else DONE
     except typer.Exit as ended:
         return int(ended.exit_code)

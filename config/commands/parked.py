@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 def list_all(
     after: Annotated[str, typer.Option(help="Those after this event.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 100,
     json: Json = False,
 ) -> None:
     """List them, oldest first."""
