@@ -20,11 +20,13 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from api import app as api
 from bot.channel_store import ConnectedChannel
 from bot.channels.base import Client, Management
 from bot.live import ROLES, Live
 from bot.runtime import Runtime
 from config.settings import Settings, secret_key
+from console import app as console
 from domain import crash, ids
 from domain.errors import AppError, Conflict, SendError, Unavailable
 from storage import leases
@@ -32,7 +34,7 @@ from storage.database import Database
 from storage.schema import ensure
 from storage.sealing import Sealer
 from storage.signals import Signals
-from webhooks import receive
+from webhooks import health, receive
 from webhooks.server import Listener, listen
 
 NODE_LEASE_MS = 600_000  # a process that sleeps longer must not come back and give ids of another's number
@@ -96,7 +98,7 @@ class App:
             await self._start_runtime()
             await self.live.reload()  # before the first delivery comes: a channel not known yet answers 401
             if "web" in self.roles:
-                self._listener = await listen(self._application(), settings.host, settings.port)
+                self._listener = await listen(self.application(), settings.host, settings.port)
             await self.live.start()
         except BaseException:
             await self.stop()
@@ -164,7 +166,9 @@ class App:
             lambda c: leases.take(c, names, self.owner, limit=1, length_ms=NODE_LEASE_MS)
         )
         if not self._node:
-            raise Conflict(f"{ids.MAX_NODE + 1} processes are running on this database: no node number is free")
+            raise Conflict(
+                f"{ids.MAX_NODE + 1} processes are running on this database: no node number is free"
+            )
         return int(next(iter(self._node)).partition(":")[2])
 
     async def _keep_node(self) -> None:
@@ -200,10 +204,15 @@ class App:
         """Where the platform delivers for this channel."""
         return f"{self.base_url}/webhooks/{channel.kind.kind}/{ids.to_text('channel', channel.id)}"
 
-    def _application(self) -> web.Application:
+    def application(self) -> web.Application:
+        """All routes of this process."""
         settings = self.settings
         app = web.Application(client_max_size=receive.MAX_BODY)
         receive.add_routes(app, receive.Receiver(self.live.channels, self.live.intake))
+        token = settings.metrics_token
+        health.add_routes(app, self.live, metrics_token=token.get_secret_value() if token else "")
+        api.add_routes(app, self.live)
+        console.add_routes(app, self.live, secure=settings.public_url.startswith("https://"))
         return app
 
     async def _register_webhooks(self) -> None:
