@@ -204,6 +204,12 @@ async def test_the_demo_opens_answers_and_leaves_nothing(town: Town) -> None:
             assert "a demo is running in" in err
             assert "/console/sign-in/" in sign_in
             await chat(phone)
+            beside = {"DATA_DIR": str(town.folder / "demo")}
+            bot = await town.done("channel", "test", "bottega-telegram", **beside)
+            assert bot["account"]["username"] == "bottega_esempio_bot"
+            number = await town.done("channel", "test", "bottega-whatsapp", **beside)
+            assert number["account"]["name"] == "Bottega Esempio"
+            assert (await town.done("doctor", "--platforms", **beside))["well"]
         finally:
             demo.send_signal(signal.SIGINT)
             status, _out, err = await town.finish(demo)
