@@ -102,14 +102,18 @@ class Batch:
     outgoing: list[Outgoing] = field(default_factory=list)
     turns: list[dict[str, Any]] = field(default_factory=list)
     patches: list[contacts.ContactPatch] = field(default_factory=list)
-    consents: list[consent.NewConsent | consent.OptOut] = field(default_factory=list)  # in the order of the acts
+    consents: list[consent.NewConsent | consent.OptOut] = field(
+        default_factory=list
+    )  # in the order of the acts
     timers: list[dict[str, Any]] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)  # sessions whose timers are stale
     timeline: list[contacts.TimelineLine] = field(default_factory=list)
     ephemerals: list[HandedEphemeral] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
     album_parts: list[dict[str, Any]] = field(default_factory=list)
-    after: list[Callable[[Connection], None]] = field(default_factory=list)  # rare writes, in order, after the rows
+    after: list[Callable[[Connection], None]] = field(
+        default_factory=list
+    )  # rare writes, in order, after the rows
 
 
 @dataclass
@@ -262,7 +266,7 @@ _LOG = {
 def _update(table: str, columns: dict[str, str], changes: tuple[str, ...]) -> str:
     sets = ", ".join(f"{name} = v.{name}" for name in changes)
     return (
-        f"UPDATE {table} SET {sets}, version = {table}.version + 1 FROM ({json_rows(columns)}) v "  # noqa: S608
+        f"UPDATE {table} SET {sets}, version = {table}.version + 1 FROM ({json_rows(columns)}) v "
         f"WHERE {table}.id = v.id AND {table}.version = v.version RETURNING {table}.id"
     )
 

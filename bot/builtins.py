@@ -61,7 +61,9 @@ def _ask_forget(scope: Scope) -> None:
         Button(FORGET_YES, builtin("forget_yes", language)),
         Button(FORGET_NO, builtin("forget_no", language)),
     )
-    scope.send(Text(scope.business.text("forget_ask", language, builtin("forget_ask", language)), buttons=buttons))
+    scope.send(
+        Text(scope.business.text("forget_ask", language, builtin("forget_ask", language)), buttons=buttons)
+    )
 
 
 def _forget(scope: Scope, wanted: bool) -> None:

@@ -60,7 +60,9 @@ class ChannelStore:
         """The channel that an item was meant for: same workspace, kind and app secret as the endpoint it came to."""
         if not account or account in (endpoint.account, endpoint.business_account):
             return endpoint
-        return self._by_account.get((endpoint.workspace_id, endpoint.kind.kind, endpoint.secret_group, account))
+        return self._by_account.get(
+            (endpoint.workspace_id, endpoint.kind.kind, endpoint.secret_group, account)
+        )
 
     def load(self, connection: Connection) -> None:
         """Reads all channels anew."""
@@ -133,7 +135,9 @@ def add(
             "account": accounts[0],
             "business_account": accounts[1],
             "secrets": seal_values(sealer, channel_id, secrets),
-            "secret_group": sealer.keyed_hash("secret group", kind, values.get("app_secret") or str(channel_id)),
+            "secret_group": sealer.keyed_hash(
+                "secret group", kind, values.get("app_secret") or str(channel_id)
+            ),
             "config": msgspec.json.encode(config).decode(),
             "now": now,
         },
@@ -143,7 +147,13 @@ def add(
 
 
 def change(
-    connection: Connection, channel_id: int, kind: str, *, values: Mapping[str, str], mode: str, sealer: Sealer
+    connection: Connection,
+    channel_id: int,
+    kind: str,
+    *,
+    values: Mapping[str, str],
+    mode: str,
+    sealer: Sealer,
 ) -> None:
     """Replaces a channel's settings; `values` as in `add`, the secrets that we made included."""
     handler = channel_of(kind)
@@ -161,7 +171,9 @@ def change(
             "account": accounts[0],
             "business_account": accounts[1],
             "secrets": seal_values(sealer, channel_id, secrets),
-            "secret_group": sealer.keyed_hash("secret group", kind, values.get("app_secret") or str(channel_id)),
+            "secret_group": sealer.keyed_hash(
+                "secret group", kind, values.get("app_secret") or str(channel_id)
+            ),
             "config": msgspec.json.encode(config).decode(),
         },
     )
@@ -176,7 +188,9 @@ def seal_values(sealer: Sealer, channel_id: int, secrets: Mapping[str, str]) -> 
 def set_state(connection: Connection, channel_id: int, state: str, reason: str) -> None:
     """active | stopped | deleting; a stopped channel sends nothing until a person starts it again."""
     connection.execute(
-        text("UPDATE channel SET state = :state, state_reason = :reason WHERE id = :id AND state <> 'deleting'"),
+        text(
+            "UPDATE channel SET state = :state, state_reason = :reason WHERE id = :id AND state <> 'deleting'"
+        ),
         {"state": state, "reason": reason, "id": channel_id},
     )
     raise_revision(connection, "channels")
@@ -195,4 +209,7 @@ def raise_revision(connection: Connection, subject: str) -> None:
 
 def revisions(connection: Connection) -> dict[str, int]:
     """The current revision of every subject."""
-    return {row.subject: row.number for row in connection.execute(text("SELECT subject, number FROM revision")).all()}
+    return {
+        row.subject: row.number
+        for row in connection.execute(text("SELECT subject, number FROM revision")).all()
+    }

@@ -104,7 +104,7 @@ def _moves(connection: Connection, moved: list[Result]) -> None:
         values = {"new": one.new_address, "old": old, "channel": one.channel_id}
         for table in ("outbox", "outlet", "conversation"):
             connection.execute(
-                text(f"UPDATE {table} SET address = :new WHERE channel_id = :channel AND address = :old"),  # noqa: S608
+                text(f"UPDATE {table} SET address = :new WHERE channel_id = :channel AND address = :old"),
                 values,
             )
 
@@ -123,4 +123,3 @@ def _log(connection: Connection, failures: list[Result], new_id: Callable[[], in
         for f in failures
     ]
     connection.execute(text(insert_rows("channel_log", _LOG)), {"rows": bulk(rows)})
-

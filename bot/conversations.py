@@ -198,7 +198,11 @@ class Worker:
     def _claim(self, connection: Connection) -> list[Claimed]:
         now = self._runtime.clock()
         all_lanes = len(self._lanes) == len(LANE_NAMES)
-        lanes = "" if all_lanes else f"AND slot / {SLOTS_PER_LANE} IN (SELECT CAST(e.value ->> 'v' AS INTEGER) FROM json_each(:lanes) e) "
+        lanes = (
+            ""
+            if all_lanes
+            else f"AND slot / {SLOTS_PER_LANE} IN (SELECT CAST(e.value ->> 'v' AS INTEGER) FROM json_each(:lanes) e) "
+        )
         parameters: dict[str, Any] = {"limit": LOOK}
         if not all_lanes:
             parameters["lanes"] = bulk_values(int(name.rpartition(":")[2]) for name in self._lanes)
@@ -269,7 +273,12 @@ class Worker:
         return [row for row in claimed if lane_of(row.slot) not in lost]
 
     def _load(
-        self, connection: Connection, rows: Sequence[Claimed], batch: Batch, problems: dict[int, str], now: int
+        self,
+        connection: Connection,
+        rows: Sequence[Claimed],
+        batch: Batch,
+        problems: dict[int, str],
+        now: int,
     ) -> list[_Loaded]:
         loaded: list[_Loaded] = []
         for row in rows:
@@ -298,9 +307,13 @@ class Worker:
         for (one, _), identity in zip(asking, found, strict=True):
             one.identity = identity
 
-    def _load_conversations(self, connection: Connection, loaded: list[_Loaded], batch: Batch, now: int) -> None:
+    def _load_conversations(
+        self, connection: Connection, loaded: list[_Loaded], batch: Batch, now: int
+    ) -> None:
         keys = {(one.channel.id, key) for one in loaded if (key := _conversation_key(one)) is not None}
-        ids = {one.event.conversation_id for one in loaded if isinstance(one.event, TimerDue | SessionCommand)}
+        ids = {
+            one.event.conversation_id for one in loaded if isinstance(one.event, TimerDue | SessionCommand)
+        }
         known = _conversations(connection, keys, ids)
         by_key = {(c.channel_id, c.conversation_key): c for c in known}
         by_id = {c.id: c for c in known}
@@ -316,8 +329,12 @@ class Worker:
             if conversation is None:
                 conversation = by_key[(one.channel.id, key)] = self._new_conversation(one, key, now)
             one.conversation = conversation
-        batch.conversations = {one.conversation.id: one.conversation for one in loaded if one.conversation is not None}
-        batch.sessions = _sessions(connection, [c.session_id for c in batch.conversations.values() if c.session_id])
+        batch.conversations = {
+            one.conversation.id: one.conversation for one in loaded if one.conversation is not None
+        }
+        batch.sessions = _sessions(
+            connection, [c.session_id for c in batch.conversations.values() if c.session_id]
+        )
 
     def _new_conversation(self, one: _Loaded, key: str, now: int) -> ConversationRow:
         identity = one.identity
@@ -378,7 +395,12 @@ class Worker:
                 one.conversation = batch.conversations[mark.conversation.id]
 
     def _run_one(
-        self, connection: Connection, one: _Loaded, batch: Batch, views: dict[tuple[int, int], ContactView], now: int
+        self,
+        connection: Connection,
+        one: _Loaded,
+        batch: Batch,
+        views: dict[tuple[int, int], ContactView],
+        now: int,
     ) -> None:
         row, conversation, runtime = one.row, one.conversation, self._runtime
         scope = Scope(
@@ -409,13 +431,17 @@ class Worker:
 
     def _views(self, connection: Connection, loaded: list[_Loaded]) -> dict[tuple[int, int], ContactView]:
         wanted = {
-            (c.workspace_id, c.contact_id, c.identity_id) for one in loaded if (c := one.conversation) is not None
+            (c.workspace_id, c.contact_id, c.identity_id)
+            for one in loaded
+            if (c := one.conversation) is not None
         }
         return contacts.load_views(connection, wanted)
 
     # --- failures
 
-    def _fail(self, connection: Connection, rows: Sequence[Claimed], problems: dict[int, str], now: int) -> None:
+    def _fail(
+        self, connection: Connection, rows: Sequence[Claimed], problems: dict[int, str], now: int
+    ) -> None:
         changes = []
         for row in rows:
             problem = problems.get(row.id)
@@ -451,7 +477,13 @@ _SET_BACK = text(
 
 
 def _change(row_id: int, state_: int, attempts: int, not_before: int, problem: str) -> dict[str, Any]:
-    return {"id": row_id, "state": state_, "attempts": attempts, "not_before": not_before, "problem": problem[:500]}
+    return {
+        "id": row_id,
+        "state": state_,
+        "attempts": attempts,
+        "not_before": not_before,
+        "problem": problem[:500],
+    }
 
 
 def _reopen(connection: Connection, claimed: Sequence[Claimed]) -> None:
@@ -495,7 +527,9 @@ def _identity_request(one: _Loaded) -> identities.IdentityRequest | None:
         channel_id=one.channel.id,
         channel_kind=one.channel.kind.kind,
         person=person,
-        address=event.origin.address if private and isinstance(event, MessageReceived) else person.ids[0].value,
+        address=event.origin.address
+        if private and isinstance(event, MessageReceived)
+        else person.ids[0].value,
         at=one.row.received_at,
         inbound=isinstance(event, MessageReceived),
     )
@@ -529,8 +563,9 @@ def _touch(conversation: ConversationRow, one: _Loaded) -> None:
 
 
 _CONVERSATION_COLUMNS = (
-    "c.id, c.workspace_id, c.channel_id, c.conversation_key, c.intake_key, c.slot, c.identity_id, c.contact_id, c.address, "
-    "c.topic, c.place, c.status, c.assignee, c.session_id, c.question_id, c.version, c.last_inbound_at, c.last_message_at, c.created_at"
+    "c.id, c.workspace_id, c.channel_id, c.conversation_key, c.intake_key, c.slot, c.identity_id, c.contact_id, "
+    "c.address, c.topic, c.place, c.status, c.assignee, c.session_id, c.question_id, c.version, c.last_inbound_at, "
+    "c.last_message_at, c.created_at"
 )
 
 

@@ -41,13 +41,20 @@ def converse(scope: Scope, flows: FlowStore, event: MessageReceived, *, first_me
     if match is not None:
         if session is not None:
             end_session(scope, "replaced")
-        start(scope, flows, match.flow, trigger=f"{match.kind}:{match.value}"[:200], variables=_variables(event))
+        start(
+            scope, flows, match.flow, trigger=f"{match.kind}:{match.value}"[:200], variables=_variables(event)
+        )
     elif session is not None:
         advance(scope, flows, event)
 
 
 def start(
-    scope: Scope, flows: FlowStore, flow: CompiledFlow, *, trigger: str, variables: dict[str, Any] | None = None
+    scope: Scope,
+    flows: FlowStore,
+    flow: CompiledFlow,
+    *,
+    trigger: str,
+    variables: dict[str, Any] | None = None,
 ) -> None:
     """A new session in this conversation."""
     conversation, contact = scope.conversation, scope.contact
@@ -130,7 +137,9 @@ def end_session(scope: Scope, status: str) -> None:
     scope.session = None
 
 
-def _apply(scope: Scope, flows: FlowStore, transition: engine.Transition, *, before: str, trigger: str) -> None:
+def _apply(
+    scope: Scope, flows: FlowStore, transition: engine.Transition, *, before: str, trigger: str
+) -> None:
     session, conversation = scope.session, scope.conversation
     if session is None or conversation is None:
         return

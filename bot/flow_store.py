@@ -106,7 +106,9 @@ class FlowStore:
         self._workspaces = workspaces
         self._businesses = {
             row.id: read_business(row.id, row.name, row.locale, row.timezone, row.business)
-            for row in connection.execute(text("SELECT id, name, locale, timezone, business FROM workspace")).all()
+            for row in connection.execute(
+                text("SELECT id, name, locale, timezone, business FROM workspace")
+            ).all()
         }
 
     def business(self, workspace_id: int) -> Business:
@@ -171,7 +173,9 @@ class FlowStore:
                 return None
             self._versions[version_id] = flow
             self._flow_ids[version_id] = flow_id
-            while len(self._versions) > OLD_VERSIONS + sum(len(w.published) for w in self._workspaces.values()):
+            while len(self._versions) > OLD_VERSIONS + sum(
+                len(w.published) for w in self._workspaces.values()
+            ):
                 old, _ = self._versions.popitem(last=False)
                 self._flow_ids.pop(old, None)
         return flow
@@ -268,7 +272,9 @@ def publish(
         },
     )
     connection.execute(
-        text("UPDATE flow SET current_version_id = :version, title = :title, state = 'active' WHERE id = :flow"),
+        text(
+            "UPDATE flow SET current_version_id = :version, title = :title, state = 'active' WHERE id = :flow"
+        ),
         {"version": version_id, "title": title, "flow": flow_id},
     )
     raise_revision(connection, "flows")
@@ -281,6 +287,8 @@ def _bind(connection: Connection, workspace_id: int, flow_id: int, channel_ids: 
     connection.execute(text("DELETE FROM flow_channel WHERE flow_id = :flow"), {"flow": flow_id})
     for channel_id in channel_ids:
         connection.execute(
-            text("INSERT INTO flow_channel (workspace_id, flow_id, channel_id) VALUES (:workspace, :flow, :channel)"),
+            text(
+                "INSERT INTO flow_channel (workspace_id, flow_id, channel_id) VALUES (:workspace, :flow, :channel)"
+            ),
             {"workspace": workspace_id, "flow": flow_id, "channel": channel_id},
         )

@@ -45,7 +45,9 @@ from domain.events import (
 from storage.database import Queue, bulk, insert_rows
 from storage.sealing import Sealer, event_key
 
-MAX_WAITING = 10_000  # events in memory before their commit: about 20 MB; past it the platform is told to come back
+MAX_WAITING = (
+    10_000  # events in memory before their commit: about 20 MB; past it the platform is told to come back
+)
 OPEN, PARKED, DONE = 0, 1, 2
 
 _SEEN = {"workspace_id": "BIGINT", "channel_id": "BIGINT", "key": "TEXT", "seen_at": "BIGINT"}
@@ -142,7 +144,12 @@ class Intake:
 
 
 def append_own(
-    connection: Connection, own: Sequence[tuple[int, int, int, str, Event]], *, sealer: Sealer, new_id: Any, now: int
+    connection: Connection,
+    own: Sequence[tuple[int, int, int, str, Event]],
+    *,
+    sealer: Sealer,
+    new_id: Any,
+    now: int,
 ) -> None:
     """Events of our own, as (workspace id, channel id, slot, intake key, event), within the caller's transaction."""
     rows = []
@@ -200,12 +207,21 @@ def _prepare(runtime: Runtime, channel: ConnectedChannel, event: PlatformEvent, 
     )
     if isinstance(event, Unrecognised):
         row["state"] = PARKED if event.malformed else DONE
-        row["problem"] = events.storable(f"{event.what}: {event.problem}" if event.problem else f"unrecognised: {event.what}")
+        row["problem"] = events.storable(
+            f"{event.what}: {event.problem}" if event.problem else f"unrecognised: {event.what}"
+        )
     return _Prepared(event_key(channel.kind.kind, event.key), channel, event, row)
 
 
 def _row(
-    sealer: Sealer, row_id: int, workspace_id: int, channel_id: int, slot: int, key: str, event: Event, now: int
+    sealer: Sealer,
+    row_id: int,
+    workspace_id: int,
+    channel_id: int,
+    slot: int,
+    key: str,
+    event: Event,
+    now: int,
 ) -> dict[str, Any]:
     return {
         "id": row_id,
@@ -252,7 +268,10 @@ def _store(
         connection.execute(_INSERT_INTAKE, {"rows": bulk(one.row for one in fresh)})
         consent.suppress_at_intake(
             connection,
-            [consent.Accepted(p.channel.workspace_id, p.channel.id, p.event, p.row["received_at"]) for p in fresh],
+            [
+                consent.Accepted(p.channel.workspace_id, p.channel.id, p.event, p.row["received_at"])
+                for p in fresh
+            ],
             keyed_hash=runtime.sealer.keyed_hash,
         )
     if reported:
@@ -262,7 +281,12 @@ def _store(
 def _drop_seen(connection: Connection, prepared: list[_Prepared], now: int) -> list[_Prepared]:
     """Those whose key was not there; of several with one key in this batch, the first."""
     rows = [
-        {"workspace_id": p.channel.workspace_id, "channel_id": p.channel.id, "key": p.seen_key, "seen_at": now}
+        {
+            "workspace_id": p.channel.workspace_id,
+            "channel_id": p.channel.id,
+            "key": p.seen_key,
+            "seen_at": now,
+        }
         for p in prepared
     ]
     new = {tuple(row) for row in connection.execute(_INSERT_SEEN, {"rows": bulk(rows)}).all()}

@@ -64,7 +64,11 @@ class Live:
         self.scheduler = Scheduler(runtime, (*scheduler.tickers(runtime), *tickers))
         assert {*privacy_jobs.KINDS, *media_jobs.KINDS} <= jobs.kinds().keys()
         self.jobs = jobs.Runner(
-            runtime.database, runtime.sealer, runtime.clock, runtime.owner, self if job_context is None else job_context
+            runtime.database,
+            runtime.sealer,
+            runtime.clock,
+            runtime.owner,
+            self if job_context is None else job_context,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._revisions: dict[str, int] = {}

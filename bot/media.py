@@ -28,7 +28,12 @@ class MediaStore:
     """Files of all workspaces."""
 
     def __init__(
-        self, folder: Path, database: Database, sealer: Sealer, new_id: Callable[[], int], clock: Callable[[], int]
+        self,
+        folder: Path,
+        database: Database,
+        sealer: Sealer,
+        new_id: Callable[[], int],
+        clock: Callable[[], int],
     ) -> None:
         self._folder = folder
         self._database = database

@@ -86,7 +86,9 @@ async def media_fetch(context: Context, running: Running) -> Done | Again:
     return Done({"copy": "stored", "size": len(found.data)})
 
 
-def _link(connection: Connection, workspace_id: int, message_id: int, platform_id: str, media_id: int) -> None:
+def _link(
+    connection: Connection, workspace_id: int, message_id: int, platform_id: str, media_id: int
+) -> None:
     values = {"workspace": workspace_id, "id": message_id}
     content = connection.execute(
         text(
@@ -113,4 +115,3 @@ def _link(connection: Connection, workspace_id: int, message_id: int, platform_i
 
 def _linked(item: ReceivedMedia, platform_id: str, media_id: int) -> ReceivedMedia:
     return msgspec.structs.replace(item, media_id=media_id) if item.platform_id == platform_id else item
-

@@ -25,7 +25,7 @@ from sqlalchemy import Connection, text
 
 from domain.ids import first_id_at
 from domain.messages import RANK, Content, MessageClass, MessageStatus, encode
-from storage.database import bulk, bulk_values, dialect, insert_rows, json_rows
+from storage.database import bulk, bulk_values, dialect, json_rows
 
 HELD, QUEUED, SENDING = 0, 1, 3
 LANE = {MessageClass.reply: 0, MessageClass.service: 1, MessageClass.marketing: 2}
@@ -106,7 +106,9 @@ class Result(Struct, kw_only=True):
     part: int = 0
     rest: str = "release"
     ordered: bool = False
-    workspace_id: int = 0  # the next five are for what a failure means beyond the message (`bot.consequences`)
+    workspace_id: int = (
+        0  # the next five are for what a failure means beyond the message (`bot.consequences`)
+    )
     channel_id: int = 0
     contact_id: int = 0
     identity_id: int = 0
@@ -184,12 +186,14 @@ _OUTBOX = {
 def insert_with_constants(table: str, columns: dict[str, str], constants: dict[str, str]) -> str:
     """A bulk insert whose remaining columns are the same literal in every row: less JSON to carry."""
     names = ", ".join([*columns, *constants])
-    return f"INSERT INTO {table} ({names}) {json_rows(columns, constants=constants)} WHERE true"  # noqa: S608 (constant names of ours)
+    return f"INSERT INTO {table} ({names}) {json_rows(columns, constants=constants)} WHERE true"
 
 
 _INSERT_MESSAGE = text(
     insert_with_constants(
-        "message", _MESSAGE, {**dict.fromkeys(_MESSAGE_CONSTANTS, "''"), "possibly_twice": "0", "consent_id": "0"}
+        "message",
+        _MESSAGE,
+        {**dict.fromkeys(_MESSAGE_CONSTANTS, "''"), "possibly_twice": "0", "consent_id": "0"},
     )
 )
 _INSERT_OUTBOX = text(insert_with_constants("outbox", _OUTBOX, {"attempt": "0", "tries": "0", "part": "0"}))
@@ -226,7 +230,13 @@ def enqueue(connection: Connection, items: Sequence[Outgoing], *, now: int) -> l
             "created_at": now,
         }
         messages.append(
-            {**shared, "direction": "out", "author": item.author, "status": status.value, "status_rank": RANK[status]}
+            {
+                **shared,
+                "direction": "out",
+                "author": item.author,
+                "status": status.value,
+                "status_rank": RANK[status],
+            }
         )
         lane = LANE[item.message_class]
         row: dict[str, Any] = {
@@ -254,7 +264,7 @@ def due(connection: Connection, channel_id: int, *, now: int, limit: int) -> lis
     """Queued items of a channel whose time has come, replies first, then by age (index outbox_due)."""
     rows = connection.execute(
         text(
-            f"SELECT {_COLUMNS} FROM outbox WHERE channel_id = :channel AND state = 1 AND not_before <= :now "  # noqa: S608
+            f"SELECT {_COLUMNS} FROM outbox WHERE channel_id = :channel AND state = 1 AND not_before <= :now "
             "ORDER BY lane, id LIMIT :limit"
         ),
         {"channel": channel_id, "now": now, "limit": limit},
@@ -265,7 +275,7 @@ def due(connection: Connection, channel_id: int, *, now: int, limit: int) -> lis
 def orphans(connection: Connection, channel_id: int) -> list[Item]:
     """Items that a former owner of the channel had marked `sending` and never settled."""
     rows = connection.execute(
-        text(f"SELECT {_COLUMNS} FROM outbox WHERE channel_id = :channel AND state = 3"),  # noqa: S608
+        text(f"SELECT {_COLUMNS} FROM outbox WHERE channel_id = :channel AND state = 3"),
         {"channel": channel_id},
     ).all()
     return [Item(*row) for row in rows]
@@ -292,7 +302,9 @@ _MARK = text(
 
 def mark(connection: Connection, ids: Iterable[int], *, now: int) -> dict[int, int]:
     """Marks queued items `sending`; gives id → attempt of those that still were queued."""
-    return {row.id: row.attempt for row in connection.execute(_MARK, {"now": now, "ids": bulk_values(ids)}).all()}
+    return {
+        row.id: row.attempt for row in connection.execute(_MARK, {"now": now, "ids": bulk_values(ids)}).all()
+    }
 
 
 def note_consents(connection: Connection, consents: dict[int, int]) -> None:
@@ -341,7 +353,11 @@ def settle(
     skipped_turns: dict[int, Result] = {}
     for result in results:
         row = rows.get(result.id)
-        if row is None or row.attempt > result.attempt or (row.state != SENDING and result.state not in _REFUSED):
+        if (
+            row is None
+            or row.attempt > result.attempt
+            or (row.state != SENDING and result.state not in _REFUSED)
+        ):
             if result.state in _TRUE_STATES:
                 outcomes += _late_truth(connection, result)
             continue
@@ -374,7 +390,9 @@ def settle(
         _requeue(connection, requeued)
     if gone:
         connection.execute(
-            text("DELETE FROM outbox WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"),
+            text(
+                "DELETE FROM outbox WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
+            ),
             {"ids": bulk_values(gone)},
         )
         connection.execute(_APPLY, {"rows": bulk(changes)})
@@ -413,8 +431,8 @@ _APPLY = text(
 def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
     rows = connection.execute(
         text(
-            "SELECT id, workspace_id, contact_id, outlet_id, turn_id, run_id, campaign_id, lane, state, attempt, tries, "
-            "expires_at FROM outbox WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
+            "SELECT id, workspace_id, contact_id, outlet_id, turn_id, run_id, campaign_id, lane, state, attempt, "
+            "tries, expires_at FROM outbox WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
             f"ORDER BY id {dialect(connection).for_update}"
         ),
         {"ids": bulk_values(ids)},
@@ -430,7 +448,10 @@ def _final_state(result: Result, row: Any, now: int) -> str:
         return "failed" if result.counts_as_try and row.tries + 1 >= MAX_TRIES else "again"
     if result.state == "unknown":
         conversational = row.lane < LANE[MessageClass.marketing] and not row.outlet_id and not row.run_id
-        return "again" if conversational and result.attempt <= 1 else "unknown"
+        in_doubt = (
+            result.attempt - row.tries
+        )  # attempts of which nobody knows: those that were refused are no doubt
+        return "again" if conversational and in_doubt <= 1 else "unknown"
     return result.state
 
 
@@ -482,7 +503,8 @@ def _late_truth(connection: Connection, result: Result) -> list[Outcome]:
     """A former owner's true result for a message that was given up as unknown, or is being tried once more."""
     change = _change(result, result.state)
     row = connection.execute(
-        text("SELECT workspace_id, run_id, contact_id, outlet_id, status FROM message WHERE id = :id"), {"id": result.id}
+        text("SELECT workspace_id, run_id, contact_id, outlet_id, status FROM message WHERE id = :id"),
+        {"id": result.id},
     ).one_or_none()
     if row is None or row.status != MessageStatus.unknown:
         return []
@@ -518,7 +540,9 @@ def _skip_rest(connection: Connection, turns: dict[int, Result]) -> list[Outcome
     changes, outcomes = [], []
     for row in rows:
         cause = turns[row.turn_id]
-        skipped = Result(id=row.id, attempt=0, state="skipped", at=cause.at, reason=cause.reason or cause.state)
+        skipped = Result(
+            id=row.id, attempt=0, state="skipped", at=cause.at, reason=cause.reason or cause.state
+        )
         changes.append(_change(skipped, "skipped"))
         outcomes.append(
             Outcome(

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from bot.channels.base import Pace, Rate
 
-SLICE_S = 0.008  # how often bulk is released; 5-10 ms costs less than a sleep per message and is below any window
+SLICE_S = (
+    0.008  # how often bulk is released; 5-10 ms costs less than a sleep per message and is below any window
+)
 MAX_ADDRESSES = 50_000  # buckets kept; at 30 messages/s far more than a window's worth
 
 
@@ -77,7 +79,9 @@ class Pacing:
         channel = self._replies if lane == 0 else self._bulk
         bucket = self._bucket(address, scope, now)
         waits = bucket is not None and (lane != 0 or scope == "group" or self._pace.replies_wait)
-        if (channel is not None and not channel.has(now)) or (bucket is not None and waits and not bucket.has(now)):
+        if (channel is not None and not channel.has(now)) or (
+            bucket is not None and waits and not bucket.has(now)
+        ):
             return False
         if channel is not None:
             channel.take(now)

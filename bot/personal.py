@@ -25,19 +25,27 @@ def erase_conversations(
 ) -> bool:
     """Deletes messages, turns, sessions, timers and open events of the person's conversations; true: call again."""
     values = {"workspace": workspace_id, "contact": contact_id, "n": AT_ONCE}
-    mine = "SELECT id FROM conversation WHERE workspace_id = :workspace AND contact_id = :contact"
-    keys = "SELECT channel_id, intake_key FROM conversation WHERE workspace_id = :workspace AND contact_id = :contact"
-    for statement in (
-        f"DELETE FROM turn WHERE id IN (SELECT id FROM turn WHERE workspace_id = :workspace AND conversation_id IN ({mine}) LIMIT :n)",
-        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE workspace_id = :workspace AND contact_id = :contact AND state <> 3 LIMIT :n)",
-        f"DELETE FROM message WHERE id IN (SELECT id FROM message WHERE workspace_id = :workspace AND conversation_id IN ({mine}) LIMIT :n)",
-        "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE workspace_id = :workspace AND contact_id = :contact AND conversation_id = 0 LIMIT :n)",
-        f"DELETE FROM timer WHERE workspace_id = :workspace AND conversation_id IN ({mine}) AND :n > 0",
-        f"DELETE FROM intake WHERE workspace_id = :workspace AND state <> 2 AND (channel_id, intake_key) IN ({keys}) AND :n > 0",
-        f"DELETE FROM album_part WHERE workspace_id = :workspace AND (channel_id, intake_key) IN ({keys}) AND :n > 0",
+    mine = "workspace_id = :workspace AND contact_id = :contact"
+    threads = f"workspace_id = :workspace AND conversation_id IN (SELECT id FROM conversation WHERE {mine})"
+    for table, whose in (
+        ("turn", threads),
+        ("timer", threads),
+        (
+            "outbox",
+            f"{mine} AND state <> 3",
+        ),  # what is on the wire settles first, and goes with the next call
+        ("message", threads),
+        ("message", f"{mine} AND conversation_id = 0"),
     ):
+        statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {whose} LIMIT :n)"
         if connection.execute(text(statement), values).rowcount >= AT_ONCE:
             return True
+    keys = f"(channel_id, intake_key) IN (SELECT channel_id, intake_key FROM conversation WHERE {mine})"
+    for statement in (
+        f"DELETE FROM intake WHERE workspace_id = :workspace AND state <> 2 AND {keys}",
+        f"DELETE FROM album_part WHERE workspace_id = :workspace AND {keys}",
+    ):
+        connection.execute(text(statement), values)
     for statement in (
         "DELETE FROM uploaded_media WHERE workspace_id = :workspace AND media_key IN (SELECT CAST(id AS TEXT) FROM "
         "media_file WHERE workspace_id = :workspace AND contact_id = :contact)",
@@ -85,6 +93,10 @@ def export_answers(
         {"workspace": workspace_id, "contact": contact_id},
     ).all()
     return [
-        {"flow": row.key, "status": row.status, "results": msgspec.json.decode(row.state or "{}").get("results", {})}
+        {
+            "flow": row.key,
+            "status": row.status,
+            "results": msgspec.json.decode(row.state or "{}").get("results", {}),
+        }
         for row in rows
     ]

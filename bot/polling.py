@@ -101,7 +101,9 @@ class Pollers:
         kind: Any = channel.kind
         client = self._clients(channel)
         offset, failures = 0, 0
-        with suppress(SendError):  # a webhook that was set before would refuse us; it is set again by its own mode
+        with suppress(
+            SendError
+        ):  # a webhook that was set before would refuse us; it is set again by its own mode
             await self._remove_webhook(channel)
         while True:
             try:

@@ -16,7 +16,12 @@ from domain.errors import NotFound
 from domain.messages import Media, MediaKind, MediaSource, MessageClass
 from storage.jobs import Again, Done, Running, job
 
-__all__ = ["KINDS", "erasure", "mydata", "personal"]  # `personal` registers what there is to show and to erase
+__all__ = [
+    "KINDS",
+    "erasure",
+    "mydata",
+    "personal",
+]  # `personal` registers what there is to show and to erase
 KINDS = ("erasure", "mydata")
 
 
@@ -31,7 +36,9 @@ class Context(Protocol):
 async def erasure(context: Context, running: Running) -> Done | Again:
     """One unit of an erasure; the receipt is its progress."""
     runtime = context.runtime
-    if not running.cursor:  # bytes first: a row without its file says so, a file without a row would stay for ever
+    if (
+        not running.cursor
+    ):  # bytes first: a row without its file says so, a file without a row would stay for ever
         await context.media.erase_bytes(running.workspace_id, int(running.payload["contact_id"]))
 
     def unit(connection: Connection) -> str | privacy.Receipt:

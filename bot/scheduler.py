@@ -138,7 +138,9 @@ def tickers(runtime: Runtime) -> tuple[Ticker, ...]:
         return Ticked(more=timers.join_albums(connection, runtime) > 0)
 
     return (
-        Ticker("timers", fire, 0.5, Queue.live, durable=True, crash_at="scheduler.after_timers", wakes="intake"),
+        Ticker(
+            "timers", fire, 0.5, Queue.live, durable=True, crash_at="scheduler.after_timers", wakes="intake"
+        ),
         Ticker("albums", albums, 0.25, Queue.live, durable=True, wakes="intake"),
         Ticker("orphans", _orphans, 60.0, Queue.bulk),
         Ticker("sweep", _sweep, 300.0, Queue.bulk),
@@ -161,7 +163,8 @@ def _sweep(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ti
             {"before": now - SEEN_LIFE_MS},
         ),
         (
-            "DELETE FROM intake WHERE id IN (SELECT id FROM intake WHERE state = 2 AND id < :before ORDER BY id LIMIT :n)",
+            "DELETE FROM intake WHERE id IN "
+            "(SELECT id FROM intake WHERE state = 2 AND id < :before ORDER BY id LIMIT :n)",
             {"before": first_id_at(now - SEEN_LIFE_MS)},
         ),
         (

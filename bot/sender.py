@@ -104,7 +104,10 @@ class Sender:
         while not self._stopping:
             now = self._runtime.monotonic()
             if now >= own_at or loaded != self._channels.loaded:
-                own_at, loaded = now + (leases.RENEW_EVERY_S if self._owned else POLL_S), self._channels.loaded
+                own_at, loaded = (
+                    now + (leases.RENEW_EVERY_S if self._owned else POLL_S),
+                    self._channels.loaded,
+                )
                 try:
                     await self._own()
                 except (Unavailable, Conflict) as error:
@@ -159,7 +162,16 @@ class Sender:
             lambda c: (outbox.orphans(c, channel.id), outbox.recent(c, channel.id, since=now - WINDOW_MS))
         )
         for item in left:
-            self.record(Result(id=item.id, attempt=item.attempt, state="unknown", at=now, reason="unknown", part=item.part))
+            self.record(
+                Result(
+                    id=item.id,
+                    attempt=item.attempt,
+                    state="unknown",
+                    at=now,
+                    reason="unknown",
+                    part=item.part,
+                )
+            )
         owned = ChannelSender(self, self._runtime, channel, self._clients(channel), self._files, recent)
         owned.start()
         return owned
@@ -203,7 +215,11 @@ class Sender:
         now = runtime.clock()
         consequences.apply(connection, batch, sealer=runtime.sealer, new_id=runtime.new_id, now=now)
         settled = outbox.settle(connection, batch, new_id=runtime.new_id, now=now)
-        named = [(r.channel_id, r.external_id) for r in batch if r.state == "sent" and r.channel_id and r.external_id]
+        named = [
+            (r.channel_id, r.external_id)
+            for r in batch
+            if r.state == "sent" and r.channel_id and r.external_id
+        ]
         if named:  # a platform that tells of deliveries may have told before its own answer came
             statuses.adopt(connection, named, new_id=runtime.new_id, now=now)
         return settled
@@ -240,6 +256,7 @@ class ChannelSender:
         self._in_flight: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._look_at = 0.0  # monotonic time of the next look into the table
+        self._more = False  # the last look did not see everything that was due
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -301,7 +318,8 @@ class ChannelSender:
     async def _turn(self) -> None:
         self._start_ephemerals()
         now = self._runtime.monotonic()
-        if now >= self._look_at:
+        # A campaign is a thousand a second: what a look left behind must not wait for the next signal.
+        if now >= self._look_at or (self._more and len(self._ready) < SLICE):
             await self._look()
         slice_ = self._select()
         if slice_:
@@ -330,7 +348,9 @@ class ChannelSender:
             return
         now = self._runtime.clock()
         channel_id = self._channel.id
-        for item in await self._runtime.database.read(lambda c: outbox.due(c, channel_id, now=now, limit=wanted)):
+        found = await self._runtime.database.read(lambda c: outbox.due(c, channel_id, now=now, limit=wanted))
+        self._more = len(found) == wanted
+        for item in found:
             self.offer(item)
 
     def _select(self) -> list[Item]:
@@ -343,7 +363,9 @@ class ChannelSender:
         closed = {lane for lane in (0, 1, 2) if not self._pacing.open(lane, now)}
         if len(closed) == 3:
             return []
-        candidates = (item for item in self._ready.values() if item.not_before <= clock and item.lane not in closed)
+        candidates = (
+            item for item in self._ready.values() if item.not_before <= clock and item.lane not in closed
+        )
         for item in heapq.nsmallest(READY, candidates, key=_rank):
             scope = self._channel.kind.rate_scope(item.address)
             if self._pacing.release(item.address, scope, item.lane, now):
@@ -434,7 +456,9 @@ class ChannelSender:
         marked = outbox.mark(connection, go, now=now) if go else {}
         if consents:
             outbox.note_consents(connection, {k: v for k, v in consents.items() if k in marked})
-        spent = [item for item in slice_ if item.lane == MARKETING_LANE and item.id in marked and item.identity_id]
+        spent = [
+            item for item in slice_ if item.lane == MARKETING_LANE and item.id in marked and item.identity_id
+        ]
         if spent:
             gate.spend(connection, [facts[item.id] for item in spent], now=now)
         if later:
@@ -454,7 +478,9 @@ class ChannelSender:
         if was_full:
             self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("send_task_failed", channel=self._channel.id, problem=type(error).__name__, exc_info=error)
+            _log.error(
+                "send_task_failed", channel=self._channel.id, problem=type(error).__name__, exc_info=error
+            )
 
     async def _send_ephemeral(self, call: ApiCall) -> None:
         with suppress(SendError):  # it helps now or not at all
@@ -471,12 +497,20 @@ class ChannelSender:
         except Exception as error:
             # A fault of ours between mark and answer: the bytes may have left, so nobody knows.
             _log.error("attempt_failed", message=item.id, problem=type(error).__name__, exc_info=error)
-            result = Result(id=item.id, attempt=attempt, state="unknown", at=now(), reason=SendFailure.unknown)
+            result = Result(
+                id=item.id, attempt=attempt, state="unknown", at=now(), reason=SendFailure.unknown
+            )
         else:
             external = next((r.external_id for r in receipts if r.external_id), "")
             ordered = self._ordered and item.turn_id != 0 and _has_media(item.content)
             result = Result(
-                id=item.id, attempt=attempt, state="sent", at=now(), external_id=external, part=part, ordered=ordered
+                id=item.id,
+                attempt=attempt,
+                state="sent",
+                at=now(),
+                external_id=external,
+                part=part,
+                ordered=ordered,
             )
             if self._capabilities.receipts:
                 result.channel_id = item.channel_id
@@ -550,7 +584,12 @@ class ChannelSender:
         elif reason in _PERSON_GONE:
             base.rest = "skip"
         _log.info(
-            "message_not_sent", channel=self._channel.id, message=item.id, attempt=attempt, reason=str(reason), code=error.code
+            "message_not_sent",
+            channel=self._channel.id,
+            message=item.id,
+            attempt=attempt,
+            reason=str(reason),
+            code=error.code,
         )
         return base
 

@@ -50,7 +50,11 @@ class _Change:
         """Takes one status in."""
         name = event.status.value
         if name in ("sent", "delivered", "read", "failed"):
-            if getattr(self.row, f"{name}_at") is None and name not in self.times and name in ("delivered", "read"):
+            if (
+                getattr(self.row, f"{name}_at") is None
+                and name not in self.times
+                and name in ("delivered", "read")
+            ):
                 self.first.append(name)
             self.times[name] = min(event.occurred_at, self.times.get(name, event.occurred_at))
         if RANK[event.status] > self.rank:
@@ -100,7 +104,10 @@ _APPLY = text(
     "read_at = COALESCE(message.read_at, v.read_at), failed_at = COALESCE(message.failed_at, v.failed_at) "
     f"FROM ({json_rows(_COLUMNS)}) v WHERE message.id = v.id"
 )
-_LOOKED_UP = "m.id, m.workspace_id, m.channel_id, m.run_id, m.contact_id, m.outlet_id, m.identity_id, m.turn_id, m.status, m.status_rank, m.reason, m.code, m.sent_at, m.delivered_at, m.read_at, m.failed_at"
+_LOOKED_UP = (
+    "m.id, m.workspace_id, m.channel_id, m.run_id, m.contact_id, m.outlet_id, m.identity_id, m.turn_id, m.status, "
+    "m.status_rank, m.reason, m.code, m.sent_at, m.delivered_at, m.read_at, m.failed_at"
+)
 
 
 def record(
@@ -158,27 +165,30 @@ def _look_up(
     connection: Connection, reported: Sequence[StatusOf]
 ) -> tuple[dict[tuple[int, int], Any], dict[tuple[int, str], Any]]:
     lock = dialect(connection).for_update.replace("FOR UPDATE", "FOR UPDATE OF m")
-    own = [{"c": one.channel_id, "m": one.event.message_id} for one in reported if one.event.message_id]
-    rest = [{"c": one.channel_id, "x": one.event.external_id} for one in reported if one.event.external_id]
+    own = [{"m": one.event.message_id} for one in reported if one.event.message_id]
     by_id: dict[tuple[int, int], Any] = {}
     by_external: dict[tuple[int, str], Any] = {}
     if own:
         rows = connection.execute(
             text(
-                f"SELECT {_LOOKED_UP} FROM message m WHERE m.id IN "  # noqa: S608
+                f"SELECT {_LOOKED_UP} FROM message m WHERE m.id IN "
                 "(SELECT CAST(e.value ->> 'm' AS BIGINT) FROM json_each(:rows) e) AND m.direction = 'out' "
                 f"ORDER BY m.id {lock}"
             ),
             {"rows": bulk(own)},
         ).all()
         by_id = {(row.channel_id, row.id): row for row in rows}
-    missing = [one for one, status in zip(rest, (s for s in reported if s.event.external_id), strict=True) if (status.channel_id, status.event.message_id) not in by_id]
+    missing = [
+        {"c": one.channel_id, "x": one.event.external_id}
+        for one in reported
+        if one.event.external_id and (one.channel_id, one.event.message_id) not in by_id
+    ]
     if missing:
         rows = connection.execute(
             text(
-                f"SELECT {_LOOKED_UP}, m.external_id FROM message m JOIN (SELECT DISTINCT "  # noqa: S608
-                "CAST(e.value ->> 'c' AS BIGINT) AS channel_id, e.value ->> 'x' AS external_id FROM json_each(:rows) e) v "
-                "ON m.channel_id = v.channel_id AND m.external_id = v.external_id AND m.external_id <> '' "
+                f"SELECT {_LOOKED_UP}, m.external_id FROM message m JOIN (SELECT DISTINCT "
+                "CAST(e.value ->> 'c' AS BIGINT) AS channel_id, e.value ->> 'x' AS external_id "
+                "FROM json_each(:rows) e) v ON m.channel_id = v.channel_id AND m.external_id = v.external_id AND m.external_id <> '' "
                 f"WHERE m.direction = 'out' ORDER BY m.id {lock}"
             ),
             {"rows": bulk(missing)},
@@ -187,9 +197,7 @@ def _look_up(
     return by_id, by_external
 
 
-def _apply(
-    connection: Connection, changes: list[_Change], *, new_id: Callable[[], int], now: int
-) -> None:
+def _apply(connection: Connection, changes: list[_Change], *, new_id: Callable[[], int], now: int) -> None:
     connection.execute(_APPLY, {"rows": bulk(change.values() for change in changes)})
     arrived = [c for c in changes if c.status in _ARRIVED]
     proven: set[int] = set()
@@ -258,5 +266,6 @@ def _keep(connection: Connection, unmatched: Sequence[StatusOf], now: int) -> No
     ]
     if rows:
         connection.execute(
-            text(insert_rows("status_orphan", _ORPHAN, conflict="ON CONFLICT DO NOTHING")), {"rows": bulk(rows)}
+            text(insert_rows("status_orphan", _ORPHAN, conflict="ON CONFLICT DO NOTHING")),
+            {"rows": bulk(rows)},
         )

@@ -8,8 +8,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "All right, we will not send you any more news. If you change your mind, write to us any time.",
     },
     "privacy": {
-        "it": "Usiamo quello che ci scrivi solo per risponderti. Novità e offerte arrivano solo se hai detto sì, e puoi "
-        "scrivere STOP quando vuoi. Con /mydata vedi i tuoi dati, con /forget li cancelliamo.",
+        "it": "Usiamo quello che ci scrivi solo per risponderti. Novità e offerte arrivano solo se hai detto sì, "
+        "e puoi scrivere STOP quando vuoi. Con /mydata vedi i tuoi dati, con /forget li cancelliamo.",
         "en": "We use what you write only to answer you. News and offers come only if you said yes, and you can write "
         "STOP at any time. /mydata shows your data, /forget deletes it.",
     },

@@ -25,8 +25,8 @@ def fire(connection: Connection, runtime: Runtime) -> int:
     rows = connection.execute(
         text(
             "UPDATE timer SET state = 1 WHERE id IN (SELECT id FROM timer WHERE state = 0 AND due_at <= :now "
-            f"ORDER BY due_at LIMIT :n {skip}) RETURNING id, workspace_id, channel_id, intake_key, slot, conversation_id, "
-            "session_id, step_id, visit, purpose"
+            f"ORDER BY due_at LIMIT :n {skip}) RETURNING id, workspace_id, channel_id, intake_key, slot, "
+            "conversation_id, session_id, step_id, visit, purpose"
         ),
         {"now": now, "n": AT_ONCE},
     ).all()
@@ -91,5 +91,8 @@ def _joined(parts: list[Event]) -> MessageReceived:
     items = tuple(m.content for m in messages if isinstance(m.content, ReceivedMedia))
     caption = next((item.caption for item in items if item.caption), "")
     return msgspec.structs.replace(
-        messages[0], key=f"album:{messages[0].album}", album=None, content=ReceivedAlbum(items=items, caption=caption)
+        messages[0],
+        key=f"album:{messages[0].album}",
+        album=None,
+        content=ReceivedAlbum(items=items, caption=caption),
     )

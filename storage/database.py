@@ -24,6 +24,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import sqlite3
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -45,14 +46,18 @@ from domain.errors import Conflict, RejectedInput, Unavailable
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
-READERS = 4  # threads: enough for a console page beside the worker's reads; SQLite readers do not block the writer
+READERS = (
+    4  # threads: enough for a console page beside the worker's reads; SQLite readers do not block the writer
+)
 READ_LIMIT_S = 5.0  # a reader that takes longer holds up checkpoints: it is interrupted
 QUEUE_LIMIT = 20_000  # functions that wait for the writer; past it the caller is told to come back (I7)
 GROUP_LIMIT = 512  # functions in one live transaction: bounds how long the writer is held
 BUSY_TIMEOUT_MS = 5_000  # another process (a backup, a person's sqlite3 shell) may hold the file this long
 CACHE_KB = 65_536
 POOL = 10  # PostgreSQL connections a process; 100 is the server's usual limit, so up to 9 processes fit
-STATEMENT_TIMEOUT_MS = 12_000  # below half a lease (30 s), so that a stuck owner cannot outlive its lease unseen
+STATEMENT_TIMEOUT_MS = (
+    12_000  # below half a lease (30 s), so that a stuck owner cannot outlive its lease unseen
+)
 IDLE_TIMEOUT_MS = 12_000
 
 
@@ -106,7 +111,11 @@ def bulk_values(values: Iterable[int | str]) -> str:
 
 
 def json_rows(
-    columns: Mapping[str, str], *, parameter: str = "rows", alias: str = "e", constants: Mapping[str, str] | None = None
+    columns: Mapping[str, str],
+    *,
+    parameter: str = "rows",
+    alias: str = "e",
+    constants: Mapping[str, str] | None = None,
 ) -> str:
     """`SELECT`-able columns over a bulk parameter: `json_rows({"id": "BIGINT", "name": "TEXT"})` selects
     `CAST(e.value ->> 'id' AS BIGINT) AS id, e.value ->> 'name' AS name` from what `json_each(:rows)` gives.
@@ -128,7 +137,7 @@ def json_rows(
 def insert_rows(table: str, columns: Mapping[str, str], *, conflict: str = "") -> str:
     """A bulk INSERT of `:rows` into `table`; `conflict` e.g. `ON CONFLICT DO NOTHING`. The `WHERE true` keeps SQLite
     from reading ON CONFLICT as a join's ON."""
-    return f"INSERT INTO {table} ({', '.join(columns)}) {json_rows(columns)} WHERE true {conflict}".rstrip()  # noqa: S608 (constant names of ours)
+    return f"INSERT INTO {table} ({', '.join(columns)}) {json_rows(columns)} WHERE true {conflict}".rstrip()
 
 
 class Database(ABC):
@@ -176,14 +185,17 @@ def parse_url(url: str) -> URL:
         parsed = make_url(url)
     except Exception as error:
         raise RejectedInput(
-            "is not a database URL (sqlite:////path/file.sqlite3 or postgresql+asyncpg://user@host/name)", where=where
+            "is not a database URL (sqlite:////path/file.sqlite3 or postgresql+asyncpg://user@host/name)",
+            where=where,
         ) from error
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database:
         return parsed.set(drivername="sqlite")
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+asyncpg")
-    raise RejectedInput(f"{backend!r} is not served: use sqlite with a file, or postgresql+asyncpg", where=where)
+    raise RejectedInput(
+        f"{backend!r} is not served: use sqlite with a file, or postgresql+asyncpg", where=where
+    )
 
 
 # --- SQLite -----------------------------------------------------------------------------------------------------------
@@ -213,6 +225,8 @@ class SqliteDatabase(Database):
         self._queues: dict[Queue, deque[_Request]] = {queue: deque() for queue in Queue}
         self._wake = threading.Condition()
         self._stopping = False
+        self._last: Queue | None = None  # whose turn it was, None after a pause
+        self._other = Queue.bulk  # of people and bulk, whose turn it was
         self._bulk_rests_until = 0.0
         self._writer = threading.Thread(target=self._write_for_ever, name="sqlite-writer", daemon=True)
         self._writer.start()
@@ -231,6 +245,8 @@ class SqliteDatabase(Database):
         return result
 
     async def read(self, work: Work[T]) -> T:
+        if self._stopping:
+            raise Unavailable("the store is closing")
         return await self._loop.run_in_executor(self._reader_threads, self._read, work)
 
     async def close(self) -> None:
@@ -272,7 +288,7 @@ class SqliteDatabase(Database):
             except BaseException as error:
                 for request in requests:
                     request.error = request.error or _as_unavailable(error)
-                if connection is not None and isinstance(error, DBAPIError):
+                if connection is not None and isinstance(error, DBAPIError | sqlite3.Error):
                     with contextlib.suppress(Exception):  # what it still has to say was said by `error`
                         connection.invalidate()
                         connection.close()
@@ -287,24 +303,32 @@ class SqliteDatabase(Database):
     def _next_group(self) -> tuple[Queue, list[_Request]] | None:
         with self._wake:
             while True:
-                live, people, waiting = (self._queues[q] for q in (Queue.live, Queue.people, Queue.bulk))
-                # After a live group one of the others gets its turn: live work may not starve people for ever.
-                if people and (not live or self._people_turn()):
-                    return Queue.people, [people.popleft()]
-                if live:
-                    return Queue.live, [live.popleft() for _ in range(min(len(live), GROUP_LIMIT))]
-                rest = self._bulk_rests_until - time.monotonic()
-                if waiting and (rest <= 0 or self._stopping):
-                    return Queue.bulk, [waiting.popleft()]
-                if self._stopping and not waiting:
+                for queue in self._order():
+                    waiting = self._queues[queue]
+                    if waiting and (queue is not Queue.bulk or self._bulk_rest() <= 0):
+                        self._last = queue
+                        size = min(len(waiting), GROUP_LIMIT) if queue is Queue.live else 1
+                        return queue, [waiting.popleft() for _ in range(size)]
+                self._last = None
+                bulk_waits = bool(self._queues[Queue.bulk])
+                if self._stopping and not bulk_waits:
                     return None
-                self._wake.wait(rest if waiting else None)
+                self._wake.wait(self._bulk_rest() if bulk_waits else None)
 
-    _turn = 0
+    def _order(self) -> tuple[Queue, ...]:
+        """Who is asked first. After each live group one of the others has its turn, these two alternately: however much
+        live work comes, nobody waits for ever."""
+        if self._last is not Queue.live:
+            self._other = self._last or self._other
+            return Queue.live, *self._others()
+        return *self._others(), Queue.live
 
-    def _people_turn(self) -> bool:
-        self._turn += 1
-        return self._turn % 2 == 0
+    def _others(self) -> tuple[Queue, Queue]:
+        return (Queue.bulk, Queue.people) if self._other is Queue.people else (Queue.people, Queue.bulk)
+
+    def _bulk_rest(self) -> float:
+        """Seconds for which bulk still has to rest; none when the store closes."""
+        return 0.0 if self._stopping else self._bulk_rests_until - time.monotonic()
 
     def _answer(self, requests: list[_Request]) -> None:
         try:
@@ -345,8 +369,11 @@ def _resolve(requests: list[_Request]) -> None:
 
 
 def _as_unavailable(error: BaseException) -> BaseException:
+    """SQLite's word that it cannot, through SQLAlchemy or straight from the driver, as ours."""
     if isinstance(error, OperationalError | InterfaceError):
         return Unavailable(f"the store does not answer ({type(error.orig).__name__})")
+    if isinstance(error, sqlite3.OperationalError):
+        return Unavailable(f"the store does not answer ({type(error).__name__})")
     return error
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -96,16 +97,18 @@ def add(
     job_id = new_id()
     connection.execute(
         text(
-            "INSERT INTO job (id, workspace_id, kind, key, payload, cursor, progress, state, attempts, owner, lease_until, "
-            "due_at, problem, created_at, updated_at) VALUES (:id, :workspace, :kind, :key, :payload, '', '{}', 0, 0, '', "
-            "0, :due, '', :now, :now) ON CONFLICT DO NOTHING"
+            "INSERT INTO job (id, workspace_id, kind, key, payload, cursor, progress, state, attempts, owner, "
+            "lease_until, due_at, problem, created_at, updated_at) VALUES (:id, :workspace, :kind, :key, :payload, '', "
+            "'{}', 0, 0, '', 0, :due, '', :now, :now) ON CONFLICT DO NOTHING"
         ),
         {
             "id": job_id,
             "workspace": workspace_id,
             "kind": kind,
             "key": key,
-            "payload": sealer.seal(msgspec.json.encode(dict(payload)), table="job", row=job_id, column="payload"),
+            "payload": sealer.seal(
+                msgspec.json.encode(dict(payload)), table="job", row=job_id, column="payload"
+            ),
             "due": due_at,
             "now": now,
         },
@@ -156,9 +159,9 @@ class Runner:
         now = self._clock()
         rows = connection.execute(
             text(
-                "UPDATE job SET owner = :owner, lease_until = :until, attempts = attempts + 1, updated_at = :now WHERE id IN "
-                f"(SELECT id FROM job WHERE state = 0 AND due_at <= :now AND lease_until < :now ORDER BY due_at LIMIT :n {skip}) "
-                "RETURNING id, workspace_id, kind, key, payload, cursor, attempts"
+                "UPDATE job SET owner = :owner, lease_until = :until, attempts = attempts + 1, updated_at = :now "
+                "WHERE id IN (SELECT id FROM job WHERE state = 0 AND due_at <= :now AND lease_until < :now "
+                f"ORDER BY due_at LIMIT :n {skip}) RETURNING id, workspace_id, kind, key, payload, cursor, attempts"
             ),
             {"owner": self._owner, "until": now + LEASE_MS, "now": now, "n": AT_ONCE},
         ).all()
@@ -166,7 +169,9 @@ class Runner:
 
     def _open(self, row: Any) -> Running:
         opened = self._sealer.open(row.payload, table="job", row=row.id, column="payload")
-        return Running(row.id, row.workspace_id, row.kind, row.key, msgspec.json.decode(opened), row.cursor, row.attempts)
+        return Running(
+            row.id, row.workspace_id, row.kind, row.key, msgspec.json.decode(opened), row.cursor, row.attempts
+        )
 
     async def _step(self, running: Running) -> None:
         step = _kinds.get(running.kind)
@@ -176,8 +181,10 @@ class Runner:
             async with asyncio.timeout(STEP_S):
                 result = await step(self._context, running)
         except Exception as error:
-            _log.error("job_failed", job=running.id, kind=running.kind, problem=type(error).__name__, exc_info=error)
-            await self._database.write(lambda c: self._failed(c, running, error))
+            _log.error(
+                "job_failed", job=running.id, kind=running.kind, problem=type(error).__name__, exc_info=error
+            )
+            await self._database.write(partial(self._failed, running=running, error=error))
             return
         crash_point("jobs.after_step")
         await self._database.write(lambda c: self._finished(c, running, result))

@@ -17,7 +17,12 @@ CONNECT_TIMEOUT_S = 2.0  # a webhook must get its 503 within 2 s when the databa
 POOL_TIMEOUT_S = 2.0
 # SQLSTATE classes in which the transaction was not applied and may be tried again by its owner.
 _CONFLICTS = {"40001", "40P01", "23505", "55P03"}
-_AWAY = ("08", "53", "57", "58")  # connection, resources (disk full 53100), operator intervention, system error
+_AWAY = (
+    "08",
+    "53",
+    "57",
+    "58",
+)  # connection, resources (disk full 53100), operator intervention, system error
 
 
 class PostgresqlDatabase(Database):
@@ -44,7 +49,11 @@ class PostgresqlDatabase(Database):
             pool_timeout=POOL_TIMEOUT_S,
             pool_pre_ping=False,
             hide_parameters=True,  # an error's text must not carry what people wrote
-            connect_args={"timeout": CONNECT_TIMEOUT_S, "server_settings": settings, "prepared_statement_cache_size": 500},
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_S,
+                "server_settings": settings,
+                "prepared_statement_cache_size": 500,
+            },
         )
         return PostgresqlDatabase(url, engine)
 

@@ -20,7 +20,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from domain.errors import RejectedInput
 
-NONCE = 12  # bytes; random, at most 2^32 seals under one key (NIST SP 800-38D): far beyond an installation's life
+NONCE = (
+    12  # bytes; random, at most 2^32 seals under one key (NIST SP 800-38D): far beyond an installation's life
+)
 MIN_SECRET = 32  # characters
 
 
@@ -60,7 +62,9 @@ class Sealer:
 
 def event_key(kind: str, external: str) -> str:
     """The key of an event in `seen`: 16 bytes of a hash over (kind, external id), as 22 characters."""
-    digest = hashlib.blake2b(f"{kind}\x1f{external}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    digest = hashlib.blake2b(
+        f"{kind}\x1f{external}".encode("utf-8", "surrogatepass"), digest_size=16
+    ).digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 

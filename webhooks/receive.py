@@ -45,7 +45,9 @@ class Receiver:
             return None
         return channel if channel is not None and channel.kind.kind == kind else None
 
-    def resolve(self, endpoint: ConnectedChannel, event: PlatformEvent) -> tuple[ConnectedChannel, PlatformEvent]:
+    def resolve(
+        self, endpoint: ConnectedChannel, event: PlatformEvent
+    ) -> tuple[ConnectedChannel, PlatformEvent]:
         """The channel that an item is for; one for nobody here is kept, raw, at the endpoint."""
         channel = self.channels.of_account(endpoint, event.account)
         if channel is not None:

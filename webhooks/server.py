@@ -18,7 +18,9 @@ from aiohttp import web
 from domain.errors import Conflict
 
 HEAD_S = 10.0  # for the first request's head; platforms need milliseconds
-KEEP_ALIVE_S = 75.0  # longer than a reverse proxy's 60 s, so that it never reuses a connection that we just closed
+KEEP_ALIVE_S = (
+    75.0  # longer than a reverse proxy's 60 s, so that it never reuses a connection that we just closed
+)
 MAX_CONNECTIONS = 4_096  # about 40 kB each; below the usual limit of open files
 SHUTDOWN_S = 5.0
 

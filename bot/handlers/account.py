@@ -18,7 +18,9 @@ def account_notice(scope: Scope, flows: FlowStore, event: AccountNotice) -> None
     if event.what == "template_status":
         _template(scope, event)
     if event.stops_channel:
-        channel_store.set_state(scope.connection, scope.channel.id, "stopped", f"the platform says: {event.what}")
+        channel_store.set_state(
+            scope.connection, scope.channel.id, "stopped", f"the platform says: {event.what}"
+        )
     scope.log(event.what, event.severity, msgspec.json.encode(event.data).decode())
 
 

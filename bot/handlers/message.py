@@ -39,11 +39,12 @@ def message_received(scope: Scope, flows: FlowStore, event: MessageReceived) -> 
     _store(scope, event)
     if event.opt_out:
         _opt_out(scope, event)
-    elif isinstance(content, ReceivedReaction | Notice) or builtins.answer(scope, event):
         return
-    elif isinstance(content, Tap) and scope.session is not None and dialogue.is_stale(scope, content):
+    if isinstance(content, ReceivedReaction | Notice) or builtins.answer(scope, event):
         return
-    elif conversation.status == "bot":
+    if isinstance(content, Tap) and scope.session is not None and dialogue.is_stale(scope, content):
+        return
+    if conversation.status == "bot":
         dialogue.typing(scope, event)
         dialogue.converse(scope, flows, event, first_message=first_message)
 
@@ -123,4 +124,3 @@ def _keep_part(scope: Scope, event: MessageReceived) -> None:
             "due_at": scope.now + ALBUM_WAIT_MS,
         }
     )
-

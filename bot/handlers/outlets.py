@@ -30,11 +30,15 @@ def outlet_changed(scope: Scope, flows: FlowStore, event: OutletChanged) -> None
     }
     if event.new_address:
         scope.connection.execute(
-            text("UPDATE outlet SET address = :new, kind = 'supergroup' WHERE channel_id = :channel AND address = :address"),
+            text(
+                "UPDATE outlet SET address = :new, kind = 'supergroup' "
+                "WHERE channel_id = :channel AND address = :address"
+            ),
             values,
         )
         scope.connection.execute(
-            text("UPDATE outbox SET address = :new WHERE channel_id = :channel AND address = :address"), values
+            text("UPDATE outbox SET address = :new WHERE channel_id = :channel AND address = :address"),
+            values,
         )
         return
     scope.connection.execute(
@@ -52,5 +56,10 @@ def outlet_changed(scope: Scope, flows: FlowStore, event: OutletChanged) -> None
 @handles(OutletActivity)
 def outlet_activity(scope: Scope, flows: FlowStore, event: OutletActivity) -> None:
     """Joins, leaves, reactions, other people's posts: kept in the channel's log until statistics read them."""
-    detail = {"what": event.what, "link": event.invite_link, "post": event.external_id, "counts": event.counts}
+    detail = {
+        "what": event.what,
+        "link": event.invite_link,
+        "post": event.external_id,
+        "counts": event.counts,
+    }
     scope.log("outlet_activity", event.what, msgspec.json.encode(detail).decode())

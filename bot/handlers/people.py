@@ -97,5 +97,7 @@ def echo(scope: Scope, flows: FlowStore, event: Echo) -> None:
 def pre_checkout(scope: Scope, flows: FlowStore, event: PreCheckout) -> None:
     """Nothing here sells yet, so no payment of ours can be waiting: the answer is a polite no, in time."""
     reason = {"it": "Qui non si può ancora pagare.", "en": "Payments are not possible here yet."}
-    scope.send_ephemeral(PreCheckoutAnswer(event.query_id, ok=False, reason=reason.get(scope.language, reason["en"])))
+    scope.send_ephemeral(
+        PreCheckoutAnswer(event.query_id, ok=False, reason=reason.get(scope.language, reason["en"]))
+    )
     scope.log("payment", "refused", "a payment was asked for that we never offered")

@@ -11,7 +11,10 @@ class ConsentEntry(SQLModel, table=True):
     personal columns, so that erasure deletes salt and value and the chain still verifies."""
 
     __tablename__ = "consent_entry"
-    __table_args__ = (UniqueConstraint("identity_id", "position"), Index("consent_entry_workspace", "workspace_id", "id"))
+    __table_args__ = (
+        UniqueConstraint("identity_id", "position"),
+        Index("consent_entry_workspace", "workspace_id", "id"),
+    )
 
     id: int = identifier()
     workspace_id: int = big()
@@ -26,7 +29,9 @@ class ConsentEntry(SQLModel, table=True):
     language: str = text()
     double_opt_in: int = small()  # 1: a grant that counts only once it is confirmed
     source: str = text("{}")  # JSON: flow, version, step, message, form, import, operator, platform
-    evidence: str = text("{}")  # JSON, personal: the person's own words, external message id; emptied by erasure
+    evidence: str = text(
+        "{}"
+    )  # JSON, personal: the person's own words, external message id; emptied by erasure
     evidence_commitment: str = text()  # "" where there was no evidence
     person_commitment: str = text()
     occurred_at: int = big()

@@ -1,6 +1,7 @@
 """Conversations (threads), sessions (walks through flows), turns and timers."""
 
-from sqlalchemy import Index, UniqueConstraint, text as sql
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import text as sql
 from sqlmodel import SQLModel
 
 from storage.tables.columns import big, identifier, small, text
@@ -88,7 +89,9 @@ class Timer(SQLModel, table=True):
     __table_args__ = (
         Index("timer_session", "session_id"),
         Index("timer_due", "due_at", sqlite_where=sql("state = 0"), postgresql_where=sql("state = 0")),
-        Index("timer_turn", "turn_id", sqlite_where=sql("turn_id <> 0"), postgresql_where=sql("turn_id <> 0")),
+        Index(
+            "timer_turn", "turn_id", sqlite_where=sql("turn_id <> 0"), postgresql_where=sql("turn_id <> 0")
+        ),
     )
 
     id: int = identifier()

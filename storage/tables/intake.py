@@ -1,6 +1,7 @@
 """The durable inbound log and what keeps events single."""
 
-from sqlalchemy import Index, text as sql
+from sqlalchemy import Index
+from sqlalchemy import text as sql
 from sqlmodel import SQLModel
 
 from storage.tables.columns import big, identifier, small, text
@@ -13,14 +14,22 @@ class Intake(SQLModel, table=True):
     __tablename__ = "intake"
     __table_args__ = (
         Index("intake_open", "id", sqlite_where=sql("state = 0"), postgresql_where=sql("state = 0")),
-        Index("intake_parked", "workspace_id", "id", sqlite_where=sql("state = 1"), postgresql_where=sql("state = 1")),
+        Index(
+            "intake_parked",
+            "workspace_id",
+            "id",
+            sqlite_where=sql("state = 1"),
+            postgresql_where=sql("state = 1"),
+        ),
     )
 
     id: int = identifier()
     workspace_id: int = big()
     channel_id: int = big()
     slot: int = small()
-    intake_key: str = text()  # keyed hash of the platform's conversation key: no personal data stays in the column
+    intake_key: str = (
+        text()
+    )  # keyed hash of the platform's conversation key: no personal data stays in the column
     payload: str = text()  # sealed JSON of the event
     state: int = small()
     attempts: int = small()

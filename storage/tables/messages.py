@@ -1,6 +1,7 @@
 """Messages, both directions, and the outbox that carries them out."""
 
-from sqlalchemy import Index, text as sql
+from sqlalchemy import Index
+from sqlalchemy import text as sql
 from sqlmodel import SQLModel
 
 from storage.tables.columns import big, identifier, small, text
@@ -12,7 +13,13 @@ class Message(SQLModel, table=True):
     __tablename__ = "message"
     __table_args__ = (
         Index("message_conversation", "workspace_id", "conversation_id", "id"),
-        Index("message_external", "channel_id", "external_id", sqlite_where=sql("external_id <> ''"), postgresql_where=sql("external_id <> ''")),
+        Index(
+            "message_external",
+            "channel_id",
+            "external_id",
+            sqlite_where=sql("external_id <> ''"),
+            postgresql_where=sql("external_id <> ''"),
+        ),
     )
 
     id: int = identifier()
@@ -55,9 +62,24 @@ class Outbox(SQLModel, table=True):
 
     __tablename__ = "outbox"
     __table_args__ = (
-        Index("outbox_due", "channel_id", "lane", "id", sqlite_where=sql("state = 1"), postgresql_where=sql("state = 1")),
-        Index("outbox_sending", "channel_id", sqlite_where=sql("state = 3"), postgresql_where=sql("state = 3")),
-        Index("outbox_turn", "turn_id", "position", sqlite_where=sql("turn_id <> 0"), postgresql_where=sql("turn_id <> 0")),
+        Index(
+            "outbox_due",
+            "channel_id",
+            "lane",
+            "id",
+            sqlite_where=sql("state = 1"),
+            postgresql_where=sql("state = 1"),
+        ),
+        Index(
+            "outbox_sending", "channel_id", sqlite_where=sql("state = 3"), postgresql_where=sql("state = 3")
+        ),
+        Index(
+            "outbox_turn",
+            "turn_id",
+            "position",
+            sqlite_where=sql("turn_id <> 0"),
+            postgresql_where=sql("turn_id <> 0"),
+        ),
         Index("outbox_run", "run_id", sqlite_where=sql("run_id <> 0"), postgresql_where=sql("run_id <> 0")),
     )
 

@@ -1,6 +1,7 @@
 """Leases and jobs: who does what, and everything that takes long."""
 
-from sqlalchemy import Index, UniqueConstraint, text as sql
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import text as sql
 from sqlmodel import SQLModel
 
 from storage.tables.columns import big, identifier, small, text

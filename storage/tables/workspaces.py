@@ -17,7 +17,9 @@ class Workspace(SQLModel, table=True):
     timezone: str = text("Europe/Rome")
     state: str = text("active")  # active | deleting
     encrypt_personal: int = small()
-    business: str = text("{}")  # JSON of the business file: purposes with wording, keywords, hours, quiet hours, privacy
+    business: str = text(
+        "{}"
+    )  # JSON of the business file: purposes with wording, keywords, hours, quiet hours, privacy
     created_at: int = big()
 
 

@@ -17,7 +17,11 @@ async def run_campaign(town: Town, draft: Draft) -> reports.Progress:
 
     def start(connection: object) -> int:
         campaign_id = drafts.create(
-            connection, town.workspace_id, draft, new_id=app.runtime.new_id, now=app.clock()  # type: ignore[arg-type]
+            connection,
+            town.workspace_id,
+            draft,
+            new_id=app.runtime.new_id,
+            now=app.clock(),  # type: ignore[arg-type]
         )
         runs.start(connection, town.workspace_id, campaign_id, new_id=app.runtime.new_id, now=app.clock())  # type: ignore[arg-type]
         return campaign_id
@@ -95,7 +99,10 @@ async def test_whatsapp_campaign_by_template_with_statuses(any_town: Town) -> No
     assert progress.sent == 1
 
     async def delivered() -> bool:
-        return await town.value("SELECT count(*) FROM message WHERE run_id <> 0 AND delivered_at IS NOT NULL") == 1
+        return (
+            await town.value("SELECT count(*) FROM message WHERE run_id <> 0 AND delivered_at IS NOT NULL")
+            == 1
+        )
 
     await until(delivered, "the delivered status")
 
@@ -112,9 +119,15 @@ async def test_a_post_appears_in_the_channel(town: Town) -> None:
     await until(connected, "the outlet is connected")
     app = town.app
     outlet = await town.value("SELECT id FROM outlet")
-    content = {"kind": "text", "text": "Aperti domenica!", "buttons": [{"id": "go", "title": "Scrivici", "url": "https://example.com/"}]}
+    content = {
+        "kind": "text",
+        "text": "Aperti domenica!",
+        "buttons": [{"id": "go", "title": "Scrivici", "url": "https://example.com/"}],
+    }
     await app.database.write(
-        lambda c: posts.create(c, town.workspace_id, outlet, content, new_id=app.runtime.new_id, now=app.clock())
+        lambda c: posts.create(
+            c, town.workspace_id, outlet, content, new_id=app.runtime.new_id, now=app.clock()
+        )
     )
     app.runtime.signals.notify("outbox")
 
@@ -127,7 +140,9 @@ async def test_a_post_appears_in_the_channel(town: Town) -> None:
     assert post["reply_markup"]["inline_keyboard"][0][0]["url"] == "https://example.com/"
     with pytest.raises(NotFound):
         await app.database.write(
-            lambda c: posts.create(c, town.workspace_id + 1, outlet, content, new_id=app.runtime.new_id, now=app.clock())
+            lambda c: posts.create(
+                c, town.workspace_id + 1, outlet, content, new_id=app.runtime.new_id, now=app.clock()
+            )
         )
 
 
@@ -151,7 +166,9 @@ async def test_mydata_and_forget(any_town: Town) -> None:
         return await town.value("SELECT count(*) FROM contact") == 0
 
     async def jobs() -> str:
-        return str(await town.rows("SELECT kind, state, attempts, problem, cursor, due_at, lease_until FROM job"))
+        return str(
+            await town.rows("SELECT kind, state, attempts, problem, cursor, due_at, lease_until FROM job")
+        )
 
     try:
         await until(forgotten, "the contact is gone")

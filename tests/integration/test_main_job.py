@@ -101,7 +101,10 @@ async def test_lead_form_over_whatsapp_for_a_person_without_a_phone_number(any_t
     await check_lead(town)
 
     async def all_arrived() -> bool:
-        return await town.value("SELECT count(*) FROM message WHERE direction = 'out' AND delivered_at IS NULL") == 0
+        return (
+            await town.value("SELECT count(*) FROM message WHERE direction = 'out' AND delivered_at IS NULL")
+            == 0
+        )
 
     await until(all_arrived, "delivered statuses on every message")
 
@@ -159,7 +162,10 @@ async def test_a_malformed_item_in_a_batch_of_a_hundred_is_kept_aside(any_town: 
         "messages": messages,
     }
     body = msgspec.json.encode(
-        {"object": "whatsapp_business_account", "entry": [{"id": BUSINESS, "changes": [{"field": "messages", "value": value}]}]}
+        {
+            "object": "whatsapp_business_account",
+            "entry": [{"id": BUSINESS, "changes": [{"field": "messages", "value": value}]}],
+        }
     )
     signature = hmac.new(APP_SECRET.encode(), body, hashlib.sha256).hexdigest()
     headers = {"X-Hub-Signature-256": f"sha256={signature}", "Content-Type": "application/json"}
@@ -239,13 +245,17 @@ async def test_an_album_is_one_message(town: Town) -> None:
     await town.simulators.telegram_act(BOT, person, "album", items=[{"kind": "photo"}] * 3, caption="eccole")
 
     async def joined() -> bool:
-        found = await town.rows("SELECT content FROM message WHERE direction = 'in' AND content LIKE '%album%'")
+        found = await town.rows(
+            "SELECT content FROM message WHERE direction = 'in' AND content LIKE '%album%'"
+        )
         return len(found) == 1 and len(msgspec.json.decode(found[0].content)["items"]) == 3
 
     await until(joined, "one album of three")
 
     async def copied() -> bool:
-        content = await town.value("SELECT content FROM message WHERE direction = 'in' AND content LIKE '%album%'")
+        content = await town.value(
+            "SELECT content FROM message WHERE direction = 'in' AND content LIKE '%album%'"
+        )
         return all(item.get("media_id") for item in msgspec.json.decode(content)["items"])
 
     await until(copied, "our own copies of the pictures")

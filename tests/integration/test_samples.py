@@ -17,7 +17,9 @@ KINDS = ("telegram", "whatsapp")
 def bodies(kind: str) -> list[Path]:
     """The sample files, else our own fixtures of the same shapes."""
     found = sorted((SAMPLES / kind).glob("*.json"))
-    return found or sorted(p for p in (ROOT / "tests/channels" / kind / "payloads").glob("*.json") if ".expected" not in p.name)
+    return found or sorted(
+        p for p in (ROOT / "tests/channels" / kind / "payloads").glob("*.json") if ".expected" not in p.name
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -112,7 +112,9 @@ class Town:
     async def telegram(self, *, mode: str = "webhook", token: str = BOT) -> int:
         """A Telegram bot, known to the simulator and connected here."""
         await self.simulators.telegram_bot(token, username="bottega_bot", name="Bottega")
-        channel_id = await self._add("telegram", f"telegram {token[-4:]}", {"token": token, "webhook_secret": WEBHOOK_SECRET}, mode)
+        channel_id = await self._add(
+            "telegram", f"telegram {token[-4:]}", {"token": token, "webhook_secret": WEBHOOK_SECRET}, mode
+        )
         if mode == "webhook":
 
             async def registered() -> bool:
@@ -222,7 +224,10 @@ class Town:
 
     async def telegram_texts(self, person: int, count: int, token: str = BOT) -> list[str]:
         """What the bot has written to a person, once it is at least `count` messages."""
-        return [m.get("text") or m.get("caption") or "" for m in await self.telegram_messages(person, count, token)]
+        return [
+            m.get("text") or m.get("caption") or ""
+            for m in await self.telegram_messages(person, count, token)
+        ]
 
     async def telegram_messages(self, person: int, count: int, token: str = BOT) -> list[dict[str, Any]]:
         """The bot's messages to a person, once there are at least `count`."""
