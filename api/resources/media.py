@@ -35,7 +35,7 @@ class MediaQuery(Query):
 @route("POST", "/media", scope="media:write", query=MediaQuery, out=Media, status=201, streams=True)
 async def upload_media(call: Call[None, MediaQuery]) -> Media:
     """Stores a file of at most 50 MB; `Content-Type` says what it is."""
-    mime = call.request.content_type
+    mime = call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if not _MIME.fullmatch(mime):
         raise Refused(415, "say what the file is, such as image/jpeg", where="Content-Type")
     if _room.locked():
