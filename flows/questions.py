@@ -5,6 +5,7 @@ next step), or refuses: the reason is said together with the same buttons, `trie
 that the time allowed starts anew. When the tries are used up the session goes to `otherwise`, else on as if skipped.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -134,7 +135,7 @@ class Manners:
     result: str
 
 
-class Question(StepRun):
+class Question(StepRun, ABC):
     """A question while it runs. Types of questions say how to word it (`wording`) and how to read an answer
     (`read`), and may route by the answer (`accepted`)."""
 
@@ -173,9 +174,9 @@ class Question(StepRun):
         turn.record(self.manners.result, Result(None, "timeout", ""))
         turn.go(self.manners.timeout_target)
 
+    @abstractmethod
     def read(self, turn: "Turn", received: Received) -> Valid | Invalid:
         """What the answer says."""
-        raise NotImplementedError
 
     def accept(self, turn: "Turn", found: Valid) -> None:
         """Keeps the answer and goes on."""

@@ -71,7 +71,7 @@ class StepDocument(BaseModel):
 
     def prepare(self, maker: "Maker") -> Runner:
         """The running side; tells `maker` every text, condition, exit and variable of the step."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say how it runs")
 
 
 class StepRun:
