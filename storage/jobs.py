@@ -10,7 +10,7 @@ to repeat.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -154,10 +154,11 @@ class Runner:
         await asyncio.gather(*(self._step(one) for one in taken))
         return len(taken)
 
-    def _take(self, connection: Connection) -> list[Running]:
+    def _take(self, connection: Connection) -> Sequence[Any]:
+        """Due rows, now leased; their payloads are still sealed: one that does not open is its own job's failure."""
         skip = "FOR UPDATE SKIP LOCKED" if dialect(connection).for_update else ""
         now = self._clock()
-        rows = connection.execute(
+        return connection.execute(
             text(
                 "UPDATE job SET owner = :owner, lease_until = :until, attempts = attempts + 1, updated_at = :now "
                 "WHERE id IN (SELECT id FROM job WHERE state = 0 AND due_at <= :now AND lease_until < :now "
@@ -165,7 +166,6 @@ class Runner:
             ),
             {"owner": self._owner, "until": now + LEASE_MS, "now": now, "n": AT_ONCE},
         ).all()
-        return [self._open(row) for row in rows]
 
     def _open(self, row: Any) -> Running:
         opened = self._sealer.open(row.payload, table="job", row=row.id, column="payload")
@@ -173,18 +173,19 @@ class Runner:
             row.id, row.workspace_id, row.kind, row.key, msgspec.json.decode(opened), row.cursor, row.attempts
         )
 
-    async def _step(self, running: Running) -> None:
-        step = _kinds.get(running.kind)
+    async def _step(self, taken: Any) -> None:
         try:
+            step = _kinds.get(taken.kind)
             if step is None:
-                raise LookupError(f"nobody runs jobs of kind {running.kind!r}")
+                raise LookupError(f"nobody runs jobs of kind {taken.kind!r}")
+            running = self._open(taken)
             async with asyncio.timeout(STEP_S):
                 result = await step(self._context, running)
         except Exception as error:
             _log.error(
-                "job_failed", job=running.id, kind=running.kind, problem=type(error).__name__, exc_info=error
+                "job_failed", job=taken.id, kind=taken.kind, problem=type(error).__name__, exc_info=error
             )
-            await self._database.write(partial(self._failed, running=running, error=error))
+            await self._database.write(partial(self._failed, taken=taken, error=error))
             return
         crash_point("jobs.after_step")
         await self._database.write(lambda c: self._finished(c, running, result))
@@ -208,19 +209,19 @@ class Runner:
             },
         )
 
-    def _failed(self, connection: Connection, running: Running, error: Exception) -> None:
-        wait = BACK_OFF_MS[min(running.attempts - 1, len(BACK_OFF_MS) - 1)]
+    def _failed(self, connection: Connection, taken: Any, error: Exception) -> None:
+        wait = BACK_OFF_MS[min(taken.attempts - 1, len(BACK_OFF_MS) - 1)]
         connection.execute(
             text(
                 "UPDATE job SET state = :state, lease_until = 0, due_at = :due, problem = :problem, updated_at = :now "
                 "WHERE id = :id AND owner = :owner"
             ),
             {
-                "state": 1 if running.attempts >= MAX_ATTEMPTS else 0,
+                "state": 1 if taken.attempts >= MAX_ATTEMPTS else 0,
                 "due": self._clock() + wait,
                 "problem": f"{type(error).__name__}"[:200],
                 "now": self._clock(),
-                "id": running.id,
+                "id": taken.id,
                 "owner": self._owner,
             },
         )

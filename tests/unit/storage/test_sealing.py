@@ -1,0 +1,93 @@
+"""Sealed values open where they were sealed, with the secret they were sealed with, and nowhere else."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.errors import RejectedInput
+from storage.sealing import MIN_SECRET, Sealer, event_key
+
+SECRET = "test secret that is long enough to be one"
+SEALER = Sealer(SECRET)
+HOME: dict[str, Any] = {"table": "intake", "row": 7, "column": "payload"}
+
+
+@settings(max_examples=50, deadline=None)
+@given(value=st.binary(max_size=200))
+def test_what_was_sealed_opens_at_its_place(value: bytes) -> None:
+    sealed = SEALER.seal(value, **HOME)
+    assert SEALER.open(sealed, **HOME) == value
+    assert Sealer(SECRET).open(sealed, **HOME) == value, "after a restart too"
+    assert sealed.isascii()
+    assert len(value) < 4 or value not in base64.b64decode(sealed)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"table": "turn"},
+        {"row": 8},
+        {"row": "70"},
+        {"column": "problem"},
+        {"table": "intake/7", "row": "payload"},
+    ],
+)
+def test_moved_to_another_place_it_does_not_open(elsewhere: dict[str, Any]) -> None:
+    sealed = SEALER.seal(b"anna@example.com", **HOME)
+    with pytest.raises(RejectedInput, match="or it was moved"):
+        SEALER.open(sealed, **{**HOME, **elsewhere})
+
+
+def test_another_secret_says_what_to_look_at_and_not_what_is_inside() -> None:
+    sealed = SEALER.seal(b"anna@example.com", **HOME)
+    with pytest.raises(RejectedInput, match="PASSAPAROLA_SECRET_KEY is not the one") as refused:
+        Sealer(SECRET + "!").open(sealed, **HOME)
+    assert refused.value.where == "intake.payload"
+    assert "anna" not in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("damage", ["", "no base64!", "QUFB", "x" * 40, "ciò"])
+def test_a_damaged_value_is_refused(damage: str) -> None:
+    with pytest.raises(RejectedInput):
+        SEALER.open(damage, **HOME)
+
+
+@settings(max_examples=30, deadline=None)
+@given(position=st.integers(0, 39), bit=st.integers(0, 7))
+def test_one_changed_bit_is_noticed(position: int, bit: int) -> None:
+    raw = bytearray(base64.b64decode(SEALER.seal(b"abcdefghijkl", **HOME)))
+    raw[position] ^= 1 << bit
+    with pytest.raises(RejectedInput):
+        SEALER.open(base64.b64encode(raw).decode(), **HOME)
+
+
+def test_the_same_value_sealed_twice_looks_different() -> None:
+    assert SEALER.seal(b"same", **HOME) != SEALER.seal(b"same", **HOME)
+
+
+def test_a_short_secret_is_refused() -> None:
+    with pytest.raises(RejectedInput, match=f"at least {MIN_SECRET}") as refused:
+        Sealer("x" * (MIN_SECRET - 1))
+    assert refused.value.where == "PASSAPAROLA_SECRET_KEY"
+
+
+@settings(max_examples=100, deadline=None)
+@given(one=st.lists(st.text(max_size=5), max_size=3), other=st.lists(st.text(max_size=5), max_size=3))
+def test_a_keyed_hash_stands_for_its_parts(one: list[str], other: list[str]) -> None:
+    """The same for the same, another for others, whatever the text (lone surrogates too); 22 characters."""
+    same = "\x1f".join(one) == "\x1f".join(other)
+    assert (SEALER.keyed_hash(*one) == SEALER.keyed_hash(*other)) == same
+    assert len(SEALER.keyed_hash(*one, "\ud83d")) == 22
+    assert SEALER.keyed_hash(*one) != Sealer(SECRET + "!").keyed_hash(*one)
+
+
+def test_an_events_key_depends_on_kind_and_id() -> None:
+    keys = {event_key(k, e) for k in ("telegram", "whatsapp") for e in ("upd:1", "upd:2", "\ud83d")}
+    assert len(keys) == 6
+    assert {len(key) for key in keys} == {22}
