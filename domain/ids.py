@@ -8,6 +8,7 @@ A maker never gives an id twice and never goes back: when the clock steps back i
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 
 from domain.errors import RejectedInput
 
@@ -47,9 +48,8 @@ PREFIXES = {
 
 
 class IdMaker:
-    """Makes ids for one process. `clock` gives milliseconds since 1970 UTC. Not thread-safe by locks: `next` holds
-    no await and is one bytecode-short critical section per thread owner; each thread that writes has its own maker
-    or goes through the event loop's."""
+    """Makes ids for one process; safe to call from its event loop and its writer thread at once. `clock` gives
+    milliseconds since 1970 UTC."""
 
     def __init__(self, node: int, clock: Callable[[], int]) -> None:
         if not 0 <= node <= MAX_NODE:
@@ -58,17 +58,19 @@ class IdMaker:
         self._clock = clock
         self._time = 0
         self._counter = 0
+        self._lock = Lock()
 
     def next(self) -> int:
         """One new id, greater than every id this maker gave before."""
         now = self._clock() - EPOCH_MS
-        if now > self._time:
-            self._time, self._counter = now, 0
-        else:
-            self._counter += 1
-            if self._counter > _COUNTER_MASK:  # 4,096 ids in a millisecond: borrow from the next one
-                self._time, self._counter = self._time + 1, 0
-        return (self._time << _TIME_SHIFT) | self._node | self._counter
+        with self._lock:
+            if now > self._time:
+                self._time, self._counter = now, 0
+            else:
+                self._counter += 1
+                if self._counter > _COUNTER_MASK:  # 4,096 ids in a millisecond: borrow from the next one
+                    self._time, self._counter = self._time + 1, 0
+            return (self._time << _TIME_SHIFT) | self._node | self._counter
 
 
 def first_id_at(ms: int) -> int:
