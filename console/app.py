@@ -360,5 +360,7 @@ def _path_ids(request: web.Request, page: Page) -> dict[str, int]:
 
 
 def _words(request: web.Request) -> Words:
-    chosen = request.query.get("language") or request.cookies.get(LANGUAGE_COOKIE, "")
-    return Words(chosen if chosen in LANGUAGES else preferred(request.headers.get("Accept-Language", "")))
+    for chosen in (request.query.get("language", ""), request.cookies.get(LANGUAGE_COOKIE, "")):
+        if chosen in LANGUAGES:
+            return Words(chosen)
+    return Words(preferred(request.headers.get("Accept-Language", "")))

@@ -236,7 +236,7 @@ async def test_segments(shop: Shop) -> None:
     await done(shop.call("POST", "/segments", json=body), 409)
     await done(shop.call("DELETE", f"/segments/{segment}"), 204)
     await done(shop.call("GET", f"/segments/{segment}"), 404)
-    nobody = {"predicate": {"not": {"all": []}}}
+    nobody: dict[str, Any] = {"predicate": {"not": {"all": []}}}
     assert await done(shop.call("POST", "/segments/count", json=nobody)) == {"count": 0}
 
 

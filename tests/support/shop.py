@@ -128,13 +128,13 @@ class Shop:
         await self.runtime.signals.close()
         await self.database.close()
 
-    def application(self) -> web.Application:
+    def application(self, *, secure: bool = False) -> web.Application:
         """What the composition root builds, without the rest of the process."""
         app = web.Application(client_max_size=receive.MAX_BODY)
         receive.add_routes(app, receive.Receiver(self.live.channels, self.live.intake))
         health.add_routes(app, self.live, metrics_token="test-metrics-token")
         api.app.add_routes(app, self.live, ApiContext(base_url="https://chat.example.com", public=True))
-        console.app.add_routes(app, self.live)
+        console.app.add_routes(app, self.live, secure=secure)
         return app
 
     async def do(self, work: Callable[[Connection], T]) -> T:
@@ -334,7 +334,7 @@ class Shop:
         odd = Unrecognised(key="upd:1", what="gift", raw="{}", problem="odd", malformed=True)
         intake.append_own(
             connection,
-            [(made.id, numbers["channel"], slot, key, odd)],  # type: ignore[list-item]
+            [(made.id, numbers["channel"], slot, key, odd)],
             sealer=self.sealer,
             new_id=new_id,
             now=self.now,
