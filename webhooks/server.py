@@ -23,6 +23,7 @@ KEEP_ALIVE_S = (
 )
 MAX_CONNECTIONS = 4_096  # about 40 kB each; below the usual limit of open files
 SHUTDOWN_S = 5.0
+LINGER_S = 2.0  # after a refusal: what a client still sends is read, so that it sees the answer, then the door closes
 
 
 class Guard(asyncio.Protocol):
@@ -95,7 +96,9 @@ async def listen(app: web.Application, host: str, port: int) -> Listener:
         access_log=None,
         keepalive_timeout=KEEP_ALIVE_S,
         shutdown_timeout=SHUTDOWN_S,
+        lingering_time=LINGER_S,
         handler_cancellation=False,
+        auto_decompress=False,  # nobody takes compressed bodies, and aiohttp inflates also what it only reads away
     )
     await runner.setup()
     make = cast(Callable[[], asyncio.Protocol], runner.server)
