@@ -37,6 +37,7 @@ from storage import leases
 from storage.database import Queue
 from storage.signals import POLL_S
 
+GATHER_S = 0.005  # bulk results settle in groups: at 1,000/s five in a transaction instead of one or two
 SLICE = 50  # items marked in one transaction: bounds what one crash can leave unknown
 IN_FLIGHT = 200  # requests at a time and channel: 1,000/s at 200 ms each
 READY = 1_000  # items in memory per channel; the table holds the rest
@@ -75,6 +76,7 @@ class Sender:
         self._owned: dict[int, ChannelSender] = {}
         self._results: list[Result] = []
         self._settling: asyncio.Task[None] | None = None
+        self._pressing = False  # among the results is one that the next of its turn waits for
         self._stopping = False
         self.settled = 0
         self.outcomes: dict[str, int] = {}
@@ -129,9 +131,10 @@ class Sender:
         with suppress(Unavailable):
             await self._runtime.database.write(lambda c: leases.release(c, names, self._runtime.owner))
 
-    def record(self, result: Result) -> None:
-        """Hands a result to the next settling transaction."""
+    def record(self, result: Result, *, bulk: bool = False) -> None:
+        """Hands a result to the next settling transaction; one of a bulk message waits a moment for others."""
         self._results.append(result)
+        self._pressing = self._pressing or not bulk
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle())
 
@@ -179,7 +182,9 @@ class Sender:
     async def _settle(self) -> None:
         pause = 0.05
         while self._results:
-            batch, self._results = self._results, []
+            if not self._pressing and not self._stopping:
+                await asyncio.sleep(GATHER_S)
+            batch, self._results, self._pressing = self._results, [], False
             crash_point("sender.before_settle")
             try:
                 settled = await self._runtime.database.write(
@@ -363,10 +368,15 @@ class ChannelSender:
         closed = {lane for lane in (0, 1, 2) if not self._pacing.open(lane, now)}
         if len(closed) == 3:
             return []
-        candidates = (
-            item for item in self._ready.values() if item.not_before <= clock and item.lane not in closed
-        )
-        for item in heapq.nsmallest(READY, candidates, key=_rank):
+        # Of hundreds a slice takes the first few: a heap finds them without sorting the rest.
+        waiting = [
+            (item.lane, item.id)
+            for item in self._ready.values()
+            if item.not_before <= clock and item.lane not in closed
+        ]
+        heapq.heapify(waiting)
+        while waiting:
+            item = self._ready[heapq.heappop(waiting)[1]]
             scope = self._channel.kind.rate_scope(item.address)
             if self._pacing.release(item.address, scope, item.lane, now):
                 chosen.append(item)
@@ -515,7 +525,7 @@ class ChannelSender:
             if self._capabilities.receipts:
                 result.channel_id = item.channel_id
         crash_point("sender.after_write")
-        self._sender.record(result)
+        self._sender.record(result, bulk=item.lane == MARKETING_LANE)
 
     async def _write(self, item: Item) -> tuple[list[Receipt], int]:
         """All calls of a message, from the part that is still to do."""
@@ -621,10 +631,6 @@ class _Stopped(Exception):
 def _refusal(item: Item, state: str, reason: str, now: int) -> Result:
     """A result for an item that was never marked: its attempt is the one it had."""
     return Result(id=item.id, attempt=item.attempt, state=state, at=now, reason=reason, rest="skip")
-
-
-def _rank(item: Item) -> tuple[int, int]:
-    return item.lane, item.id
 
 
 def _lease(channel_id: int) -> str:
