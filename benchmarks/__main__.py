@@ -32,7 +32,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(NAMES)}; none: all of them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one object per row, under its name")
-    parser.add_argument("--quick", action="store_true", help="two rounds and a tenth of the amounts: does it run?")
+    parser.add_argument(
+        "--quick", action="store_true", help="two rounds and a tenth of the amounts: does it run?"
+    )
     parser.add_argument("--postgresql", action="store_true", help="measure on a PostgreSQL server as well")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in NAMES]
@@ -48,6 +50,9 @@ async def _all(arguments: argparse.Namespace) -> int:
     failed = 0
     ends = time.monotonic() + LIMIT_S
     with tempfile.TemporaryDirectory(prefix="passaparola-benchmarks-") as folder:
+        # Compiled modules are kept, as where the product is installed, but not in the checkout.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(Path(folder) / "compiled")
         options = Options(
             folder=Path(folder),
             rounds=2 if arguments.quick else ROUNDS,
@@ -66,7 +71,8 @@ async def _all(arguments: argparse.Namespace) -> int:
             rows += found
             print(f"\n{name} ({time.monotonic() - begun:.0f} s)\n{table(found)}", flush=True)
     short = [row.name for row in rows if row.verdict == SHORT]
-    print(f"\n{len(short)} of {sum(bool(row.verdict) for row in rows)} budgets fall short" + "".join(f"\n  {n}" for n in short))
+    promised = sum(bool(row.verdict) for row in rows)
+    print("\n  ".join([f"\n{len(short)} of {promised} budgets fall short", *short]))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(document(rows), indent=1, ensure_ascii=False) + "\n")
     return 1 if failed else 0

@@ -61,13 +61,13 @@ async def child(
     plain_url: bool = False,
 ) -> AsyncIterator[Child]:
     """Runs `python -m <arguments>` on a core. `plain_url`: it prints a URL instead of JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 (nothing else runs here meanwhile)
     errors = folder / "stderr.log"
     # Nobody's settings but ours, and no .env of the folder that we are started in.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PASSAPAROLA_")}
     begun = time.perf_counter()
     with errors.open("ab") as output:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220 (its pipes are read in a thread)
             [sys.executable, "-m", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -82,7 +82,9 @@ async def child(
             async with asyncio.timeout(READY_S):
                 line = (await asyncio.to_thread(process.stdout.readline)).decode().strip()
         except TimeoutError:
-            raise ChildFailed(f"{arguments[0]} was not ready within {READY_S:.0f} s\n{_tail(errors)}") from None
+            raise ChildFailed(
+                f"{arguments[0]} was not ready within {READY_S:.0f} s\n{_tail(errors)}"
+            ) from None
         if not line:
             raise ChildFailed(f"{arguments[0]} ended at once\n{_tail(errors)}")
         ready = {"port": int(line.rpartition(":")[2])} if plain_url else json.loads(line)

@@ -1,4 +1,4 @@
-"""`engine`: `advance` alone: turns per CPU second with the state from and to JSON, and a step's share of a long turn."""
+"""`engine`: `advance` alone: turns per CPU second with the state from and to JSON, and a step of a long turn."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ async def run(options: Options) -> list[Row]:
     long = compiler.compile(document.load(_long(), "long"), 2)
     rates, steps = [], []
     async with calibrated(options.folder / "engine-echo") as calibration:
-        _walk(form), _turn(long)
+        _walk(form)
+        _turn(long)
         for _ in range(options.rounds):
             await calibration.echo()
             rates.append(_rate(form, options.amount(WALKS)))
@@ -49,9 +50,7 @@ async def run(options: Options) -> list[Row]:
         measured(
             "turns per CPU second", rates, "turns/s", at_least=least, budget=f"≥ 10,000, here {least:,.0f}"
         ),
-        measured(
-            "a step in a turn of 100", steps, "µs", at_most=most, budget=f"≤ 50 µs, here {most:.0f} µs"
-        ),
+        measured("a step in a turn of 100", steps, "µs", at_most=most, budget=f"≤ 50 µs, here {most:.0f} µs"),
         measured("bare echo beside the engine", calibration.echo_us, "µs"),
         measured("fixed pure-Python work", calibration.python_ms, "ms"),
     ]
@@ -66,7 +65,13 @@ def _rate(form: CompiledFlow, walks: int) -> float:
 def _walk(form: CompiledFlow) -> int:
     """One person's way through the form; every turn reads and writes the state as the worker does."""
     transition = engine.start(
-        form, contact=ContactView(id=1), language="en", now=NOW, seed=1, channel_kind="telegram", business=BUSINESS
+        form,
+        contact=ContactView(id=1),
+        language="en",
+        now=NOW,
+        seed=1,
+        channel_kind="telegram",
+        business=BUSINESS,
     )
     kept = state.encode(transition.state)
     for content in ANSWERS:
@@ -81,7 +86,7 @@ def _walk(form: CompiledFlow) -> int:
             business=BUSINESS,
         )
         kept = state.encode(transition.state)
-    assert transition.ended and transition.outcome == "completed", transition.outcome
+    assert transition.outcome == "completed", transition.outcome
     return 1 + len(ANSWERS)
 
 
@@ -94,10 +99,16 @@ def _step_us(flow: CompiledFlow, turns: int) -> float:
 
 def _turn(flow: CompiledFlow) -> None:
     transition = engine.start(
-        flow, contact=ContactView(id=1), language="en", now=NOW, seed=1, channel_kind="telegram", business=BUSINESS
+        flow,
+        contact=ContactView(id=1),
+        language="en",
+        now=NOW,
+        seed=1,
+        channel_kind="telegram",
+        business=BUSINESS,
     )
     state.encode(transition.state)
-    assert transition.ended and transition.outcome == "completed", transition.outcome
+    assert transition.outcome == "completed", transition.outcome
 
 
 def _event(content: Received) -> MessageReceived:
@@ -110,7 +121,10 @@ def _long() -> str:
     for number in range(LONG):
         following = f"s{number + 1}" if number < LONG - 1 else "end"
         if number % 10 == 9:
-            steps[f"s{number}"] = {"send": {"en": "Hello {{ session.name | default('you') }}!"}, "next": following}
+            steps[f"s{number}"] = {
+                "send": {"en": "Hello {{ session.name | default('you') }}!"},
+                "next": following,
+            }
         else:
             steps[f"s{number}"] = {"set": {"session.name": f"value {number}"}, "next": following}
     return json.dumps(

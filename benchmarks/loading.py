@@ -6,6 +6,7 @@ A bare protocol instead of an HTTP client: it costs a third of what it measures,
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,3 +121,15 @@ def percentile(times: Sequence[float], share: float) -> float:
     """The time below which that share of the times lies."""
     ordered = sorted(times)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+async def get_json(port: int, path: str) -> dict[str, int]:
+    """A small JSON object from 127.0.0.1, over a connection of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        head = await reader.readuntil(_END)
+        found: dict[str, int] = json.loads(await reader.readexactly(_length(head)))
+    finally:
+        writer.close()
+    return found

@@ -13,7 +13,6 @@ import time
 
 import psutil
 
-
 _USABLE = sorted(os.sched_getaffinity(0))  # before anything is pinned
 
 
@@ -41,4 +40,6 @@ def describe() -> str:
     """Cores and memory, and nothing else that would name the machine."""
     memory = psutil.virtual_memory().total / 2**30
     python = platform.python_version()
-    return f"{len(_USABLE)} cores, {memory:.0f} GB of memory, Python {python}, SQLite {sqlite3.sqlite_version}"
+    return (
+        f"{len(_USABLE)} cores, {memory:.0f} GB of memory, Python {python}, SQLite {sqlite3.sqlite_version}"
+    )

@@ -54,7 +54,10 @@ async def run(options: Options) -> list[Row]:
     rows: list[Row] = []
     for store in options.stores:
         folder = options.folder / f"pipeline-{store}"
-        async with calibrated(folder / "echo") as calibration, options.store(store, f"pipeline-{store}") as url:
+        async with (
+            calibrated(folder / "echo") as calibration,
+            options.store(store, f"pipeline-{store}") as url,
+        ):
             rounds = await _rounds(options, store, url, calibration)
         rows += _rows(rounds, "" if store == "sqlite" else " on PostgreSQL", calibration)
     return rows
@@ -74,7 +77,9 @@ async def _rounds(options: Options, store: str, url: str, calibration: Calibrati
         await control.telegram_bot(world.token(0), username="corner_bakery_bot")
         here = await world.prepare(folder, url=url)
         settings = here.environment(TELEGRAM_API_URL=f"http://127.0.0.1:{simulators.port}")
-        async with child(["benchmarks.serving", "app"], core=served, folder=folder / "app", environment=settings) as app:
+        async with child(
+            ["benchmarks.serving", "app"], core=served, folder=folder / "app", environment=settings
+        ) as app:
             await control.wait_for("call", method="setWebhook", timeout_s=30)
             await _walk(control, app, rounds=None, people=20)  # warm: connections, templates, statements
             for _ in range(options.rounds):
@@ -143,5 +148,9 @@ def _rows(rounds: _Rounds, suffix: str, calibration: Calibration) -> list[Row]:
         measured(f"CPU per step at 50 steps/s{suffix}", rounds.slow_cpu_us, "µs"),
         measured(f"memory of the server under load{suffix}", rounds.memory, "MB"),
         measured(f"bare echo beside the pipeline{suffix}", calibration.echo_us, "µs"),
-        measured(f"bare echo, rate beside the pipeline{suffix}", [statistics.median(calibration.rates)], "requests/s"),
+        measured(
+            f"bare echo, rate beside the pipeline{suffix}",
+            [statistics.median(calibration.rates)],
+            "requests/s",
+        ),
     ]

@@ -80,11 +80,19 @@ def table(rows: Sequence[Row]) -> str:
         spread = "" if row.low is None or row.high is None else f"{number(row.low)} – {number(row.high)}"
         ratio = "" if row.ratio is None else f"{row.ratio:.2f} × {row.against}"
         lines.append(
-            (row.name, f"{number(row.value)} {row.unit}", spread if row.rounds > 1 else "", ratio, row.budget, row.verdict)
+            (
+                row.name,
+                f"{number(row.value)} {row.unit}",
+                spread if row.rounds > 1 else "",
+                ratio,
+                row.budget,
+                row.verdict,
+            )
         )
     widths = [max(len(line[column]) for line in lines) for column in range(6)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
     )
 
 

@@ -2,7 +2,7 @@
 
     app [ROLE…]       the application of `config.bootstrap`, with the settings of its environment
     echo              a bare aiohttp server that reads a body and answers 200: what everything is compared with
-    answers RATE      a platform that says yes to every message (429 above RATE a second; 0: never), as cheaply as it can
+    answers RATE      a platform that takes every message (429 above RATE a second; 0: never), as cheaply as it can
     sends URL N       a bare aiohttp client that sends N messages; prints its CPU seconds
 
 All but `sends` end when their standard input closes or SIGTERM comes.
@@ -122,15 +122,17 @@ class Answering(asyncio.Protocol):
             body = json.dumps({"sent": self._counted.sent, "refused": self._counted.refused}).encode()
             status = b"200 OK"
         elif b"/send" in path and not self._counted.take():
-            body = b'{"ok":false,"error_code":429,"description":"Too Many Requests: retry after 1","parameters":{"retry_after":1}}'
+            body = b'{"ok":false,"error_code":429,"description":"Too Many Requests","parameters":{"retry_after":1}}'
             status = b"429 Too Many Requests"
         else:
-            body = b'{"ok":true,"result":{"message_id":%d,"date":1797000000,"chat":{"id":1,"type":"private"}}}' % (
-                self._counted.sent
+            body = (
+                b'{"ok":true,"result":{"message_id":%d,"date":1797000000,"chat":{"id":1,"type":"private"}}}'
+                % (self._counted.sent)
             )
             status = b"200 OK"
         self._transport.write(
-            b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+            b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+            % (status, len(body), body)
         )
 
 
@@ -146,7 +148,9 @@ async def sends(url: str, count: str) -> None:
 
     async def send(session: aiohttp.ClientSession) -> None:
         for number in waiting:
-            body = msgspec.json.encode({"chat_id": number, "text": f"Ciao {number}, domani siamo aperti fino alle 20."})
+            body = msgspec.json.encode(
+                {"chat_id": number, "text": f"Ciao {number}, domani siamo aperti fino alle 20."}
+            )
             async with session.post(address, data=body, headers=headers) as response:
                 msgspec.json.decode(await response.read())
 

@@ -29,7 +29,8 @@ _MESSAGES = text(
     "run_id, direction, message_class, purpose, author, content, external_id, status, status_rank, reason, code, "
     "possibly_twice, consent_id, pricing, sent_at, created_at) SELECT CAST(e.value ->> 'id' AS BIGINT), :workspace, "
     ":channel, 0, 0, 0, 0, 0, 0, 'out', 'service', '', 'bot', '{\"kind\":\"text\",\"text\":\"Ciao\"}', "
-    "e.value ->> 'wamid', 'sent', 4, '', '', 0, 0, '', CAST(:now AS BIGINT), CAST(:now AS BIGINT) FROM json_each(:rows) e"
+    "e.value ->> 'wamid', 'sent', 4, '', '', 0, 0, '', CAST(:now AS BIGINT), CAST(:now AS BIGINT) "
+    "FROM json_each(:rows) e"
 )
 
 
@@ -79,9 +80,7 @@ def _rows(
 async def _round(here: world.Installation, server: Child, count: int, size: int) -> float:
     """CPU µs per status."""
     messages = await _sent_messages(here, count)
-    requests = [
-        _delivery(here, messages[start : start + size]) for start in range(0, len(messages), size)
-    ]
+    requests = [_delivery(here, messages[start : start + size]) for start in range(0, len(messages), size)]
     before = server.cpu_s()
     fired = await loading.fire(here.port, requests)
     used = (server.cpu_s() - before) / count * 1e6
@@ -109,7 +108,8 @@ async def _all_applied(here: world.Installation, messages: Sequence[int]) -> Non
         applied = await database.read(
             lambda c: scalar_int(
                 c,
-                "SELECT count(*) FROM message WHERE status = 'delivered' AND delivered_at > 0 AND id >= :first AND id <= :last",
+                "SELECT count(*) FROM message WHERE status = 'delivered' AND delivered_at > 0 "
+                "AND id >= :first AND id <= :last",
                 {"first": messages[0], "last": messages[-1]},
             )
         )
@@ -130,7 +130,12 @@ def _delivery(here: world.Installation, messages: Sequence[int]) -> bytes:
                 "recipient_user_id": "US.13491208655302741918",
                 "biz_opaque_callback_data": ids.to_text("message", one),
                 "conversation": {"id": "7270432eae37498234f4444b35ffc5", "origin": {"type": "service"}},
-                "pricing": {"billable": True, "pricing_model": "PMP", "category": "service", "type": "regular"},
+                "pricing": {
+                    "billable": True,
+                    "pricing_model": "PMP",
+                    "category": "service",
+                    "type": "regular",
+                },
             }
             for one in messages
         ],

@@ -67,10 +67,16 @@ class Installation:
 
 
 async def prepare(
-    folder: Path, *, url: str = "", bots: int = 1, flow: bool = True, mode: str = "webhook", bulk_per_second: int = 30
+    folder: Path,
+    *,
+    url: str = "",
+    bots: int = 1,
+    flow: bool = True,
+    mode: str = "webhook",
+    bulk_per_second: int = 30,
 ) -> Installation:
     """A migrated store with a workspace, `bots` Telegram channels, one WhatsApp number and, if wished, the form."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 (nothing else runs here meanwhile)
     url = url or f"sqlite:///{folder / 'passaparola.sqlite3'}"
     sealer = Sealer(SECRET)
     new_id = ids.IdMaker(SETUP_NODE, clock).next
@@ -89,7 +95,11 @@ async def prepare(
                 connection,
                 "telegram",
                 f"bot {n}",
-                {"token": token(n), "webhook_secret": WEBHOOK_SECRET, "bulk_per_second": str(bulk_per_second)},
+                {
+                    "token": token(n),
+                    "webhook_secret": WEBHOOK_SECRET,
+                    "bulk_per_second": str(bulk_per_second),
+                },
                 mode,
             )
             for n in range(bots)
@@ -104,7 +114,12 @@ async def prepare(
         whatsapp = _channel(connection, "whatsapp", "number", number, "webhook")
         if flow:
             flow_store.publish(
-                connection, workspace_id=workspace, source=FORM.read_text(), name="form", new_id=new_id, now=clock()
+                connection,
+                workspace_id=workspace,
+                source=FORM.read_text(),
+                name="form",
+                new_id=new_id,
+                now=clock(),
             )
         return telegram, whatsapp
 
