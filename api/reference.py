@@ -23,18 +23,20 @@ REST under `/api/v1`, JSON in snake_case. The exact shapes are in `/api/v1/opena
   request carries it as `Authorization: Bearer ppk_…`. A key belongs to one workspace and sees nothing else: an id of
   another workspace is 404. `…:write` does not include `…:read`; without `--scope` a key has all scopes.
 - **Ids** are text with a prefix (`con_…`, `cam_…`); **times** are milliseconds since 1970 UTC.
-- **Pages** are `{{"data": […], "next": …}}`: give `next` as `after`, until it is null. `limit` is {PAGE}, at most {MAX_PAGE}.
+- **Pages** are `{{"data": […], "next": …}}`: give `next` as `after`, until it is null. `limit` is {PAGE},
+  at most {MAX_PAGE}.
 - **Errors** are `application/problem+json` (RFC 9457): `type`, `title`, `status`, `detail`, often `where` and `errors`.
   400 cannot be read, 401 no key, 403 no scope, 404 not here, 409 not as things are, 413 too large, 415 another type,
   422 something does not fit, 429 and 503 come back after `Retry-After` seconds.
-- **Once.** A POST with an `Idempotency-Key` (up to {MAX_KEY} characters) happens once: a repetition within a day, also at
-  the same moment, gets the same answer with `Idempotent-Replay: true`. The key with another request is 422.
+- **Once.** A POST with an `Idempotency-Key` (up to {MAX_KEY} characters) happens once: a repetition within a day,
+  also at the same moment, gets the same answer with `Idempotent-Replay: true`. The key with another request is 422.
 - **Limits.** {ApiContext().per_second:.0f} requests a second for each key, {ApiContext().burst} at once; bodies up to
-  {MAX_BODY // 1_000_000} MB and {MAX_DEPTH} levels deep; files up to {MAX_FILE // 1_000_000} MB, as the body of `POST /media`.
+  {MAX_BODY // 1_000_000} MB and {MAX_DEPTH} levels deep; files up to {MAX_FILE // 1_000_000} MB, as the
+  body of `POST /media`.
 - **Bodies are strict.** Unknown members, wrong types, NaN and numbers past 63 bits are refused with their place.
 
-What an agent or a program sends (`POST /messages`) goes the way of every message: it is queued, and whether it may leave
-(stopped, blocked, outside the platform's answer window) is decided when it is about to. Ask for its status.
+What an agent or a program sends (`POST /messages`) goes the way of every message: it is queued, and whether it may
+leave (stopped, blocked, outside the platform's answer window) is decided when it is about to. Ask for its status.
 
 | request | scope | what it does |
 |---|---|---|
