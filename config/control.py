@@ -63,7 +63,7 @@ _KINDS: dict[str, Callable[[str], AppError]] = {
 async def serve(app: App) -> AsyncIterator[Path]:
     """Answers commands for the application while the block runs; gives the socket's path."""
     folder = app.settings.data_dir.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path, private = folder / SOCKET, None
     if len(os.fsencode(path)) > MAX_PATH:
         private = Path(tempfile.mkdtemp(prefix="passaparola-"))

@@ -121,10 +121,23 @@ def _add_name(logger: Any, _method: str, event: Event) -> Event:
     return event
 
 
+# aiohttp's errors for requests that are no HTTP.
+_BAD_REQUEST = ("aiohttp.http_exceptions", "aiohttp.web_protocol")
+
+
+def _is_bad_request(record: logging.LogRecord) -> bool:
+    """Whether the server tells, with a traceback, that somebody sent it garbage. It has answered 400, nothing failed
+    here, and whoever can reach the port could fill the disk with it."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return record.name == "aiohttp.server" and kind is not None and kind.__module__ in _BAD_REQUEST
+
+
 class _Bridge(logging.Handler):
     """What libraries say through `logging` goes the same way."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if _is_bad_request(record):
+            return
         try:
             structlog.get_logger(record.name).log(
                 record.levelno, record.getMessage(), exc_info=record.exc_info or None

@@ -211,7 +211,7 @@ def secret_key(settings: Settings) -> str:
 
 def make_secret_file(path: Path) -> None:
     """Writes a new secret, mode 600. Of several processes at once the first wins: the file appears complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -53,7 +53,7 @@ READ_LIMIT_S = 5.0  # a reader that takes longer holds up checkpoints: it is int
 QUEUE_LIMIT = 20_000  # functions that wait for the writer; past it the caller is told to come back (I7)
 GROUP_LIMIT = 512  # functions in one live transaction: bounds how long the writer is held
 BUSY_TIMEOUT_MS = 5_000  # another process (a backup, a person's sqlite3 shell) may hold the file this long
-CACHE_KB = 65_536
+CACHE_KB = 16_384  # of the writer: further megabytes win nothing that the system's own cache does not give
 POOL = 10  # PostgreSQL connections a process; 100 is the server's usual limit, so up to 9 processes fit
 STATEMENT_TIMEOUT_MS = (
     12_000  # below half a lease (30 s), so that a stuck owner cannot outlive its lease unseen
@@ -215,8 +215,8 @@ class SqliteDatabase(Database):
 
     def __init__(self, url: URL, *, exclusive: bool) -> None:
         super().__init__(url)
-        self._path = Path(str(url.database))
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = Path(str(url.database)).resolve()  # the lock lies beside the file itself, whatever leads to it
+        private_file(self._path)
         self._lock_file = _take_file(self._path) if exclusive else None
         self._loop = asyncio.get_running_loop()
         self._engine = sqlite_engine(url)
@@ -408,6 +408,13 @@ def sqlite_engine(url: URL, *, reader: bool = False) -> Engine:
         connection.exec_driver_sql("BEGIN DEFERRED" if reader else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def private_file(path: Path) -> None:
+    """Makes the file, empty and for its owner alone, and its folder, where they are not there yet. It will hold what
+    people wrote; SQLite gives the files beside it (-wal, -shm) the same mode."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _take_file(path: Path) -> IO[str]:

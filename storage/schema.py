@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, Connection, text
 
 from domain.errors import Conflict
-from storage.database import Database, parse_url, sqlite_engine
+from storage.database import Database, parse_url, private_file, sqlite_engine
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -131,7 +131,7 @@ def _migrate(connection: Connection, target: str, backup: Path | None = None) ->
 
 def _migrate_sqlite(url: URL, target: str) -> Migrated:
     path = Path(str(url.database))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_file(path)
     engine = sqlite_engine(url)
     try:
         with engine.connect() as connection:

@@ -1,8 +1,9 @@
 """Webhooks: verified on the raw bytes, parsed, committed, and only then answered 200.
 
 `POST /webhooks/{kind}/{channel_id}`: 200 after the commit, 401 for a bad signature or an unknown endpoint (which one
-is not told), 413 past 4 MB, 408 for a body that does not come, 503 with Retry-After while the store is away. What
-cannot be understood is kept and answered 200: otherwise the platform would send it again for days.
+is not told), 413 past 4 MB, 408 for a body that does not come, 503 with Retry-After while the store is away or too many
+large bodies come at once. What cannot be understood is kept and answered 200: otherwise the platform would send it
+again for days.
 `GET` is the platform's question whether the endpoint is ours: 404 unknown, 403 wrong word.
 """
 
@@ -23,6 +24,8 @@ from domain.events import PlatformEvent, Unrecognised, encode
 
 MAX_BODY = 4_000_000  # bytes; Meta sends up to 3 MB
 BODY_S = 15.0  # for the whole body
+SMALL_BODY = 65_536  # bytes; nearly all deliveries are smaller, and these are always taken
+MAX_LARGE = 64_000_000  # bytes of larger bodies in memory at a time: anybody may send them, unsigned as well
 MAX_RAW = 64_000  # characters that an event for nobody keeps
 
 _log = structlog.get_logger("webhooks")
@@ -36,6 +39,7 @@ class Receiver:
         self.intake = intake
         self.accepted = 0
         self.refused = 0
+        self.large = 0  # bytes, see MAX_LARGE
 
     def endpoint(self, kind: str, channel_id: str) -> ConnectedChannel | None:
         """The channel that a path names."""
@@ -72,7 +76,7 @@ async def receive(request: web.Request) -> web.Response:
     """Takes one delivery in."""
     receiver = request.app[RECEIVER]
     endpoint = receiver.endpoint(request.match_info["kind"], request.match_info["channel_id"])
-    body = await _read(request)
+    body = await _read(request, receiver)
     if endpoint is None:
         receiver.refused += 1
         raise web.HTTPUnauthorized(text="unknown endpoint or wrong signature")
@@ -118,14 +122,32 @@ def add_routes(app: web.Application, receiver: Receiver) -> None:
     app.router.add_get("/webhooks/{kind}/{channel_id}", handshake)
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.Request, receiver: Receiver) -> bytes:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise web.HTTPUnsupportedMediaType(text="compressed bodies are not taken")
+    announced = request.content_length or 0
+    if announced > MAX_BODY:
+        raise web.HTTPRequestEntityTooLarge(max_size=MAX_BODY, actual_size=announced)
+    body = bytearray()
+    counted = 0  # of this body in `receiver.large`
     try:
         async with asyncio.timeout(BODY_S):
-            return await request.read()
+            while chunk := await request.content.readany():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise web.HTTPRequestEntityTooLarge(max_size=MAX_BODY, actual_size=len(body))
+                if len(body) > SMALL_BODY:
+                    receiver.large += len(body) - counted
+                    counted = len(body)
+                    if receiver.large > MAX_LARGE:
+                        raise web.HTTPServiceUnavailable(
+                            text="too much at once, send it again", headers={"Retry-After": "2"}
+                        )
     except TimeoutError:
         raise web.HTTPRequestTimeout(text=f"the body did not arrive within {BODY_S:.0f} seconds") from None
+    finally:
+        receiver.large -= counted
+    return bytes(body)
 
 
 def _only(request: web.Request, name: str) -> str | None:

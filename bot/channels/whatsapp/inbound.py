@@ -71,7 +71,8 @@ _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2}|u0000)|.)",
     re.DOTALL,
 )
-_STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+# A text without its end goes on to the body's: looking for the end from each of its quotes would take for ever.
+_STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _MAX_DEPTH = 100  # real deliveries reach 15
 # The visible code in a wa.me link's text, "Ciao! (ref: spring24)": such links carry nothing else.
 _REFERENCE = re.compile(r"\(ref: ?([\w-]{1,64})\)")

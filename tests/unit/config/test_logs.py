@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from aiohttp.http_exceptions import BadStatusLine
+from aiohttp.web_protocol import RequestPayloadError
 
 from config import logs
 from tests.canary import CANARIES, CANARY_EMAIL, CANARY_PHONE, CANARY_SECRET, CANARY_TOKEN
@@ -104,3 +106,15 @@ def test_json_lines_are_json() -> None:
 
 def test_access_lines_are_off() -> None:
     assert written("console", lambda: logging.getLogger("aiohttp.access").info("GET /")) == ""
+
+
+def test_requests_that_are_no_http_leave_no_traceback() -> None:
+    """Whoever reaches the port could fill the disk with them; what fails here is still told."""
+
+    def say() -> None:
+        for error in (BadStatusLine("\x16\x03"), RequestPayloadError("broken"), ValueError("ours")):
+            logging.getLogger("aiohttp.server").error("Error handling request", exc_info=error)
+
+    out = written("console", say)
+    assert out.count("Error handling request") == 1
+    assert "ours" in out

@@ -1,0 +1,84 @@
+"""Attacks by anybody who reaches the port: large, compressed and broken requests."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from domain import ids
+from tests.support.town import WEBHOOK_SECRET, Town, until
+from webhooks import receive
+from webhooks.receive import Receiver
+
+
+def head(path: str, length: int, *lines: str) -> bytes:
+    return "\r\n".join(
+        [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {length}", *lines, "", ""]
+    ).encode()
+
+
+async def status(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+    """Status and headers of one answer; its body is read away."""
+    async with asyncio.timeout(10):
+        text = (await reader.readuntil(b"\r\n\r\n")).decode()
+        lines = text.split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
+        await reader.readexactly(int(headers.get("content-length", "0")))
+    return int(lines[0].split()[1]), headers
+
+
+@asynccontextmanager
+async def connected(town: Town) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", town.app.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_large_bodies_of_strangers_do_not_fill_the_memory(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bodies that anybody may send, and slowly: past a bound 503 with Retry-After; small deliveries still go."""
+    made: list[Receiver] = []
+    kept = Receiver.endpoint
+    monkeypatch.setattr(Receiver, "endpoint", lambda self, *args: made.append(self) or kept(self, *args))
+    monkeypatch.setattr(receive, "MAX_LARGE", 1_000_000)
+    channel_id = await town.telegram()
+    path = f"/webhooks/telegram/{ids.to_text('channel', channel_id)}"
+    async with connected(town) as (_, slow):
+        slow.write(head("/webhooks/telegram/nobody", 900_000) + b"x" * 800_000)
+        await slow.drain()
+
+        async def held() -> bool:
+            return bool(made) and made[0].large > 600_000
+
+        await until(held, "the slow body is counted")
+        async with connected(town) as (reader, writer):
+            writer.write(head("/webhooks/telegram/nobody", 500_000) + b"x" * 500_000)
+            answer, headers = await status(reader)
+            assert (answer, headers["retry-after"]) == (503, "2")
+        async with connected(town) as (reader, writer):
+            writer.write(head(path, 16, f"X-Telegram-Bot-Api-Secret-Token: {WEBHOOK_SECRET}") + b'{"update_id":77}')
+            assert (await status(reader))[0] == 200
+
+    async def free() -> bool:
+        return made[0].large == 0
+
+    await until(free, "what went away is not counted")
+
+
+async def test_compressed_bodies_are_refused_without_being_inflated(town: Town) -> None:
+    """A bomb costs nothing: its bytes are read away as they are, and the connection goes on."""
+    bomb = gzip.compress(b"\0" * 1_000_000)[:-20] + b"this is no end"
+    async with connected(town) as (reader, writer):
+        writer.write(head("/webhooks/telegram/nobody", len(bomb), "Content-Encoding: gzip") + bomb)
+        assert (await status(reader))[0] == 415
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert (await status(reader))[0] == 200
