@@ -53,7 +53,8 @@ READ_LIMIT_S = 5.0  # a reader that takes longer holds up checkpoints: it is int
 QUEUE_LIMIT = 20_000  # functions that wait for the writer; past it the caller is told to come back (I7)
 GROUP_LIMIT = 512  # functions in one live transaction: bounds how long the writer is held
 BUSY_TIMEOUT_MS = 5_000  # another process (a backup, a person's sqlite3 shell) may hold the file this long
-CACHE_KB = 16_384  # of the writer: further megabytes win nothing that the system's own cache does not give
+CACHE_KB = 16_384  # pages kept by the writer: more of them only double what the system's own cache holds
+READER_CACHE_KB = 4_096  # and by each reader
 POOL = 10  # PostgreSQL connections a process; 100 is the server's usual limit, so up to 9 processes fit
 STATEMENT_TIMEOUT_MS = (
     12_000  # below half a lease (30 s), so that a stuck owner cannot outlive its lease unseen
@@ -397,7 +398,7 @@ def sqlite_engine(url: URL, *, reader: bool = False) -> Engine:
             "synchronous=FULL",
             "foreign_keys=ON",
             f"busy_timeout={BUSY_TIMEOUT_MS}",
-            f"cache_size=-{CACHE_KB}",
+            f"cache_size=-{READER_CACHE_KB if reader else CACHE_KB}",
             "temp_store=MEMORY",
         ):
             cursor.execute(f"PRAGMA {pragma}")
