@@ -7,6 +7,7 @@ has a team member everything here is for this machine only. Nothing is framed, n
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
@@ -33,6 +34,7 @@ from storage.database import Queue
 PREFIX = "/console"
 MAX_FORM = 200_000  # bytes: a long message in every field of the largest form
 MAX_FIELD = 20_000  # characters
+FORM_S = 15.0  # for the whole form
 LANGUAGE_COOKIE = "passaparola_language"
 _YEAR_S = 365 * 86_400
 _PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
@@ -124,7 +126,11 @@ async def sign_in(request: web.Request) -> web.Response:
         )
         return sessions.begin(connection, who, now=now)
 
-    session = await desk.live.runtime.database.write(use, queue=Queue.people) if len(token) <= 200 else None
+    database = desk.live.runtime.database
+    session = None
+    # Looked up first: whoever guesses costs a read, never a write.
+    if len(token) <= 200 and await database.read(lambda c: sessions.link_is_open(c, token, now=now)):
+        session = await database.write(use, queue=Queue.people)
     if session is None:
         return _rendered(request, Rendered("sign_in/ask.html", {"failed": True}, status=403))
     response = web.Response(status=303, headers={"Location": f"{PREFIX}/"})
@@ -168,6 +174,8 @@ async def answered(request: web.Request, handler: Next) -> web.StreamResponse:
     except Exception as error:
         response = _error_page(request, error)
     response.headers.update(HEADERS)
+    if request.app[DESK].secure:
+        response.headers["Strict-Transport-Security"] = f"max-age={_YEAR_S}"
     response.headers.setdefault("Cache-Control", "no-store")
     chosen = request.query.get("language", "")
     if chosen in LANGUAGES:
@@ -327,9 +335,15 @@ async def _checked_form(request: web.Request) -> Mapping[str, str]:
         raise NotAllowed("this form came from another site")
     if request.content_type != "application/x-www-form-urlencoded":
         raise RejectedInput("must be a form", where="Content-Type")
-    if (request.content_length or 0) > MAX_FORM:
-        raise web.HTTPRequestEntityTooLarge(max_size=MAX_FORM, actual_size=request.content_length or 0)
-    form = _single(await request.post())
+    length = request.content_length
+    if length is None or length > MAX_FORM:  # browsers tell a form's length; nobody may send one without end
+        raise web.HTTPRequestEntityTooLarge(max_size=MAX_FORM, actual_size=length or 0)
+    try:
+        async with asyncio.timeout(FORM_S):
+            posted = await request.post()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    form = _single(posted)
     given = form.pop("csrf", "")
     expected = _form_token(desk, request[TOKEN])
     if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode()):

@@ -75,6 +75,15 @@ def end(connection: Connection, token: str) -> None:
     )
 
 
+def link_is_open(connection: Connection, token: str, *, now: int) -> bool:
+    """Whether a one-time link could let somebody in."""
+    found = connection.execute(
+        text("SELECT 1 FROM sign_in_link WHERE token_hash = :hash AND used_at IS NULL AND expires_at > :now"),
+        {"hash": token_hash(token), "now": now},
+    )
+    return found.first() is not None
+
+
 def anybody(connection: Connection) -> bool:
     """Whether the installation has a team member; until then the console is for this machine only."""
     return connection.execute(text("SELECT 1 FROM user_account WHERE active = 1 LIMIT 1")).first() is not None

@@ -133,6 +133,7 @@ async def test_over_https_the_cookie_is_locked_to_the_host(shop: Shop) -> None:
     assert "Secure" in cookie
     assert "Path=/" in cookie
     assert "Domain" not in cookie
+    assert response.headers["Strict-Transport-Security"]
 
 
 async def test_until_there_is_a_team_member_it_is_for_this_machine(shop: Shop) -> None:
