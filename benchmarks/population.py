@@ -7,7 +7,10 @@ from sqlalchemy import Connection, text
 SLICE = 50_000  # rows of one statement
 IDENTITIES = 1 << 40  # an identity's id is its contact's plus this: apart from everything else, and known
 
-_NUMBERS = "WITH RECURSIVE numbers (n) AS (SELECT CAST(:first AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < :last) "
+_NUMBERS = (
+    "WITH RECURSIVE numbers (n) AS "
+    "(SELECT CAST(:first AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < :last) "
+)
 # Fields differ so that conditions split the people: three cities, ages over fifty years, half of them customers.
 _CONTACTS = text(
     "INSERT INTO contact (id, workspace_id, name, first_name, last_name, email, phone, language, timezone, fields, "
@@ -25,8 +28,8 @@ _IDENTITY_ROWS = text(
     "CAST(n AS TEXT), NULL, '', NULL, 'reachable', NULL, :now, 0, 0, NULL, NULL, '', :now FROM numbers"
 )
 _CONSENTS = text(
-    "INSERT INTO consent_state (workspace_id, identity_id, purpose, contact_id, channel_id, state, mailable, consent_id, "
-    "double_opt_in, changed_at) "
+    "INSERT INTO consent_state (workspace_id, identity_id, purpose, contact_id, channel_id, state, mailable, "
+    "consent_id, double_opt_in, changed_at) "
     + _NUMBERS
     + f"SELECT :workspace, n + {IDENTITIES}, 'marketing', n, :channel, "
     "CASE WHEN n % 12 = 0 THEN 'withdrawn' ELSE 'granted' END, CASE WHEN n % 12 = 0 THEN 0 ELSE 1 END, 1, 0, :now "
@@ -38,10 +41,10 @@ def add(connection: Connection, *, workspace: int, channel: int, first: int, cou
     """Contacts `first` … `first + count - 1`; one in twelve has withdrawn the consent. One transaction's worth."""
     for start in range(first, first + count, SLICE):
         last = min(start + SLICE, first + count) - 1
-        values = {"first": start, "last": last, "workspace": workspace, "channel": channel, "now": now}
-        for statement in (_CONTACTS, _IDENTITY_ROWS, _CONSENTS):
-            names = set(statement._bindparams)
-            connection.execute(statement, {name: value for name, value in values.items() if name in names})
+        values = {"first": start, "last": last, "workspace": workspace, "now": now}
+        connection.execute(_CONTACTS, values)
+        connection.execute(_IDENTITY_ROWS, values | {"channel": channel})
+        connection.execute(_CONSENTS, values | {"channel": channel})
 
 
 def mailable(count: int, first: int) -> int:
