@@ -40,10 +40,11 @@ _IN_PATH = re.compile(r"\{([a-z_]+)_id\}")
 
 @dataclass(frozen=True)
 class ApiContext:
-    """What the composition root knows and resources need. `base_url`: where webhooks reach us; `public`: whether from
-    outside; `per_second`, `burst`: requests of one key."""
+    """What the composition root knows and resources need. `base_url` gives where webhooks reach us (asked when it is
+    needed: a port of 0 is known only then); `public`: whether from outside; `per_second`, `burst`: requests of one key.
+    """
 
-    base_url: str = "http://127.0.0.1:8080"
+    base_url: Callable[[], str] = lambda: "http://127.0.0.1:8080"
     public: bool = False
     per_second: float = 50.0
     burst: int = 200

@@ -113,7 +113,7 @@ async def _changed(call: Call[None, None], change: Any) -> Channel:
 
 
 def _shown(one: ChannelView, context: ApiContext) -> Channel:
-    url = f"{context.base_url}/webhooks/{one.kind}/{ids.to_text('channel', one.id)}"
+    url = f"{context.base_url()}/webhooks/{one.kind}/{ids.to_text('channel', one.id)}"
     return Channel(
         id=one.id,
         kind=one.kind,

@@ -12,46 +12,14 @@ import pytest
 from sqlalchemy import text
 
 from api.routing import Route, routes, scopes
-from tests.support.shop import FLOW, Shop, Workspace
-
-PREDICATE = {"subject": "contact.tags", "op": "has_tag", "value": "lead"}
+from tests.support.api_bodies import bodies
+from tests.support.shop import Shop, Workspace
 
 
 @pytest.fixture
 async def shop(sqlite_url: str, tmp_path: Any) -> Any:
     async with Shop(sqlite_url, tmp_path) as shop:
         yield shop
-
-
-def bodies(ids: dict[str, str]) -> dict[tuple[str, str], Any]:
-    """A body for every route that takes one; every id that a body can hold is there."""
-    draft = {"name": "New", "channel_id": ids["channel"], "content": {"en": _picture(ids["media"])}}
-    return {
-        ("POST", "/channels"): {
-            "kind": "telegram",
-            "name": "second",
-            "settings": {"token": "220201543:TEST-abcdefghijklmnopqrstuvwxyz0123456"},
-        },
-        ("POST", "/contacts"): {"first_name": "Bruno"},
-        ("PATCH", "/contacts/{contact_id}"): {"first_name": "Bruno"},
-        ("POST", "/flows"): {"document": FLOW.replace("Hello!", "Hi!"), "channel_ids": [ids["channel"]]},
-        ("POST", "/flows/check"): {"document": FLOW},
-        ("POST", "/campaigns"): draft,
-        ("PUT", "/campaigns/{campaign_id}"): draft,
-        ("POST", "/campaigns/{campaign_id}/start"): {},
-        ("POST", "/posts"): {"outlet_id": ids["outlet"], "content": "Open"},
-        ("PATCH", "/posts/{post_id}"): {"content": "Closed"},
-        ("POST", "/messages"): {"identity_id": ids["identity"], "content": "Hello"},
-        ("POST", "/conversations/{conversation_id}/commands"): {"what": "take_over"},
-        ("POST", "/segments"): {"name": "All", "predicate": PREDICATE},
-        ("POST", "/segments/count"): {"predicate": PREDICATE},
-        ("POST", "/parked/retry"): {"event_ids": [ids["event"]]},
-        ("POST", "/stops"): {"scope": "channel", "target_id": ids["channel"], "what": "marketing"},
-    }
-
-
-def _picture(media: str) -> dict[str, Any]:
-    return {"kind": "media", "media": "image", "source": {"media_id": media, "mime": "image/jpeg"}}
 
 
 QUERIES = {

@@ -133,7 +133,9 @@ class Shop:
         app = web.Application(client_max_size=receive.MAX_BODY)
         receive.add_routes(app, receive.Receiver(self.live.channels, self.live.intake))
         health.add_routes(app, self.live, metrics_token="test-metrics-token")
-        api.app.add_routes(app, self.live, ApiContext(base_url="https://chat.example.com", public=True))
+        api.app.add_routes(
+            app, self.live, ApiContext(base_url=lambda: "https://chat.example.com", public=True)
+        )
         console.app.add_routes(app, self.live, secure=secure)
         return app
 
