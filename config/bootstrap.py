@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from types import TracebackType
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import structlog
@@ -133,7 +135,7 @@ class App:
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, ttl_dns_cache=60, keepalive_timeout=60)
         self.session = aiohttp.ClientSession(
             connector=connector,
-            trust_env=True,
+            proxy=_proxy(settings),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=HTTP_TIMEOUT_S),
         )
@@ -244,6 +246,17 @@ def build(
 ) -> App:
     """The application of these settings, not yet started. `clock` gives ms since 1970 UTC."""
     return App(settings, roles, clock or (lambda: time.time_ns() // 1_000_000))
+
+
+def _proxy(settings: Settings) -> str | None:
+    """The proxy that the environment names for the platforms, looked up once: `trust_env` would read the environment
+    and a .netrc in a thread for every single request."""
+    for origin in (settings.telegram_api_url, settings.whatsapp_api_url):
+        url = urlsplit(origin)
+        host = url.hostname or ""
+        if host not in ("127.0.0.1", "localhost", "::1") and not proxy_bypass(host):
+            return getproxies().get(url.scheme)
+    return None
 
 
 def _signals(settings: Settings) -> Signals:
