@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from sqlalchemy import Connection, text
 
 from domain.ids import first_id_at
@@ -344,7 +344,24 @@ def settle(
     connection: Connection, results: Sequence[Result], *, new_id: Callable[[], int], now: int
 ) -> Settled:
     """Applies results; gives what they released. Applying a result twice changes nothing."""
+    first, others = _one_each(results)
+    settled = _settle(connection, first, new_id=new_id, now=now)
+    if others:  # of one item: a former owner's result beside the next one's, each after what the one before did
+        after = settle(connection, others, new_id=new_id, now=now)
+        settled = Settled([*settled.released, *after.released], [*settled.outcomes, *after.outcomes])
+    return settled
+
+
+def _one_each(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
+    """The first result of every item, and the rest."""
+    first: dict[int, Result] = {}
+    others = [result for result in results if first.setdefault(result.id, result) is not result]
+    return list(first.values()), others
+
+
+def _settle(connection: Connection, results: list[Result], *, new_id: Callable[[], int], now: int) -> Settled:
     rows = _locked(connection, [result.id for result in results])
+    results = _believed(connection, results)
     changes: list[dict[str, Any]] = []
     gone: list[int] = []
     requeued: list[dict[str, Any]] = []
@@ -353,13 +370,9 @@ def settle(
     skipped_turns: dict[int, Result] = {}
     for result in results:
         row = rows.get(result.id)
-        if (
-            row is None
-            or row.attempt > result.attempt
-            or (row.state != SENDING and result.state not in _REFUSED)
-        ):
+        if row is None or not _counts(result, row):
             if result.state in _TRUE_STATES:
-                outcomes += _late_truth(connection, result)
+                outcomes += _late_truth(connection, result, waits=row is not None)
             continue
         final = _final_state(result, row, now)
         if final == "again":
@@ -440,6 +453,36 @@ def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
     return {row.id: row for row in rows}
 
 
+def _counts(result: Result, row: Any) -> bool:
+    """Whether the result decides over the item as it stands. What waits to be tried again is decided by a former
+    owner's truth too: "sent" by whatever attempt, "failed" by the last one."""
+    if row.state == SENDING:
+        return bool(row.attempt <= result.attempt)
+    if result.state in _REFUSED:
+        return bool(row.attempt <= result.attempt)
+    return bool(row.attempt and (result.state == "sent" or (result.state == "failed" and row.attempt == result.attempt)))
+
+
+def _believed(connection: Connection, results: list[Result]) -> list[Result]:
+    """Results as they are after asking the messages: what a status has proven to have arrived was sent, whatever its
+    own request came to (the platform's word may come before its answer, or instead of it)."""
+    doubtful = [result.id for result in results if result.state != "sent"]
+    if not doubtful:
+        return results
+    arrived = connection.execute(
+        text(
+            "SELECT id FROM message WHERE status IN ('sent', 'delivered', 'read') AND id IN "
+            "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
+        ),
+        {"ids": bulk_values(doubtful)},
+    ).all()
+    known = {row.id for row in arrived}
+    return [
+        structs.replace(result, state="sent", reason="", code="", rest="release") if result.id in known else result
+        for result in results
+    ]
+
+
 def _final_state(result: Result, row: Any, now: int) -> str:
     """What becomes of the item: "again", or the state in which it ends."""
     if result.state == "retry":
@@ -499,14 +542,20 @@ def _change(result: Result, final: str) -> dict[str, Any]:
     }
 
 
-def _late_truth(connection: Connection, result: Result) -> list[Outcome]:
-    """A former owner's true result for a message that was given up as unknown, or is being tried once more."""
+def _late_truth(connection: Connection, result: Result, *, waits: bool) -> list[Outcome]:
+    """A former owner's true result for a message that was given up as unknown, or is on its way once more (`waits`):
+    then it is noted and the request under way settles it."""
     change = _change(result, result.state)
     row = connection.execute(
-        text("SELECT workspace_id, run_id, contact_id, outlet_id, status FROM message WHERE id = :id"),
+        text("SELECT workspace_id, run_id, contact_id, outlet_id, status, possibly_twice FROM message WHERE id = :id"),
         {"id": result.id},
     ).one_or_none()
-    if row is None or row.status != MessageStatus.unknown:
+    if waits and row is not None and result.state == "sent":
+        connection.execute(_APPLY, {"rows": bulk([change])})
+        return []
+    if waits or row is None or row.status != MessageStatus.unknown:
+        return []
+    if result.state == "failed" and row.possibly_twice:  # the other attempt may have arrived
         return []
     connection.execute(_APPLY, {"rows": bulk([change])})
     return [
