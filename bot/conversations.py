@@ -380,7 +380,7 @@ class Worker:
             try:
                 self._run_one(connection, one, batch, views, now)
             except Exception as error:
-                _log.error("event_failed", event=one.row.id, problem=type(error).__name__, exc_info=error)
+                _log.error("event_failed", event_id=one.row.id, problem=type(error).__name__, exc_info=error)
                 batches.take_back(batch, mark)
                 self._reload(loaded, batch, mark)
                 problems[one.row.id] = _problem(error)
