@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from bot.channels.base import Channel as ChannelKind
-from bot.channels.base import Credentials, channel_of
+from bot.channels.base import Capabilities, Credentials, channel_of
 from storage.sealing import Sealer
 
 _decode = msgspec.json.decode
@@ -34,6 +34,7 @@ class ConnectedChannel:
     business_account: str
     secret_group: str
     credentials: Credentials
+    capabilities: Capabilities
     poll_offset: int
 
 
@@ -98,6 +99,7 @@ class ChannelStore:
             business_account=row["business_account"],
             secret_group=row["secret_group"],
             credentials=Credentials(values, accounts),
+            capabilities=channel_of(row["kind"]).capabilities(values),
             poll_offset=row["poll_offset"],
         )
 

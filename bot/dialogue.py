@@ -230,6 +230,8 @@ def is_stale(scope: Scope, tap: Tap) -> bool:
     return 0 < message_id < conversation.question_id
 
 
-def typing(scope: Scope, event: MessageReceived) -> None:
-    """Shows that what was written arrived and that an answer is on its way."""
-    scope.send_ephemeral(ReadAndTyping(message_external_id=event.external_id or None))
+def mark_read(scope: Scope, event: MessageReceived) -> None:
+    """Shows that what was written arrived and that an answer is on its way, where the platform can mark as read. Typing
+    alone would be a second call for an answer that leaves in the same moment."""
+    if scope.channel.capabilities.marks_read and event.external_id:
+        scope.send_ephemeral(ReadAndTyping(message_external_id=event.external_id))

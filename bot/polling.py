@@ -87,7 +87,7 @@ class Pollers:
                 self._tasks[channel_id] = asyncio.create_task(self._poll(channel))
 
     def _polls(self, channel: ConnectedChannel) -> bool:
-        if not channel.kind.capabilities(channel.credentials.values).polling:
+        if not channel.capabilities.polling:
             return False
         return channel.mode == "polling" or not self._webhooks_reach_us
 

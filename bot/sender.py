@@ -248,7 +248,7 @@ class ChannelSender:
         self._channel = channel
         self._client = client
         self._files = files
-        capabilities = channel.kind.capabilities(channel.credentials.values)
+        capabilities = channel.capabilities
         self._ordered = capabilities.ordering is Ordering.delivered
         self._capabilities = capabilities
         now = runtime.monotonic()
@@ -273,7 +273,7 @@ class ChannelSender:
         """The channel's settings may have changed."""
         if channel is not self._channel:
             self._channel, self._client = channel, client
-            self._capabilities = channel.kind.capabilities(channel.credentials.values)
+            self._capabilities = channel.capabilities
 
     def offer(self, item: Item) -> None:
         """An item that is queued; known ones are ignored."""

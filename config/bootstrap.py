@@ -232,7 +232,9 @@ class App:
                 if time.monotonic() < not_before.get(channel.id, 0.0):
                     continue
                 try:
-                    await self.management(channel).register_webhook(self.webhook_url(channel))
+                    # The first call brings in a large library, which must not hold the event loop.
+                    management = await asyncio.to_thread(self.management, channel)
+                    await management.register_webhook(self.webhook_url(channel))
                     told[channel.id] = channel
                     _log.info("webhook_registered", channel=channel.id)
                 except (SendError, AppError) as error:

@@ -118,6 +118,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     reactions: bool = False
     templates: bool = False
     typing: bool = False
+    marks_read: bool = False  # what a person wrote can be marked as read
     polls: bool = False
     contact_request: bool = False
     location_request: bool = False

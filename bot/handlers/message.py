@@ -45,7 +45,7 @@ def message_received(scope: Scope, flows: FlowStore, event: MessageReceived) -> 
     if isinstance(content, Tap) and scope.session is not None and dialogue.is_stale(scope, content):
         return
     if conversation.status == "bot":
-        dialogue.typing(scope, event)
+        dialogue.mark_read(scope, event)
         dialogue.converse(scope, flows, event, first_message=first_message)
 
 

@@ -73,6 +73,7 @@ def capabilities(messages_per_second: int = STANDARD_RATE) -> Capabilities:
         reactions=True,
         templates=True,
         typing=True,
+        marks_read=True,
         contact_request=True,
         location_request=True,
     )
