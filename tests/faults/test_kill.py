@@ -151,7 +151,7 @@ async def killed(
         for play in begun.plays:
             report = await control.play_finished(play, timeout_s=30)
             assert not report["failed"], (report["failures"], child.printed[-4000:])
-        await until(lambda: _drained(database), "everything drained")
+        await until(lambda: drained(database), "everything drained")
         took = time.monotonic() - died
         history = checker.History(
             log=await control.log(),
@@ -180,7 +180,7 @@ async def connected(control: SimulatorControl, child: Child) -> bool:
     return False
 
 
-async def _drained(database: Database) -> bool:
+async def drained(database: Database) -> bool:
     return bool((await rows(database, DRAINED))[0][0] == 0)
 
 

@@ -116,7 +116,8 @@ async def test_a_group_that_says_wait_stops_only_itself(town: Town) -> None:
 
     async def group_answered() -> bool:
         messages = await town.simulators.telegram_messages(BOT, group)
-        return [m["text"] for m in messages if m.get("from", {}).get("is_bot")] == [
+        texts = [m["text"] for m in messages if m.get("from", {}).get("is_bot")]
+        return texts == [
             "Primo",
             "Secondo",
             "Terzo",
@@ -140,7 +141,7 @@ async def test_a_campaign_that_is_told_to_wait_lets_replies_go_on(town: Town) ->
     async def write_meanwhile() -> float:
         async def told() -> bool:
             counters = await town.simulators.counters()
-            return counters.get("telegram.calls.sendMessage.429", 0) > refused
+            return bool(counters.get("telegram.calls.sendMessage.429", 0) > refused)
 
         await until(told, "the campaign was told to wait")
         started = time.monotonic()
@@ -180,7 +181,7 @@ async def test_statuses_that_come_before_the_answer_find_their_message(
         open_ = await town.value(
             "SELECT count(*) FROM message WHERE direction = 'out' AND (delivered_at IS NULL OR external_id = '')"
         )
-        return open_ == 0
+        return bool(open_ == 0)
 
     await until(all_known, "every message delivered")
     assert await town.value("SELECT count(*) FROM status_orphan") == 0

@@ -25,7 +25,7 @@ from tests.support.run import Run
 from tests.support.town import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_S = 20.0  # a start takes one to two seconds on an idle machine; suites share two cores
+READY_S = 45.0  # a start takes one to two seconds on an idle machine, but suites share two cores
 LOOK_S = 0.005
 
 
