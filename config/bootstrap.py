@@ -23,6 +23,7 @@ import structlog
 from aiohttp import web
 
 from api import app as api
+from api.routing import ApiContext
 from bot.channel_store import ConnectedChannel
 from bot.channels.base import Client, Management
 from bot.live import ROLES, Live
@@ -213,7 +214,8 @@ class App:
         receive.add_routes(app, receive.Receiver(self.live.channels, self.live.intake))
         token = settings.metrics_token
         health.add_routes(app, self.live, metrics_token=token.get_secret_value() if token else "")
-        api.add_routes(app, self.live)
+        context = ApiContext(base_url=lambda: self.base_url, public=bool(settings.public_url))
+        api.add_routes(app, self.live, context)
         console.add_routes(app, self.live, secure=settings.public_url.startswith("https://"))
         return app
 
