@@ -401,6 +401,7 @@ def create(
     row |= {"created_at": now, "updated_at": now}
     connection.execute(prepared(_INSERT), {"rows": bulk([row])})
     apply_patches(connection, [ContactPatch(workspace_id, contact_id, patch)], now=now)
+    _check_all_fit(get(connection, workspace_id=workspace_id, contact_id=contact_id), patch)
     append_timeline(connection, [TimelineLine(workspace_id, contact_id, "created", now)], new_id=new_id)
     return contact_id
 
@@ -415,7 +416,9 @@ def update(
     check(patch)
     get(connection, workspace_id=workspace_id, contact_id=contact_id)
     apply_patches(connection, [ContactPatch(workspace_id, contact_id, patch)], now=now)
-    return get(connection, workspace_id=workspace_id, contact_id=contact_id)
+    view = get(connection, workspace_id=workspace_id, contact_id=contact_id)
+    _check_all_fit(view, patch)
+    return view
 
 
 def check(patch: PatchContact) -> None:
@@ -445,6 +448,17 @@ def check(patch: PatchContact) -> None:
             raise RejectedInput(f"a tag has 1 to {MAX_TAG} characters", where="tags")
     if len(patch.add_tags) > MAX_TAGS:
         raise RejectedInput(f"at most {MAX_TAGS} tags", where="tags")
+
+
+def _check_all_fit(view: ContactView, patch: PatchContact) -> None:
+    """Raises RejectedInput when the contact has no room for what the patch sets: outside, nothing is left out unsaid."""
+    given = [key for key, value in patch.set.items() if value is not None] + list(patch.increment)
+    for key in given:
+        name = key.removeprefix("fields.")
+        if name != key and name not in view.fields:
+            raise RejectedInput(f"a contact has at most {MAX_FIELDS} fields", where=key)
+    if patch.add_tags and len(view.tags) > MAX_TAGS:
+        raise RejectedInput(f"a contact has at most {MAX_TAGS} tags", where="tags")
 
 
 def _check_key(name: str, where: str) -> None:

@@ -38,6 +38,11 @@ class Guard(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._tail = b""
 
+    @property
+    def waits_for_head(self) -> bool:
+        """Whether the first request's head is not complete yet."""
+        return self._timer is not None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         if len(self._connections) >= MAX_CONNECTIONS:
@@ -52,10 +57,14 @@ class Guard(asyncio.Protocol):
         if self._transport is None:
             return
         if self._timer is not None:
-            self._tail = (self._tail + data)[-65_536:]
-            if b"\r\n\r\n" in self._tail:
+            seen = (
+                self._tail + data
+            )  # the body may have come with it: its end is looked for before anything is cut
+            if b"\r\n\r\n" in seen:
                 self._timer.cancel()
                 self._timer, self._tail = None, b""
+            else:
+                self._tail = seen[-3:]
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:

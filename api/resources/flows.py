@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from pydantic import Field
@@ -125,14 +126,14 @@ async def get_version(call: Call[None, None]) -> VersionText:
 @route("POST", "/flows/check", scope="flows:read", body=DocumentToCheck, out=Findings)
 async def check_flow(call: Call[DocumentToCheck, None]) -> Findings:
     """Inspects a document without publishing it."""
-    return Findings(**_inspected(call, call.body.document))
+    return Findings(**await asyncio.to_thread(_inspected, call, call.body.document))
 
 
 @route("POST", "/flows", scope="flows:write", body=NewVersion, out=Published, status=201)
 async def publish_flow(call: Call[NewVersion, None]) -> Published:
     """Publishes a document as the current version of its flow."""
     body = call.body
-    found = _inspected(call, body.document)
+    found = await asyncio.to_thread(_inspected, call, body.document)
     errors = [one for one in found["findings"] if one.severity == "error"]
     if errors:
         lines = [Problem(one.line, one.step, f"{one.text['en']} ({one.remedy['en']})") for one in errors]

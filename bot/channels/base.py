@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import cache
@@ -184,6 +185,20 @@ class StoredFile(Struct, frozen=True):
     data: bytes
     filename: str
     mime: str
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MIME = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}(?: *; *[\w.+-]+=[\w.+-]+)*", re.ASCII)
+
+
+def named(file: StoredFile, need: MediaNeed) -> tuple[str, str]:
+    """A file's name and type for a multipart request. People name files: what would end a header's line becomes `_`,
+    and a type that is none says nothing."""
+    mime = need.mime or file.mime
+    return (
+        _CONTROL.sub("_", need.filename or file.filename) or "file",
+        mime if _MIME.fullmatch(mime) else "application/octet-stream",
+    )
 
 
 class Uploaded(Struct, frozen=True):

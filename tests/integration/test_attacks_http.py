@@ -11,7 +11,7 @@ import pytest
 
 from domain import ids
 from tests.support.town import WEBHOOK_SECRET, Town, until
-from webhooks import receive
+from webhooks import receive, server
 from webhooks.receive import Receiver
 
 
@@ -65,7 +65,9 @@ async def test_large_bodies_of_strangers_do_not_fill_the_memory(
             answer, headers = await status(reader)
             assert (answer, headers["retry-after"]) == (503, "2")
         async with connected(town) as (reader, writer):
-            writer.write(head(path, 16, f"X-Telegram-Bot-Api-Secret-Token: {WEBHOOK_SECRET}") + b'{"update_id":77}')
+            writer.write(
+                head(path, 16, f"X-Telegram-Bot-Api-Secret-Token: {WEBHOOK_SECRET}") + b'{"update_id":77}'
+            )
             assert (await status(reader))[0] == 200
 
     async def free() -> bool:
@@ -82,3 +84,31 @@ async def test_compressed_bodies_are_refused_without_being_inflated(town: Town) 
         assert (await status(reader))[0] == 415
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert (await status(reader))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (head("/webhooks/telegram/nobody", 300_000) + b"x" * 250_000,),
+        (b"GET / HTTP/1.1\r\nHost: a\r", b"\n\r", b"\n"),
+    ],
+    ids=["with its body", "in pieces"],
+)
+async def test_a_head_is_complete_however_it_came(parts: tuple[bytes, ...]) -> None:
+    """Its deadline is not the body's: a large body in the same bytes hid the head's end, and ten seconds later the
+    connection was gone."""
+    guard = server.Guard(asyncio.Protocol(), set())
+    guard.connection_made(asyncio.Transport())
+    for part in parts:
+        assert guard.waits_for_head
+        guard.data_received(part)
+    assert not guard.waits_for_head
+
+
+async def test_a_head_without_end_ends_the_connection(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow clients do not hold connections."""
+    monkeypatch.setattr(server, "HEAD_S", 0.1)
+    async with connected(town) as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\nX: ")
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""

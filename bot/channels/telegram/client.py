@@ -19,7 +19,7 @@ import msgspec
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, FormData
 from yarl import URL
 
-from bot.channels.base import ApiCall, Credentials, Downloaded, Receipt, StoredFile
+from bot.channels.base import ApiCall, Credentials, Downloaded, Receipt, StoredFile, named
 from bot.channels.telegram.answers import explain, no_answer
 from domain.errors import SendError, SendFailure
 
@@ -166,10 +166,6 @@ def _form(payload: dict[str, Any], call: ApiCall, files: Mapping[int, StoredFile
         file = files.get(need.media_id)
         if file is None:
             raise SendError(SendFailure.media_invalid, f"the stored file {need.media_id} is missing")
-        form.add_field(
-            need.slot,
-            io.BytesIO(file.data),
-            filename=need.filename or file.filename,
-            content_type=need.mime or file.mime,
-        )
+        filename, mime = named(file, need)
+        form.add_field(need.slot, io.BytesIO(file.data), filename=filename, content_type=mime)
     return form

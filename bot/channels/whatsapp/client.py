@@ -26,6 +26,7 @@ from bot.channels.base import (
     StoredFile,
     Uploaded,
     WebhookHealth,
+    named,
 )
 from bot.channels.whatsapp import limits
 from bot.channels.whatsapp.outbound import explain
@@ -117,11 +118,11 @@ class WhatsAppClient:
         size, most = len(file.data), limits.MEDIA[need.media].max_bytes
         if size > most:
             raise SendError(SendFailure.media_invalid, f"a file of {size} bytes; WhatsApp takes {most}")
-        mime = need.mime or file.mime
+        filename, mime = named(file, need)
         form = FormData()
         form.add_field("messaging_product", "whatsapp")
         form.add_field("type", mime)
-        form.add_field("file", file.data, filename=need.filename or file.filename, content_type=mime)
+        form.add_field("file", file.data, filename=filename, content_type=mime)
         try:
             url = self._url(f"{self._number}/media")
             answered = await self._call("POST", url, data=form, headers=self._headers, timeout=FILE_TIMEOUT)

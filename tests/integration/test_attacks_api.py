@@ -1,0 +1,54 @@
+"""Attacks by whoever has a key: more than a contact, a flow, a server can hold."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crm.contacts import MAX_FIELDS, MAX_TAGS
+from flows.document import MAX_PLACEHOLDERS
+from tests.support.shop import Shop
+
+
+@pytest.fixture
+async def shop(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
+    async with Shop(sqlite_url, tmp_path) as shop:
+        yield shop
+
+
+async def ask(shop: Shop, method: str, path: str, body: Any) -> tuple[int, Any]:
+    headers = {"Authorization": f"Bearer {shop.mine.key}"}
+    async with shop.client.request(method, f"/api/v1{path}", json=body, headers=headers) as response:
+        return response.status, await response.json()
+
+
+async def test_what_does_not_fit_into_a_contact_is_refused_whole(shop: Shop) -> None:
+    """Not taken in part and answered 200."""
+    status, made = await ask(shop, "POST", "/contacts", {"fields": {"first": 1}})
+    assert status == 201
+    contact = f"/contacts/{made['id']}"
+    many = {f"f{n}": n for n in range(MAX_FIELDS)}
+    for method, path in (("PATCH", contact), ("POST", "/contacts")):
+        status, problem = await ask(shop, method, path, {"fields": {**many, "one_more": 1}})
+        assert (status, problem["where"][:7]) == (422, "fields.")
+    status, problem = await ask(shop, "PATCH", contact, {"fields": many})
+    assert (status, problem["where"]) == (422, f"fields.f{MAX_FIELDS - 1}")
+    tags = [f"t{n}" for n in range(MAX_TAGS)]
+    assert (await ask(shop, "PATCH", contact, {"add_tags": tags}))[0] == 200
+    status, problem = await ask(shop, "PATCH", contact, {"add_tags": ["one more"]})
+    assert (status, problem["where"]) == (422, "tags")
+    status, found = await ask(shop, "PATCH", contact, {"remove_tags": tags[:1]})
+    assert (status, found["fields"], len(found["tags"])) == (200, {"first": 1}, MAX_TAGS - 1)
+
+
+async def test_a_flow_of_placeholders_is_refused_before_it_is_compiled(shop: Shop) -> None:
+    """A thousand steps full of them took seven seconds of everybody's time."""
+    text = "{{ contact.name }}" * (MAX_PLACEHOLDERS // 20 + 1)
+    steps = "".join(f"  s{n}: {{send: '{text}', next: s{n + 1}}}\n" for n in range(20))
+    source = f"flow: bomb\nlanguages: [en]\nstart: s0\nsteps:\n{steps}  s20: {{end: done}}\n"
+    status, problem = await ask(shop, "POST", "/flows/check", {"document": source})
+    assert status == 422
+    assert "placeholders" in problem["detail"]
