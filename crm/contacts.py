@@ -451,7 +451,7 @@ def check(patch: PatchContact) -> None:
 
 
 def _check_all_fit(view: ContactView, patch: PatchContact) -> None:
-    """Raises RejectedInput when the contact has no room for what the patch sets: outside, nothing is left out unsaid."""
+    """Raises RejectedInput when the contact has no room for what the patch sets: nothing is left out unsaid."""
     given = [key for key, value in patch.set.items() if value is not None] + list(patch.increment)
     for key in given:
         name = key.removeprefix("fields.")

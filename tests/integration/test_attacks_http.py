@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from bot.channel_store import ConnectedChannel
 from domain import ids
 from tests.support.town import WEBHOOK_SECRET, Town, until
 from webhooks import receive, server
@@ -48,7 +49,12 @@ async def test_large_bodies_of_strangers_do_not_fill_the_memory(
     """Bodies that anybody may send, and slowly: past a bound 503 with Retry-After; small deliveries still go."""
     made: list[Receiver] = []
     kept = Receiver.endpoint
-    monkeypatch.setattr(Receiver, "endpoint", lambda self, *args: made.append(self) or kept(self, *args))
+
+    def seen(self: Receiver, kind: str, channel_id: str) -> ConnectedChannel | None:
+        made.append(self)
+        return kept(self, kind, channel_id)
+
+    monkeypatch.setattr(Receiver, "endpoint", seen)
     monkeypatch.setattr(receive, "MAX_LARGE", 1_000_000)
     channel_id = await town.telegram()
     path = f"/webhooks/telegram/{ids.to_text('channel', channel_id)}"
