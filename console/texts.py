@@ -6,6 +6,8 @@ words("tries", n=3)  ->  "3 tentativi"
 
 from __future__ import annotations
 
+from crm.gate import SENTENCES
+
 LANGUAGES = {"it": "Italiano", "en": "English"}
 
 # key: (Italian, English)
@@ -106,6 +108,18 @@ TEXTS: dict[str, tuple[str, str]] = {
     "timeline": ("Che cosa è successo", "What happened"),
     "what": ("Che cosa", "What"),
     "when": ("Quando", "When"),
+    "timeline_created": ("creato", "created"),
+    "timeline_flow_started": ("flusso iniziato", "flow started"),
+    "timeline_flow_ended": ("flusso finito", "flow ended"),
+    "timeline_flow_failed": ("flusso interrotto da un errore", "flow failed"),
+    "timeline_consent": ("consenso", "consent"),
+    "timeline_opted_out": ("non vuole più novità", "opted out"),
+    "timeline_preference_on": ("vuole di nuovo novità", "wants news again"),
+    "timeline_blocked": ("ci ha bloccati", "has blocked us"),
+    "timeline_unblocked": ("non ci blocca più", "has unblocked us"),
+    "timeline_handed_over": ("affidato a una persona", "handed over to a person"),
+    "timeline_handed_back": ("ridato al bot", "handed back to the bot"),
+    "timeline_note": ("nota", "note"),
     "identity_reachable": ("raggiungibile", "reachable"),
     "identity_blocked": ("ci ha bloccati", "has blocked us"),
     "identity_gone": ("non c’è più", "is gone"),
@@ -175,6 +189,18 @@ TEXTS: dict[str, tuple[str, str]] = {
     "left_out": ("Chi resta fuori, e perché", "Who is left out, and why"),
     "reason": ("Motivo", "Reason"),
     "people": ("Persone", "People"),
+    "reason_not_in_audience": ("Non fa parte del pubblico.", "Is not in the audience."),
+    "reason_not_on_this_channel": (
+        "Non ci scrive su questo canale.",
+        "Does not write to us on this channel.",
+    ),
+    "reason_blocked_by_contact": ("La persona ci ha bloccati.", "The person has blocked us."),
+    "reason_opted_out": ("La persona non vuole novità.", "The person does not want news."),
+    "reason_rights": ("Al bot manca un permesso.", "The bot lacks a right."),
+    "reason_rejected": ("La piattaforma rifiuta questo testo.", "The platform refuses this content."),
+    "reason_media_invalid": ("La piattaforma rifiuta il file.", "The platform refuses the file."),
+    "reason_template_invalid": ("Il modello non è valido.", "The template is not valid."),
+    **{f"reason_{reason}": (said["it"], said["en"]) for reason, said in SENTENCES.items()},
     "send_campaign": ("Invia la campagna", "Send the campaign"),
     "resume": ("Riprendi", "Resume"),
     "cancel": ("Annulla", "Cancel"),
@@ -195,6 +221,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "at": ("Quando (vuoto: ora)", "When (empty: now)"),
     "publish": ("Pubblica", "Publish"),
     "no_posts": ("Nessun post.", "No posts."),
+    "outlet_channel": ("canale", "channel"),
+    "outlet_group": ("gruppo", "group"),
+    "outlet_supergroup": ("gruppo", "group"),
     "members": ("Membri", "Members"),
     "cancel_post": ("Annulla", "Cancel"),
     # parked

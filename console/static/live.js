@@ -15,7 +15,11 @@
           for (const old of parts()) {
             const now = fresh.getElementById(old.id);
             const inUse = old.contains(document.activeElement) && document.activeElement !== document.body;
-            if (now && !inUse && now.innerHTML !== old.innerHTML) old.replaceWith(document.adoptNode(now));
+            if (!now || inUse) continue;
+            // What a person has opened stays open; only the rest of the difference counts.
+            const opened = old.querySelectorAll("details");
+            now.querySelectorAll("details").forEach((one, n) => { if (opened[n]) one.open = opened[n].open; });
+            if (now.innerHTML !== old.innerHTML) old.replaceWith(document.adoptNode(now));
           }
         }
       } catch {
