@@ -112,7 +112,7 @@ class Server:
     ) -> None:
         self._run = run
         self.port = free_port()
-        self._environment = {
+        self.environment = {
             "PASSAPAROLA_DATA_DIR": str(folder),
             "PASSAPAROLA_DATABASE_URL": url or f"sqlite:///{folder / 'passaparola.sqlite3'}",
             "PASSAPAROLA_PORT": str(self.port),
@@ -129,7 +129,7 @@ class Server:
 
     def launch(self, *, crash_at: str = "") -> Child:
         """Starts it; it may not answer yet."""
-        environment = {**self._environment, **({"PASSAPAROLA_CRASH_AT": crash_at} if crash_at else {})}
+        environment = {**self.environment, **({"PASSAPAROLA_CRASH_AT": crash_at} if crash_at else {})}
         self.child = Child(self._run, "server", [sys.executable, "-m", "config.cli", "serve"], environment)
         return self.child
 
