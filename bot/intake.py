@@ -132,7 +132,8 @@ class Intake:
             for one in batch:
                 if not one.done.done():
                     one.done.set_result(None)
-            self._runtime.signals.notify("intake")
+            if any(one.prepared for one in batch):  # statuses leave nothing for the worker
+                self._runtime.signals.notify("intake")
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         prepared = [one for waiting in batch for one in waiting.prepared]
