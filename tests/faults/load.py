@@ -202,8 +202,8 @@ async def settle_in(simulators: SimulatorControl) -> None:
         await simulators.telegram_act(BOT, person, "start")
 
 
-async def begin(simulators: SimulatorControl, *, talkative: bool = True) -> Begun:
-    """Sets people going; without flows they only say STOP."""
+async def begin(simulators: SimulatorControl, *, talkative: bool = True, patience_s: int = 40) -> Begun:
+    """Sets people going, who wait `patience_s` for each answer; without flows they only say STOP."""
     plays: list[int] = []
     if talkative:
         for network, endpoint, form, people in (
@@ -211,7 +211,8 @@ async def begin(simulators: SimulatorControl, *, talkative: bool = True) -> Begu
             ("whatsapp", NUMBER, WHATSAPP_FORM, WHATSAPP_WALKERS),
         ):
             person = {"name": "Anna {n}"} if network == "whatsapp" else {"language_code": "it"}
-            plays.append(await simulators.play(network, endpoint, form, people=people, person=person))
+            spec = {"people": people, "person": person, "timeout_s": patience_s}
+            plays.append(await simulators.play(network, endpoint, form, **spec))
         await simulators.telegram_act(BOT, FORGETFUL, "say", text="promemoria")
         await simulators.telegram_act(BOT, CURIOUS, "say", text="/mydata")
     stops = {n: (await simulators.telegram_act(BOT, n, "say", text="Stop!"))[0] for n in STOPPING}

@@ -7,7 +7,9 @@ is kill -9. What it left is read before it starts again; when all has drained, `
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -83,6 +85,15 @@ def on_postgresql(run: Run, postgres: PostgresServer, tmp_path: Path) -> Iterato
     postgres.drop(url)
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """`tmp_path / "data"`, ready to serve; gives the URL of the database, "" for the file in it."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("on_postgresql")[1])
+    shutil.copytree(request.getfixturevalue("prepared"), tmp_path / "data")
+    return ""
+
+
 def test_every_crash_point_is_tried() -> None:
     """A new point without a test would be a promise that nobody checks."""
     assert {case.partition(":")[0] for case in CASES} == set(POINTS)
@@ -119,6 +130,38 @@ async def test_killed_at_on_postgresql(
     assert not verdict.problems, "\n".join(verdict.problems)
 
 
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+async def test_killed_again_and_again_at_any_moment(any_place: str, run: Run, tmp_path: Path) -> None:
+    """Twelve times kill -9 from outside, at random moments under load; every promise holds at the end."""
+    url = any_place
+    chance = random.Random(20)
+    sending: set[int] = set()
+    async with (
+        Simulators(run, tmp_path, load.SEED) as simulators,
+        Server(run, tmp_path / "data", simulators.origin, url=url) as server,
+        opened(url or f"sqlite:///{tmp_path / 'data' / 'passaparola.sqlite3'}") as database,
+    ):
+        control = simulators.control
+        await load.settle_in(control)
+        child = await server.start()
+        assert await connected(control, child)
+        await control.latency("telegram", 60)  # so that requests are on the wire at every moment
+        begun = await load.begin(control, patience_s=240)
+        for _ in range(12):
+            await asyncio.sleep(chance.uniform(0.0, 1.5))  # the moment is what is random here
+            child.send(signal.SIGKILL)
+            assert await child.ended() == 137
+            sending |= await take_over(control, database, url)
+            child = await server.start()
+            await control.unfreeze()
+        await come_through(control, database, begun)
+        history = await history_of(control, database, begun, sending)
+    verdict = checker.check(history)
+    print(f"{url or 'sqlite'}: {verdict.counts}, sending at deaths {len(sending)}")
+    assert not verdict.problems, "\n".join(verdict.problems)
+
+
 async def killed(
     run: Run, tmp_path: Path, crash_at: str, *, url: str = "", talkative: bool = True
 ) -> checker.Verdict:
@@ -134,34 +177,51 @@ async def killed(
         child = await server.start(crash_at=crash_at)
         begun = await load.begin(control, talkative=talkative) if await connected(control, child) else None
         assert await child.ended() == 137, child.printed[-4000:]
-        await control.freeze()  # platforms would try again in vain meanwhile, and then wait longer each time
-        sending = {row.id for row in await rows(database, "SELECT id FROM outbox WHERE state = 3")}
-        if (
-            url
-        ):  # on PostgreSQL others take over when the dead one's leases are over: half a minute passes at once
-            await database.write(lambda c: c.execute(text("UPDATE lease SET expires_at = 0")) and None)
+        sending = await take_over(control, database, url)
         died = time.monotonic()
         child = await server.start()
         await control.unfreeze()
-        for _ in range(RETRIES_S):
-            await control.advance(1)
         if begun is None:
             assert await connected(control, child), child.printed[-4000:]
             begun = await load.begin(control, talkative=talkative)
-        for play in begun.plays:
-            report = await control.play_finished(play, timeout_s=30)
-            assert not report["failed"], (report["failures"], child.printed[-4000:])
-        await until(lambda: drained(database), "everything drained")
+        await come_through(control, database, begun)
         took = time.monotonic() - died
-        history = checker.History(
-            log=await control.log(),
-            rows=await database.read(lambda c: checker.load(lambda sql: rows_of(c, sql))),
-            sending_at_death=sending,
-            stops={str(person): update for person, update in begun.stops.items()},
-        )
+        history = await history_of(control, database, begun, sending)
     verdict = checker.check(history)
     print(f"{crash_at}: {verdict.counts}, sending at death {len(sending)}, drained {took:.1f} s after it")
     return verdict
+
+
+async def take_over(control: SimulatorControl, database: Database, url: str) -> set[int]:
+    """After a death: the messages that it leaves in doubt. The platforms' time stands still until the next start, or
+    they would try again in vain meanwhile, and then wait longer each time."""
+    await control.freeze()
+    sending = {row.id for row in await rows(database, "SELECT id FROM outbox WHERE state = 3")}
+    if url:  # others take over when the dead one's leases are over: half a minute passes at once
+        await database.write(half_a_minute_passes)
+    return sending
+
+
+async def come_through(control: SimulatorControl, database: Database, begun: load.Begun) -> None:
+    """Until the platforms have delivered again what was refused, everybody has finished, and nothing is left to do."""
+    for _ in range(RETRIES_S):
+        await control.advance(1)
+    for play in begun.plays:
+        report = await control.play_finished(play, timeout_s=40)
+        assert not report["failed"], report["failures"]
+    await until(lambda: drained(database), "everything drained")
+
+
+async def history_of(
+    control: SimulatorControl, database: Database, begun: load.Begun, sending: set[int]
+) -> checker.History:
+    """Both sides of what happened."""
+    return checker.History(
+        log=await control.log(),
+        rows=await database.read(lambda c: checker.load(lambda sql: rows_of(c, sql))),
+        sending_at_death=sending,
+        stops={str(person): update for person, update in begun.stops.items()},
+    )
 
 
 def half_a_minute_passes(connection: Connection) -> None:
