@@ -47,9 +47,11 @@ def checked_values(
     try:
         made = model.model_validate(dict(given))
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        fault = error.errors(include_url=False, include_input=False)[0]
         name = str(fault["loc"][0]) if fault["loc"] else ""
-        raise RejectedInput(_said(fault["type"], fault["msg"], kind), where=where(name)) from None
+        raise RejectedInput(
+            _said(fault["type"], fault["msg"], kind, fault.get("ctx", {})), where=where(name)
+        ) from None
     return {name: _text(getattr(made, name)) for name in model.model_fields}
 
 
@@ -167,7 +169,7 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _said(fault: str, message: str, kind: str) -> str:
+def _said(fault: str, message: str, kind: str, limits: Mapping[str, Any]) -> str:
     if fault == "missing":
         return "is missing"
     if fault == "extra_forbidden":
@@ -176,4 +178,8 @@ def _said(fault: str, message: str, kind: str) -> str:
         )
     if fault == "string_pattern_mismatch":
         return "does not have the form that the platform gives it"
+    if fault in ("too_short", "string_too_short"):
+        return f"must have at least {limits['min_length']} characters"
+    if fault in ("too_long", "string_too_long"):
+        return f"at most {limits['max_length']} characters"
     return message.removeprefix("Value error, ").removeprefix("Input ")

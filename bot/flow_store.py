@@ -231,7 +231,7 @@ def publish(
         ),
         {"workspace": workspace_id, "key": read.flow},
     ).one_or_none()
-    title = next(iter((read.title or {}).values()), read.flow) if isinstance(read.title, dict) else read.flow
+    title = next(iter(read.title.wordings.values()))[0] if read.title else read.flow
     if flow is None:
         flow_id = new_id()
         connection.execute(

@@ -71,7 +71,7 @@ def export_messages(
     ).all()
     return [
         {
-            "at": datetime.fromtimestamp(row.created_at / 1000, UTC).isoformat(),
+            "at": f"{datetime.fromtimestamp(row.created_at // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}",
             "from": "you" if row.direction == "in" else "us",
             "content": msgspec.json.decode(row.content),
             "status": row.status,

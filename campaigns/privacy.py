@@ -37,7 +37,9 @@ def received(
             "outcome": RecipientState(row.state).name,
             "receipt": ("", "delivered", "read")[row.receipt],
             "reason": row.reason,
-            "at": datetime.fromtimestamp(row.changed_at / 1000, UTC).isoformat() if row.changed_at else "",
+            "at": f"{datetime.fromtimestamp(row.changed_at // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+            if row.changed_at
+            else "",
         }
         for row in rows
     ]

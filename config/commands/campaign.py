@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from config.commands.output import Json, pairs, perform, show
+from config.commands.output import Json, pairs, perform, show, words
 
 Campaign = Annotated[str, typer.Argument(help="The campaign's id: cam_…")]
 
@@ -37,4 +37,18 @@ def _lines(result: dict[str, Any]) -> list[str]:
     """Every figure on its line; the progress of a run after its campaign."""
     progress = result.get("progress") or {}
     flat = {key: value for key, value in result.items() if key != "progress" and value not in ({}, None, "")}
-    return pairs({**flat, **{key: value for key, value in progress.items() if value not in ({}, None)}})
+    shown = {**flat, **{key: value for key, value in progress.items() if value not in ({}, None)}}
+    return pairs({key: _flat(value) for key, value in shown.items()})
+
+
+def _flat(value: Any) -> str:
+    """`{"withdrawn": 2, "sent": {"x": 1}}` → `withdrawn 2, sent (x 1)`; true → yes."""
+    if isinstance(value, bool):
+        return words("sì", "yes") if value else "no"
+    if not isinstance(value, dict):
+        return str(value)
+    parts = (
+        f"{key} ({_flat(inner)})" if isinstance(inner, dict) else f"{key} {inner}"
+        for key, inner in value.items()
+    )
+    return ", ".join(parts)

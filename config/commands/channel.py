@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import json as json_module
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -80,7 +80,25 @@ def ask(
             + f"{account['name']} {account['username']}".strip()
         ]
         if "webhook" in result:
-            told.append("webhook: " + json_module.dumps(result["webhook"], ensure_ascii=False))
+            told += _deliveries(result["webhook"])
         return told
 
     show(result, json, lines)
+
+
+def _deliveries(webhook: Mapping[str, Any]) -> list[str]:
+    """How the platform's deliveries fare, in sentences."""
+    url, ours = webhook["url"], webhook["expected_url"]
+    if webhook["registered"]:
+        told = [words(f"Le consegne arrivano a {url}", f"Deliveries go to {url}")]
+    elif url:
+        told = [words(f"Le consegne vanno a {url}, non a {ours}", f"Deliveries go to {url}, not to {ours}")]
+    else:
+        told = [words(f"Le consegne non arrivano ancora a {ours}", f"Deliveries do not go to {ours} yet")]
+    if webhook["last_error"]:
+        told.append(
+            words("In attesa: {}; ultimo errore: {}", "Waiting: {}; the last error: {}").format(
+                webhook["pending"], webhook["last_error"]
+            )
+        )
+    return told

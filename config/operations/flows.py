@@ -24,7 +24,7 @@ class FlowText(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Publish(msgspec.Struct, forbid_unknown_fields=True):
-    """`channels`: ids or names; empty: the flows answer on all."""
+    """`channels`: ids or names; empty: where they answered before, a new flow on all."""
 
     flows: list[FlowText]
     channels: list[str] = msgspec.field(default_factory=list)

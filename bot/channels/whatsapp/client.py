@@ -210,11 +210,15 @@ class WhatsAppClient:
             await self._change("DELETE", f"{self._business}/subscribed_apps", {})
 
     async def webhook_health(self) -> WebhookHealth:
-        """Where this number's deliveries go. Meta tells neither what waits nor what failed."""
+        """Where this number's deliveries go: its own address, else its account's, else its app's. Meta tells neither
+        what waits nor what failed."""
         found = (await self._get(self._number, {"fields": "webhook_configuration"})).get(
             "webhook_configuration"
         )
-        return WebhookHealth(url=str(found.get("phone_number") or "") if isinstance(found, dict) else "")
+        if not isinstance(found, dict):
+            return WebhookHealth(url="")
+        levels = ("phone_number", "whatsapp_business_account", "application")
+        return WebhookHealth(url=next((str(found[level]) for level in levels if found.get(level)), ""))
 
     async def subscribed_apps(self) -> list[dict[str, Any]]:
         """The apps that hear of the business account, each with its own callback where it has one."""
