@@ -106,7 +106,7 @@ class Batch:
         default_factory=list
     )  # in the order of the acts
     timers: list[dict[str, Any]] = field(default_factory=list)
-    cancelled: list[int] = field(default_factory=list)  # sessions whose timers are stale
+    cancelled: list[tuple[int, int]] = field(default_factory=list)  # see `cancel_timers`
     timeline: list[contacts.TimelineLine] = field(default_factory=list)
     ephemerals: list[HandedEphemeral] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
@@ -115,14 +115,19 @@ class Batch:
         default_factory=list
     )  # rare writes, in order, after the rows
 
+    def cancel_timers(self, session_id: int) -> None:
+        """The session's timers are stale: those of before, and those that this batch has gathered so far."""
+        self.cancelled.append((session_id, len(self.timers)))
+
 
 @dataclass
 class Mark:
-    """How far the batch had come."""
+    """How far the batch had come. `sessions`: how many it held; those of this event come after them."""
 
     lengths: dict[str, int]
     conversation: ConversationRow | None
     session: SessionRow | None
+    sessions: int
 
 
 def mark(batch: Batch, conversation: ConversationRow | None, session: SessionRow | None) -> Mark:
@@ -131,20 +136,18 @@ def mark(batch: Batch, conversation: ConversationRow | None, session: SessionRow
         {name: len(getattr(batch, name)) for name in _LISTS},
         None if conversation is None else replace(conversation),
         None if session is None else replace(session),
+        len(batch.sessions),
     )
 
 
 def take_back(batch: Batch, to: Mark) -> None:
-    """Forgets what was gathered since the mark."""
+    """Forgets what was gathered since the mark; what earlier events of the round did to other sessions stays."""
     for name, length in to.lengths.items():
         del getattr(batch, name)[length:]
+    for session_id in list(batch.sessions)[to.sessions :]:
+        del batch.sessions[session_id]
     if to.conversation is not None:
-        kept = {s.id for s in (to.session,) if s is not None}
         batch.conversations[to.conversation.id] = to.conversation
-        for session_id in [
-            i for i, s in batch.sessions.items() if s.conversation_id == to.conversation.id and i not in kept
-        ]:
-            del batch.sessions[session_id]
     if to.session is not None:
         batch.sessions[to.session.id] = to.session
 
@@ -314,8 +317,13 @@ def flush(
     _insert(connection, _INSERT_RECEIVED, batch.received)
     _insert(connection, _INSERT_TURNS, batch.turns)
     if batch.cancelled:
-        connection.execute(_CANCEL_TIMERS, {"rows": bulk({"id": i} for i in batch.cancelled)})
-    _insert(connection, _INSERT_TIMERS, batch.timers)
+        connection.execute(_CANCEL_TIMERS, {"rows": bulk({"id": i} for i, _ in batch.cancelled)})
+    stale = dict(batch.cancelled)  # of a session's cancellings the last one counts
+    _insert(
+        connection,
+        _INSERT_TIMERS,
+        [timer for n, timer in enumerate(batch.timers) if n >= stale.get(timer["session_id"], 0)],
+    )
     if batch.patches:
         contacts.apply_patches(connection, batch.patches, now=now)
     if batch.consents:

@@ -56,6 +56,7 @@ from storage.signals import POLL_S
 
 ROUND = 64  # events in one transaction: bounds its length and what a crash repeats
 LOOK = 512  # open events looked at to choose them fairly
+LOOKS = 8  # times at most, past the conversations that fill it: one person's flood does not hide the others
 PER_CONVERSATION = 8  # so that one busy person does not fill a round
 RETRY_MS = (1_000, 5_000, 30_000, 120_000)  # before attempts 2 to 5; after the fifth the event parks
 MAX_ATTEMPTS = len(RETRY_MS) + 1
@@ -96,6 +97,42 @@ class _Loaded:
     channel: ConnectedChannel
     conversation: ConversationRow | None = None
     identity: ResolvedIdentity | None = None
+
+
+class _Looked:
+    """What looking at open events, in their order, has found: retries that are due, fresh ones by workspace, and the
+    conversations of which nothing more can go in this round."""
+
+    def __init__(self, now: int) -> None:
+        self._now = now
+        self._counts: dict[tuple[int, str], int] = {}
+        self.retries: list[int] = []
+        self.fresh: dict[int, list[int]] = {}
+        self.fresh_ones = 0
+        self.closed: set[tuple[int, str]] = set()
+        self.worn_out: list[Any] = []
+
+    def add(self, rows: Sequence[Any]) -> None:
+        """Takes more open events in, each later than those before."""
+        for row in rows:
+            key = (row.channel_id, row.intake_key)
+            if key in self.closed:
+                continue
+            if row.attempts >= MAX_ATTEMPTS and row.not_before <= self._now:
+                self.worn_out.append(row)  # a failure would have parked it: what ended the process left no word
+            elif row.attempts > 0 or row.not_before > self._now:
+                self.closed.add(key)
+                if row.not_before <= self._now:
+                    self.retries.append(row.id)
+            else:
+                self._fresh(row, key)
+
+    def _fresh(self, row: Any, key: tuple[int, str]) -> None:
+        self.fresh.setdefault(row.workspace_id, []).append(row.id)
+        self.fresh_ones += 1
+        self._counts[key] = self._counts.get(key, 0) + 1
+        if self._counts[key] >= PER_CONVERSATION:
+            self.closed.add(key)
 
 
 class Worker:
@@ -155,7 +192,7 @@ class Worker:
             handled = await runtime.database.write(
                 lambda connection: self._handle(connection, claimed), queue=Queue.live, durable=True
             )
-        except (Unavailable, Conflict):
+        except Unavailable:
             raise
         except VersionConflict:
             await runtime.database.write(lambda c: _reopen(c, claimed), queue=Queue.live, durable=False)
@@ -203,46 +240,42 @@ class Worker:
             if all_lanes
             else f"AND slot / {SLOTS_PER_LANE} IN (SELECT CAST(e.value ->> 'v' AS INTEGER) FROM json_each(:lanes) e) "
         )
-        parameters: dict[str, Any] = {"limit": LOOK}
+        parameters: dict[str, Any] = {"limit": LOOK, "after": 0}
         if not all_lanes:
             parameters["lanes"] = bulk_values(int(name.rpartition(":")[2]) for name in self._lanes)
-        rows = connection.execute(
-            text(
-                "SELECT id, workspace_id, channel_id, intake_key, attempts, not_before FROM intake "
-                f"WHERE state = 0 {lanes}ORDER BY id LIMIT :limit"
-            ),
-            parameters,
-        ).all()
-        if not rows:
-            return []
-        chosen = self._choose(rows, now)
+        looked = _Looked(now)
+        for _ in range(LOOKS):
+            others = ""
+            if looked.closed:
+                others = "AND intake_key NOT IN (SELECT e.value ->> 'v' FROM json_each(:closed) e) "
+                parameters["closed"] = bulk_values(key for _, key in looked.closed)
+            rows = connection.execute(
+                text(
+                    "SELECT id, workspace_id, channel_id, intake_key, attempts, not_before FROM intake "
+                    f"WHERE state = 0 AND id > :after {lanes}{others}ORDER BY id LIMIT :limit"
+                ),
+                parameters,
+            ).all()
+            looked.add(rows)
+            if len(rows) < LOOK or looked.fresh_ones >= ROUND:
+                break
+            parameters["after"] = rows[-1].id  # all of it belongs to few conversations: others stand behind
+        if looked.worn_out:
+            changes = [_change(row.id, PARKED, row.attempts, 0, _WORN_OUT) for row in looked.worn_out]
+            connection.execute(_SET_BACK, {"rows": bulk(changes)})
+            self.parked += len(changes)
+        chosen = self._choose(looked)
         if not chosen:
             return []
         raised = connection.execute(_CLAIM, {"ids": bulk_values(chosen)}).all()
         return sorted((Claimed(*row) for row in raised), key=lambda one: one.id)
 
-    def _choose(self, rows: Sequence[Any], now: int) -> list[int]:
+    def _choose(self, looked: _Looked) -> list[int]:
         """Which open events this round takes: one that was tried before, alone, or fresh ones, fairly."""
-        blocked: set[tuple[int, str]] = set()
-        retries: list[int] = []
-        fresh: dict[int, list[int]] = {}
-        counts: dict[tuple[int, str], int] = {}
-        for row in rows:
-            key = (row.channel_id, row.intake_key)
-            if key in blocked:
-                continue
-            if row.attempts > 0 or row.not_before > now:
-                blocked.add(key)
-                if row.not_before <= now:
-                    retries.append(row.id)
-                continue
-            counts[key] = counts.get(key, 0) + 1
-            if counts[key] <= PER_CONVERSATION:
-                fresh.setdefault(row.workspace_id, []).append(row.id)
         self._retry_turn = not self._retry_turn
-        if retries and (self._retry_turn or not fresh):
-            return retries[:1]
-        return _in_turns(list(fresh.values()), ROUND)
+        if looked.retries and (self._retry_turn or not looked.fresh):
+            return looked.retries[:1]
+        return _in_turns(list(looked.fresh.values()), ROUND)
 
     # --- handle
 
@@ -253,7 +286,8 @@ class Worker:
         batch = Batch()
         problems: dict[int, str] = {}
         loaded = self._load(connection, mine, batch, problems, now)
-        self._run(connection, loaded, batch, problems, now)
+        unread = {(row.channel_id, row.intake_key): row.id for row in reversed(mine) if row.id in problems}
+        self._run(connection, loaded, batch, problems, unread, now)
         crash_point("worker.before_commit")
         heads = batches.flush(connection, batch, sealer=runtime.sealer, new_id=runtime.new_id, now=now)
         failed = {i for i in problems if problems[i] != _POSTPONED}
@@ -364,15 +398,22 @@ class Worker:
         )
 
     def _run(
-        self, connection: Connection, loaded: list[_Loaded], batch: Batch, problems: dict[int, str], now: int
+        self,
+        connection: Connection,
+        loaded: list[_Loaded],
+        batch: Batch,
+        problems: dict[int, str],
+        stuck: dict[tuple[int, str], int],
+        now: int,
     ) -> None:
+        """Runs the events in their order. `stuck`: conversations, and the failed event at which each stops."""
         views = self._views(connection, loaded)
         versions = [v for s in batch.sessions.values() for _, v in state.decode(s.state).versions()]
         self._flows.ensure(connection, versions)
-        stuck: set[tuple[int, str]] = set()
         for one in loaded:
             key = (one.row.channel_id, one.row.intake_key)
-            if key in stuck:  # the one before it failed: it keeps its place and loses no attempt
+            if stuck.get(key, one.row.id) < one.row.id:
+                # The one before it failed: it keeps its place and loses no attempt.
                 problems[one.row.id] = _POSTPONED
                 continue
             session = None if one.conversation is None else batch.sessions.get(one.conversation.session_id)
@@ -384,7 +425,7 @@ class Worker:
                 batches.take_back(batch, mark)
                 self._reload(loaded, batch, mark)
                 problems[one.row.id] = _problem(error)
-                stuck.add(key)
+                stuck[key] = one.row.id
 
     def _reload(self, loaded: list[_Loaded], batch: Batch, mark: batches.Mark) -> None:
         """After a take-back the conversation is another object: those behind it must see that one."""
@@ -459,6 +500,7 @@ class Worker:
 
 
 _POSTPONED = "postponed"
+_WORN_OUT = "handling it never came to an end: a crash each time, or the store went away"
 _CLAIM = text(
     "UPDATE intake SET attempts = attempts + 1 WHERE state = 0 AND id IN "
     "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "

@@ -38,6 +38,8 @@ def converse(scope: Scope, flows: FlowStore, event: MessageReceived, *, first_me
     )
     if match is not None and event.origin.place is Place.group and match.kind not in _GROUP_TRIGGERS:
         match = None
+    if match is not None and _too_late(scope, match.flow):
+        return
     if match is not None:
         if session is not None:
             end_session(scope, "replaced")
@@ -121,7 +123,7 @@ def advance(scope: Scope, flows: FlowStore, event: Event) -> bool:
     if not transition.handled:
         return False
     if not isinstance(event, TimerDue) or transition.effects or transition.ended:
-        scope.batch.cancelled.append(session.id)  # the step was left, or asked again: its timers are stale
+        scope.batch.cancel_timers(session.id)  # the step was left, or asked again: its timers are stale
     _apply(scope, flows, transition, before=session.state, trigger="")
     return True
 
@@ -133,7 +135,7 @@ def end_session(scope: Scope, status: str) -> None:
         return
     session.status, session.updated_at, session.changed = status, scope.now, True
     conversation.session_id, conversation.changed = 0, True
-    scope.batch.cancelled.append(session.id)
+    scope.batch.cancel_timers(session.id)
     scope.session = None
 
 

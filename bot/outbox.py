@@ -460,7 +460,8 @@ def _counts(result: Result, row: Any) -> bool:
         return bool(row.attempt <= result.attempt)
     if result.state in _REFUSED:
         return bool(row.attempt <= result.attempt)
-    return bool(row.attempt and (result.state == "sent" or (result.state == "failed" and row.attempt == result.attempt)))
+    last = row.attempt == result.attempt
+    return bool(row.attempt and (result.state == "sent" or (result.state == "failed" and last)))
 
 
 def _believed(connection: Connection, results: list[Result]) -> list[Result]:

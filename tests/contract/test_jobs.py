@@ -16,6 +16,8 @@ from storage.sealing import Sealer
 
 WORKSPACE, START = 11, 1_797_000_000_000
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 
 class Shop:
     """A store, a clock and what the steps were called with."""

@@ -4,7 +4,8 @@ nobody knows about it, an answer at most twice and then marked so, and outcomes 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import pytest
@@ -256,7 +257,7 @@ class Walk:
             return
         axis = [one for one in self.told.get(row.id, []) if one.state not in ("delivered", "read")]
         assert len(axis) == len({one.state for one in axis}), axis
-        for before, after in zip(axis, axis[1:], strict=False):
+        for before, after in pairwise(axis):
             assert after.previous == before.state, axis
         assert not axis or axis[0].previous == "", axis
         assert bool(axis) != waiting, f"{row}: {axis}"
@@ -291,9 +292,9 @@ def follow(walk: Walk, steps: list[tuple[str, int]]) -> None:
 
 
 @pytest.fixture
-def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Walk], None]]:
+def listening(monkeypatch: pytest.MonkeyPatch) -> Callable[[Walk], None]:
     """Makes a walk the only one that hears outcomes."""
-    yield lambda walk: monkeypatch.setattr(outbox, "_settlers", [walk.hear])
+    return lambda walk: monkeypatch.setattr(outbox, "_settlers", [walk.hear])
 
 
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # shrinking walks that end in seconds takes minutes

@@ -12,8 +12,10 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from storage import schema
 from storage.database import Database
@@ -24,6 +26,13 @@ def migrated(url: str) -> None:
     """Migrates in a thread of its own: the caller may stand inside a test's event loop."""
     with ThreadPoolExecutor(1) as thread:
         thread.submit(lambda: asyncio.run(schema.migrate(url))).result()
+
+
+@pytest.fixture
+def quiet() -> Iterator[list[Any]]:
+    """The log lines of the test."""
+    with capture_logs() as lines:
+        yield lines
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,540 @@
+"""The worker's promises (DESIGN 2.3, 2.4): order, fairness, each failure its own, nothing forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from bot import conversations, handlers, handover
+from bot.conversations import MAX_ATTEMPTS, PER_CONVERSATION, RETRY_MS, ROUND
+from bot.intake import DONE, OPEN, PARKED, append_own
+from bot.runtime import LANE_NAMES
+from domain.events import Echo, ExternalId, MessageReceived, Person, TimerDue
+from domain.messages import (
+    CallbackAnswer,
+    MediaKind,
+    ReadAndTyping,
+    ReceivedAlbum,
+    ReceivedMedia,
+    ReceivedText,
+    Tap,
+    decode_received,
+)
+from tests.support.core import OTHER_WORKSPACE, WORKSPACE, Core, texts
+
+FLOW = """
+flow: hello
+triggers: [{keyword: [ciao], interrupts: true}, first_message]
+start: greet
+steps:
+  greet: {send: "Ciao {{ contact.first_name }}!", next: name}
+  name:
+    ask: text
+    text: Come ti chiami?
+    save: session.name
+    timeout: {after: 1 hour, goto: gone}
+    next: bye
+  bye: {send: "Piacere, {{ session.name }}", next: over}
+  over: {end: true}
+  gone: {send: Ci sei ancora?, next: over}
+"""
+OTHER_FLOW = """
+flow: other
+triggers: [{keyword: [orari], interrupts: true}]
+late: ignore
+start: hours
+steps:
+  hours: {send: Dalle 9 alle 18, next: over}
+  over: {end: true}
+"""
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+
+@pytest.fixture
+async def core(store_url: str) -> AsyncIterator[Core]:
+    made = await Core.open(store_url)
+    await made.publish(FLOW)
+    yield made
+    await made.database.close()
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception]:
+    """Texts at which handling fails after everything else was done, as a fault of ours would."""
+    bad: dict[str, Exception] = {}
+    registry: Any = handlers.registry()
+    real = registry[MessageReceived]
+
+    def handle(scope: Any, flows: Any, event: MessageReceived) -> None:
+        real(scope, flows, event)
+        if isinstance(event.content, ReceivedText) and event.content.text in bad:
+            raise bad[event.content.text]
+
+    monkeypatch.setitem(registry, MessageReceived, handle)
+    return bad
+
+
+async def rounds_of(core: Core) -> list[list[str]]:
+    """What people wrote, by round: the transaction that handled it."""
+    found: list[list[str]] = []
+    known = 0
+    await core.worker._own_lanes()
+    while await core.worker.round():
+        received = await core.received()
+        found.append(received[known:])
+        known = len(received)
+    return found
+
+
+# --- in order, once
+
+
+async def test_a_conversation_goes_its_way_in_order(core: Core) -> None:
+    await core.hears("ciao", "Bruno")
+    await core.work()
+    assert await core.received() == ["ciao", "Bruno"]
+    assert await core.said() == ["Ciao Anna!", "Come ti chiami?", "Piacere, Bruno"]
+    assert await core.states() == [(DONE, 1)] * 2
+    assert {row.payload for row in await core.rows("SELECT payload FROM intake")} == {""}
+    assert texts(core.handed.items) == ["Ciao Anna!", "Piacere, Bruno"], "the heads, after their commit"
+
+
+async def test_the_same_event_however_often_delivered_has_one_effect(core: Core) -> None:
+    message = core.message("ciao")
+    await asyncio.gather(*(core.takes(message, message) for _ in range(4)))
+    await core.work()
+    await core.takes(message)
+    assert await core.work() == 0
+    assert await core.received() == ["ciao"]
+    assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
+
+
+async def test_at_most_eight_of_a_conversation_in_a_round(core: Core) -> None:
+    await core.hears(*[f"{n}" for n in range(20)])
+    await core.hears("other", person=1002)
+    rounds = await rounds_of(core)
+    assert [len(one) for one in rounds] == [PER_CONVERSATION + 1, PER_CONVERSATION, 4]
+    assert "other" in rounds[0]
+    assert [t for t in await core.received() if t != "other"] == [f"{n}" for n in range(20)]
+
+
+async def test_workspaces_take_turns(core: Core) -> None:
+    """A round's worth of one shop does not make the other wait for the next round."""
+    other = await core.bot(OTHER_WORKSPACE)
+    await core.takes(*(core.message(f"a{n}", person=2000 + n) for n in range(ROUND + 20)))
+    await core.takes(*(core.message(f"b{n}", person=5000 + n) for n in range(5)), channel_id=other)
+    first = (await rounds_of(core))[0]
+    assert len(first) == ROUND
+    assert [t for t in first if t.startswith("b")] == [f"b{n}" for n in range(5)]
+
+
+async def test_one_flood_does_not_hide_the_others(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever one person has sent before, whether it goes or waits for its retry: others are handled now."""
+    monkeypatch.setattr(conversations, "LOOK", 16)
+    await core.takes(*(core.message(f"{n}") for n in range(50)))
+    await core.hears("other", person=1002)
+    assert "other" in (await rounds_of(core))[0]
+    await core.takes(*(core.message(f"{n}") for n in range(50)))
+    await core.do(
+        lambda c: c.execute(
+            text("UPDATE intake SET attempts = 1, not_before = :at WHERE state = 0"),
+            {"at": core.now + 60_000},
+        )
+    )
+    await core.hears("another", person=1003)
+    await core.work()
+    assert (await core.received())[-1] == "another"
+
+
+# --- failures
+
+
+async def test_a_failure_takes_back_its_own_and_leaves_the_others(
+    core: Core, faults: dict[str, Exception]
+) -> None:
+    """Of three people in one round one fails after two good messages; later messages of that one keep their place."""
+    faults["boom"] = ValueError("of ours")
+    await core.hears("ciao", "boom", "after")
+    await core.hears("ciao", person=1002)
+    await core.hears("ciao", "Carla", person=1003)
+    await core.work()
+    assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
+    assert await core.said(1002) == ["Ciao Anna!", "Come ti chiami?"]
+    assert await core.said(1003) == ["Ciao Anna!", "Come ti chiami?", "Piacere, Carla"]
+    assert await core.states() == [(DONE, 1), (OPEN, 1), (OPEN, 0), (DONE, 1), (DONE, 1), (DONE, 1)]
+    faults.clear()
+    core.now += RETRY_MS[0]
+    await core.work()
+    assert await core.received() == ["ciao", "ciao", "ciao", "Carla", "boom", "after"]
+    assert await core.said() == ["Ciao Anna!", "Come ti chiami?", "Piacere, boom"]
+
+
+async def test_a_failure_after_sessions_have_changed_keeps_what_was_good(
+    core: Core, faults: dict[str, Exception]
+) -> None:
+    """In one round a first session is replaced by a second, which ends; then an event fails: both are as they were."""
+    faults["boom"] = ValueError("of ours")
+    await core.hears("ciao", "ciao", "Bruno", "boom")
+    await core.work()
+    sessions = await core.rows("SELECT id, status FROM flow_session ORDER BY id")
+    assert [row.status for row in sessions] == ["replaced", "ended"]
+    turns = await core.rows("SELECT session_id FROM turn ORDER BY id")
+    assert {row.session_id for row in turns} == {row.id for row in sessions}
+    await core.hears("boom", person=1002)
+    await core.work()
+    assert [row.status for row in await core.rows("SELECT status FROM flow_session ORDER BY id")] == [
+        "replaced",
+        "ended",
+    ], "nothing stays of what was taken back"
+
+
+async def test_an_event_that_fails_is_tried_alone_after_1_5_30_120_seconds_then_parks(
+    core: Core, faults: dict[str, Exception]
+) -> None:
+    """While it waits only its own conversation waits; once it is parked that one goes on."""
+    faults["boom"] = ValueError("anna@example.com")
+    await core.hears("boom", "behind")
+    for attempt, wait in enumerate(RETRY_MS, start=1):
+        await core.work()
+        assert await core.states() == [(OPEN, attempt), (OPEN, 0)]
+        await core.hears(f"{attempt}", person=1000 + 2 * attempt)
+        core.now += wait - 1
+        await core.work()
+        assert (await core.received())[-1] == f"{attempt}", "others do not wait"
+        assert (await core.states())[0] == (OPEN, attempt)
+        await core.do(lambda c: c.execute(text("DELETE FROM intake WHERE state = 2")))
+        core.now += 1
+    await core.work()
+    assert await core.states() == [(PARKED, MAX_ATTEMPTS), (DONE, 1)]
+    assert (await core.received())[-1] == "behind"
+    parked = await core.value("SELECT problem FROM intake WHERE state = 1")
+    assert parked == "ValueError", "what a person sees of it holds nobody's data"
+    assert await core.value("SELECT payload FROM intake WHERE state = 1"), "it can be retried"
+    assert core.worker.parked == 1
+
+
+async def test_what_cannot_even_be_read_stops_only_its_own_conversation(core: Core) -> None:
+    await core.hears("first", "second", "third")
+    await core.hears("ciao", person=1002)
+    rows = await core.rows("SELECT id FROM intake ORDER BY id")
+    await core.do(
+        lambda c: c.execute(text("UPDATE intake SET payload = 'QUFBQQ==' WHERE id = :id"), {"id": rows[1].id})
+    )
+    await core.work()
+    assert await core.received() == ["first", "ciao"]
+    assert await core.states() == [(DONE, 1), (OPEN, 1), (OPEN, 0), (DONE, 1)]
+    for wait in RETRY_MS:
+        core.now += wait
+        await core.work()
+    assert await core.states() == [(DONE, 1), (PARKED, MAX_ATTEMPTS), (DONE, 1), (DONE, 1)]
+    assert (await core.received())[-1] == "third"
+
+
+async def test_an_event_that_ends_the_process_every_time_parks(core: Core) -> None:
+    """Attempts are raised before handling; a crash leaves nothing else behind."""
+    await core.hears("deadly", "behind")
+    for _ in range(MAX_ATTEMPTS):
+        await core.worker._own_lanes()
+        claimed = await core.database.write(core.worker._claim)
+        assert len(claimed) in (1, 2)
+        core.now += 120_000
+    await core.do(
+        lambda c: c.execute(text("UPDATE intake SET attempts = 0 WHERE attempts < :n"), {"n": MAX_ATTEMPTS})
+    )
+    await core.work()
+    assert await core.states() == [(PARKED, MAX_ATTEMPTS), (DONE, 1)]
+    assert "crash" in await core.value("SELECT problem FROM intake WHERE state = 1")
+
+
+async def test_a_fault_of_the_database_that_comes_back_every_time_parks(
+    core: Core, faults: dict[str, Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement that is refused fails the whole transaction: each event then runs alone, the bad one parks."""
+    registry: Any = handlers.registry()
+    inner = registry[MessageReceived]
+
+    def handle(scope: Any, flows: Any, event: MessageReceived) -> None:
+        inner(scope, flows, event)
+        if isinstance(event.content, ReceivedText) and event.content.text == "boom":
+            twice = text("INSERT INTO revision (workspace_id, subject, number) VALUES (1, 'one', 1)")
+            scope.batch.after.append(lambda c: (c.execute(twice), c.execute(twice)))
+
+    monkeypatch.setitem(registry, MessageReceived, handle)
+    await core.hears("boom")
+    await core.hears("ciao", person=1002)
+    for wait in (0, *RETRY_MS, 0):
+        core.now += wait
+        for _ in range(4):
+            await core.worker._own_lanes()
+            try:
+                await core.worker.round()
+            except Exception as error:
+                raise AssertionError("the worker would wait for ever") from error
+    assert [state for state, _ in await core.states()] == [PARKED, DONE]
+    assert await core.said(1002) == ["Ciao Anna!", "Come ti chiami?"]
+
+
+async def test_a_conversation_changed_by_somebody_else_gives_the_round_back(
+    core: Core, faults: dict[str, Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that does not hold: everything rolls back, no attempt is lost, the next round sees the change."""
+    await core.hears("ciao")
+    await core.work()
+    registry: Any = handlers.registry()
+    inner = registry[MessageReceived]
+    changed: list[int] = []
+
+    def handle(scope: Any, flows: Any, event: MessageReceived) -> None:
+        if not changed:
+            changed.append(1)
+            scope.connection.execute(text("UPDATE conversation SET version = version + 1"))
+        inner(scope, flows, event)
+
+    monkeypatch.setitem(registry, MessageReceived, handle)
+    await core.hears("Bruno")
+    await core.hears("ciao", person=1002)
+    await core.worker._own_lanes()
+    assert await core.worker.round()
+    assert (await core.states())[1:] == [(OPEN, 0), (OPEN, 0)]
+    assert await core.received() == ["ciao"]
+    await core.work()
+    assert (await core.states())[1:] == [(DONE, 1), (DONE, 1)]
+    assert (await core.said())[-1] == "Piacere, Bruno"
+
+
+# --- lanes
+
+
+async def test_a_worker_that_lost_its_lanes_writes_nothing(core: Core) -> None:
+    """It was frozen for longer than its lease: what it claimed is handled by the next owner, once."""
+    await core.hears("ciao")
+    frozen = core.worker
+    await frozen._own_lanes()
+    claimed = await core.database.write(frozen._claim)
+    await core.do(lambda c: c.execute(text("UPDATE lease SET expires_at = 1")))
+    other = core.another_worker("there")
+    await core.work(other)
+    assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
+    handled = await core.database.write(lambda c: frozen._handle(c, claimed))
+    assert (handled.done, handled.failed, handled.heads) == (0, 0, [])
+    assert frozen.lanes < other.lanes
+    assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
+    assert await core.received() == ["ciao"]
+
+
+async def test_two_workers_never_own_the_same_lane(core: Core) -> None:
+    other = core.another_worker("there")
+    await asyncio.gather(core.worker._own_lanes(), other._own_lanes())
+    assert core.worker.lanes + other.lanes == len(LANE_NAMES)
+    assert not core.worker._lanes.keys() & other._lanes.keys()
+    await core.worker.release()
+    core.now += 60_000
+    await other._own_lanes()
+    assert other.lanes == len(LANE_NAMES)
+
+
+# --- what comes from our own clock and people
+
+
+async def test_a_timer_wakes_its_session_and_a_stale_one_does_nothing(core: Core) -> None:
+    await core.hears("ciao")
+    await core.work()
+    timer = (await core.rows("SELECT * FROM timer"))[0]
+    await core.do(lambda c: c.execute(text("UPDATE timer SET due_at = :at"), {"at": core.now}))
+    await core.time(1)
+    await core.work()
+    assert (await core.said())[-1] == "Ci sei ancora?"
+    before = await core.said()
+    stale = TimerDue(
+        key="timer:1",
+        timer_id=timer.id,
+        conversation_id=timer.conversation_id,
+        session_id=timer.session_id,
+        step_id=timer.step_id,
+        visit=timer.visit,
+        purpose=timer.purpose,
+    )
+
+    own = [(WORKSPACE, core.channel_id, timer.slot, timer.intake_key, stale)]
+    await core.do(lambda c: append_own(c, own, sealer=core.sealer, new_id=core.new_id, now=core.now))
+    await core.hears("ciao")  # a new session waits at the same step
+    await core.do(lambda c: append_own(c, own, sealer=core.sealer, new_id=core.new_id, now=core.now))
+    await core.work()
+    assert await core.said() == [*before, "Ciao Anna!", "Come ti chiami?"]
+    assert {state for state, _ in await core.states()} == {DONE}
+
+
+async def test_an_answer_cancels_its_timeout(core: Core) -> None:
+    await core.hears("ciao", "Bruno")
+    await core.work()
+    assert await core.rows("SELECT 1 FROM timer WHERE due_at < 9000000000000") == []
+    await core.time(10 * 24 * 3_600_000)
+    assert await core.work() == 0
+
+
+def part(number: int, caption: str = "") -> ReceivedMedia:
+    return ReceivedMedia(MediaKind.image, f"file{number}", caption=caption)
+
+
+async def test_an_albums_parts_are_one_event_a_second_after_the_last(core: Core) -> None:
+    await core.hears("ciao")
+    await core.hears(part(1), part(2, "Tre foto"), album="777")
+    await core.work()
+    assert await core.received() == ["ciao"]
+    core.now += 900
+    await core.hears(part(3), album="777")
+    await core.work()
+    await core.time(999)
+    assert await core.work() == 0
+    await core.time(1)
+    await core.work()
+    rows = await core.rows("SELECT content FROM message WHERE direction = 'in' ORDER BY id")
+    album = decode_received(rows[-1].content)
+    assert isinstance(album, ReceivedAlbum)
+    assert ([item.platform_id for item in album.items], album.caption) == (
+        ["file1", "file2", "file3"],
+        "Tre foto",
+    )
+    assert len(rows) == 2
+    await core.time(5_000)
+    assert await core.work() == 0
+    assert await core.rows("SELECT 1 FROM album_part") == []
+
+
+# --- who is answered
+
+
+async def command(core: Core, what: str) -> None:
+    conversation = await core.value("SELECT id FROM conversation")
+
+    def append(connection: Any) -> int:
+        return handover.command(
+            connection,
+            WORKSPACE,
+            conversation,
+            what,
+            by="agent:1",
+            sealer=core.sealer,
+            new_id=core.new_id,
+            now=core.now,
+        )
+
+    await core.do(append)
+
+
+async def test_the_bot_is_silent_where_a_person_has_taken_over(core: Core) -> None:
+    await core.hears("ciao")
+    await core.work()
+    before = await core.said()
+    await command(core, "take_over")
+    await core.hears("Bruno", "ciao")
+    await core.work()
+    assert await core.said() == before
+    assert await core.received() == ["ciao", "Bruno", "ciao"], "people read it"
+    await command(core, "hand_back")
+    await core.hears("Carla")
+    await core.work()
+    assert (await core.said())[-1] == "Piacere, Carla", "the session goes on where it waited"
+
+
+async def test_an_answer_from_the_owners_phone_silences_the_bot(core: Core) -> None:
+    await core.hears("ciao")
+    await core.work()
+    before = await core.said()
+    who = Person((ExternalId("telegram_user", "1001"),), first_name="Anna")
+    await core.takes(Echo(key="e1", person=who, external_id="9", content=ReceivedText("Arrivo!")))
+    await core.hears("Bruno")
+    await core.work()
+    assert await core.said() == before
+    assert await core.value("SELECT status FROM conversation") == "human"
+
+
+async def test_in_a_group_the_bot_speaks_only_when_spoken_to(core: Core) -> None:
+    """No first message, no typing, no answer to what people say among themselves; each person has a thread."""
+    group = "-1001234567890"
+    await core.hears("buonasera a tutti", group=group)
+    await core.hears("ciao", person=1002, group=group)
+    await core.hears("bella giornata", person=1003, group=group, topic="5")
+    await core.work()
+    rows = await core.rows("SELECT address, topic FROM outbox ORDER BY id")
+    assert [(row.address, row.topic) for row in rows] == [(group, None)] * 2
+    assert {row.place for row in await core.rows("SELECT place FROM conversation")} == {"group"}
+    assert len(await core.rows("SELECT 1 FROM conversation")) == 3
+    typing = [one for one in core.handed.ephemerals if isinstance(one[1], ReadAndTyping)]
+    assert len(typing) <= 1, "it shows that it types where it answers"
+
+
+async def test_another_bot_is_ignored(core: Core) -> None:
+    await core.hears("ciao", person=1009, is_bot=True)
+    await core.work()
+    assert await core.states() == [(DONE, 1)]
+    for table in ("message", "conversation", "contact", "outbox"):
+        assert await core.rows(f"SELECT 1 FROM {table}") == []
+
+
+async def test_a_tap_ends_its_waiting_mark_at_once(core: Core) -> None:
+    await core.hears(Tap("yes", callback_id="cb1"))
+    await core.work()
+    assert CallbackAnswer("cb1") in [one[1] for one in core.handed.ephemerals]
+
+
+async def test_what_waited_too_long_follows_the_flows_late_rule(core: Core) -> None:
+    """`late: ignore`: neither started, nor does it end what waits; the message is kept. The default answers."""
+    await core.publish(OTHER_FLOW)
+    old = core.now - 10 * 60_000 - 1
+    await core.hears("ciao", at=old)
+    await core.hears("orari", at=old)
+    await core.work()
+    assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
+    assert [row.status for row in await core.rows("SELECT status FROM flow_session")] == ["waiting"]
+    assert await core.received() == ["ciao", "orari"]
+    await core.hears("orari", at=core.now - 10 * 60_000)
+    await core.work()
+    assert (await core.said())[-1] == "Dalle 9 alle 18"
+
+
+async def test_a_session_stays_on_its_version(core: Core) -> None:
+    await core.hears("ciao")
+    await core.work()
+    await core.publish(FLOW.replace("Piacere", "Benvenuto"))
+    await core.hears("Bruno", "ciao", "Bruno")
+    await core.work()
+    said = await core.said()
+    assert (said[2], said[-1]) == ("Piacere, Bruno", "Benvenuto, Bruno")
+
+
+async def test_stop_works_inside_a_flow_and_the_person_gets_a_word(core: Core) -> None:
+    await core.hears("ciao")
+    await core.hears("STOP", opt_out=True)
+    await core.hears("Bruno")
+    await core.work()
+    said = await core.said()
+    assert len(said) == 3
+    assert "Piacere" not in said[-1]
+    assert [row.status for row in await core.rows("SELECT status FROM flow_session")] == ["stopped"]
+
+
+def test_the_registries_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that nobody handles, an effect that nobody applies, and a second one for the same fail at start."""
+    from bot import effects
+    from domain.effects import SendMessage
+
+    handlers.registry()
+    effects.registry()
+    with pytest.raises(RuntimeError, match="event Echo is handled twice"):
+        handlers.handles(Echo)(lambda scope, flows, event: None)
+    with pytest.raises(RuntimeError, match="effect SendMessage is applied twice"):
+        effects.applies(SendMessage)(lambda scope, effect: None)
+    known: Any = handlers.registry()
+    monkeypatch.setattr(handlers, "_registry", {k: v for k, v in known.items() if k is not Echo})
+    with pytest.raises(RuntimeError, match="nobody handles Echo"):
+        handlers.registry.__wrapped__()
+    applied: Any = effects.registry()
+    monkeypatch.setattr(effects, "_registry", {k: v for k, v in applied.items() if k is not SendMessage})
+    with pytest.raises(RuntimeError, match="nobody applies SendMessage"):
+        effects.registry.__wrapped__()
