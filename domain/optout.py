@@ -33,6 +33,15 @@ _OUT = frozenset(
         "stop pubblicita",
         "stop marketing",
         "stop newsletter",
+        "stop grazie",
+        "stop per favore",
+        "per favore stop",
+        "stop please",
+        "please stop",
+        "stop thanks",
+        "stop thank you",
+        "stop stop",
+        "stop stop stop",
         "unsubscribe",
         "unsubscribe me",
         "unsubscribe all",
@@ -81,8 +90,9 @@ _IN = frozenset(
 
 
 def is_opt_out(text: str) -> bool:
-    """Whether the whole text is a STOP word."""
-    return len(text) <= MAX_LENGTH and _fold(text.removeprefix("/")) in _OUT
+    """Whether the whole text is a STOP word; a command may name the bot ("/stop@shop_bot")."""
+    word = text[1:].partition("@")[0] if text.startswith("/") else text
+    return len(text) <= MAX_LENGTH and _fold(word) in _OUT
 
 
 def is_opt_in(text: str) -> bool:

@@ -28,6 +28,11 @@ from domain.optout import MAX_LENGTH, is_opt_in, is_opt_out
         "Unsubscribe",
         "opt-out",
         "OPT OUT",
+        "Stop, grazie!",
+        "stop per favore",
+        "Please stop.",
+        "STOP STOP",
+        "/stop@bottega_bot",
     ],
 )
 def test_these_stop(text: str) -> None:
@@ -50,6 +55,8 @@ def test_these_stop(text: str) -> None:
         "non stop",
         "stop alle 18",
         "basta così",
+        "basta grazie",
+        "stop@example.com",
         "nonstop",
         "",
         "🛑",
