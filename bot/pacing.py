@@ -5,7 +5,8 @@ replies may overdraw where the platform does not count them) and its address's (
 exactly the scope that it names. Tokens are released in slices, not by a sleep per message. A new owner of a channel
 starts with empty buckets and is told what the last 60 seconds sent (`remember`).
 
-Limits: address buckets that are full again are forgotten, so memory follows the busy addresses only.
+Limits: address buckets that are full again and stops that are over are forgotten, so memory follows the busy
+addresses only.
 """
 
 from __future__ import annotations
@@ -103,6 +104,8 @@ class Pacing:
         channel; replies go on until they get their own."""
         until = now + seconds
         if scope == "address":
+            if len(self._stopped) >= MAX_ADDRESSES:
+                self._forget(now)
             self._stopped[address] = max(until, self._stopped.get(address, 0.0))
         elif lane == 0:
             self._channel_stopped_until = max(until, self._channel_stopped_until)
