@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from aiohttp import web
@@ -21,7 +23,8 @@ HEAD_S = 10.0  # for the first request's head; platforms need milliseconds
 KEEP_ALIVE_S = (
     75.0  # longer than a reverse proxy's 60 s, so that it never reuses a connection that we just closed
 )
-MAX_CONNECTIONS = 4_096  # about 40 kB each; below the usual limit of open files
+MAX_CONNECTIONS = 4_096  # about 40 kB each; fewer where the system allows us fewer open files
+OTHER_FILES = 500  # open files kept free of them: 300 connections to platforms, the store's, stored media
 SHUTDOWN_S = 5.0
 LINGER_S = 2.0  # after a refusal: what a client still sends is read, so that it sees the answer, then the door closes
 
@@ -29,11 +32,12 @@ LINGER_S = 2.0  # after a refusal: what a client still sends is read, so that it
 class Guard(asyncio.Protocol):
     """Passes everything on to aiohttp's protocol; counts connections and watches the first head."""
 
-    __slots__ = ("_connections", "_inner", "_tail", "_timer", "_transport")
+    __slots__ = ("_connections", "_inner", "_most", "_tail", "_timer", "_transport")
 
-    def __init__(self, inner: asyncio.Protocol, connections: set[Guard]) -> None:
+    def __init__(self, inner: asyncio.Protocol, connections: set[Guard], most: int = MAX_CONNECTIONS) -> None:
         self._inner = inner
         self._connections = connections
+        self._most = most
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._tail = b""
@@ -45,7 +49,7 @@ class Guard(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if len(self._connections) >= MAX_CONNECTIONS:
+        if len(self._connections) >= self._most:
             self._transport.abort()
             self._transport = None
             return
@@ -98,6 +102,21 @@ class Listener:
         await self._runner.cleanup()
 
 
+def room_for_connections() -> int:
+    """How many connections may be open at a time, so that strangers cannot take the files that the store and the
+    platforms' connections need. Raises this process's limit of open files as far as that helps and is allowed."""
+    wanted = MAX_CONNECTIONS + OTHER_FILES
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    possible = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    if now == resource.RLIM_INFINITY:
+        now = wanted
+    elif now < possible:
+        with suppress(ValueError, OSError):  # some systems have a lower limit of their own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (possible, most))
+            now = possible
+    return min(MAX_CONNECTIONS, max(now - OTHER_FILES, now // 2))
+
+
 async def listen(app: web.Application, host: str, port: int) -> Listener:
     """Serves the application. Raises Conflict with a plain sentence when the port is taken."""
     runner = web.AppRunner(
@@ -112,9 +131,10 @@ async def listen(app: web.Application, host: str, port: int) -> Listener:
     await runner.setup()
     make = cast(Callable[[], asyncio.Protocol], runner.server)
     connections: set[Guard] = set()
+    most = room_for_connections()
     loop = asyncio.get_running_loop()
     try:
-        server = await loop.create_server(lambda: Guard(make(), connections), host, port, backlog=1024)
+        server = await loop.create_server(lambda: Guard(make(), connections, most), host, port, backlog=1024)
     except OSError as error:
         await runner.cleanup()
         if error.errno == errno.EADDRINUSE:

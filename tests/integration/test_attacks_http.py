@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -118,3 +119,32 @@ async def test_a_head_without_end_ends_the_connection(town: Town, monkeypatch: p
         writer.write(b"GET /healthz HTTP/1.1\r\nX: ")
         async with asyncio.timeout(5):
             assert await reader.read() == b""
+
+
+@pytest.mark.parametrize("allowed", [256, 1_024])
+def test_connections_leave_files_for_the_store(allowed: int) -> None:
+    """Under the usual limit of a thousand open files strangers took them all, and the store could not be opened."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, before[1]))
+        room = server.room_for_connections()
+        now = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert now >= allowed
+    assert 0 < room <= max(now - server.OTHER_FILES, now // 2)
+
+
+async def test_more_connections_than_there_is_room_for_are_closed(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and those that are open go on."""
+    monkeypatch.setattr(server, "room_for_connections", lambda: 2)
+    await town.app.stop()
+    await town.start()
+    async with connected(town) as (first, writer), connected(town) as (_, _):
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert (await status(first))[0] == 200
+        async with connected(town) as (third, _), asyncio.timeout(5):
+            with suppress(ConnectionError):
+                assert await third.read() == b""
