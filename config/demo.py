@@ -266,15 +266,17 @@ def _welcome(sign_in: str, simulators_url: str) -> str:
     if language() == "it":
         return (
             "\nLa città di prova è aperta: Bottega Esempio\n\n"
+            f"  il telefono             {simulators_url}/\n"
             f"  la pagina del negozio   {sign_in}\n"
-            "                          (il collegamento vale una volta sola)\n"
-            f"  il telefono             {simulators_url}/\n\n"
-            "Sul telefono scrivi «ciao». Ctrl-C chiude tutto.\n"
+            "                          (il collegamento vale una volta sola)\n\n"
+            "Apri il telefono nel browser e scrivi «ciao»; poi apri la pagina del negozio.\n"
+            "Ctrl-C chiude tutto; la prossima volta la città ricomincia da capo.\n"
         )
     return (
         "\nThe demo town is open: Bottega Esempio\n\n"
+        f"  the phone             {simulators_url}/\n"
         f"  the business's page   {sign_in}\n"
-        "                        (the link works once)\n"
-        f"  the phone             {simulators_url}/\n\n"
-        'Write "ciao" on the phone. Ctrl-C ends everything.\n'
+        "                        (the link works once)\n\n"
+        'Open the phone in a browser and write "ciao"; then open the page of the business.\n'
+        "Ctrl-C ends everything; the next time the town begins anew.\n"
     )

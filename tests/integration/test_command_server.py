@@ -226,7 +226,7 @@ async def welcome(demo: asyncio.subprocess.Process) -> tuple[str, str, str]:
             line = (await demo.stdout.readline()).decode()
             assert line, said
             said += line
-    sign_in, phone = re.findall(r"http://\S+", said)
+    phone, sign_in = re.findall(r"http://\S+", said)
     return sign_in, phone.rstrip("/"), said
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -64,8 +63,10 @@ async def forget(desk: Desk, contact_id: int, workspace_id: int = WORKSPACE) -> 
 
 
 @pytest.fixture
-def layer() -> Iterator[list[tuple[Any, ...]]]:
-    """A layer above that registers an eraser and an exporter, and wants three calls."""
+def layer(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """The only layer above: it registers an eraser and an exporter, and wants three calls."""
+    monkeypatch.setattr(privacy, "_erasers", {})
+    monkeypatch.setattr(privacy, "_exporters", {})
     calls: list[tuple[Any, ...]] = []
 
     @privacy.erases("letters")
@@ -79,8 +80,7 @@ def layer() -> Iterator[list[tuple[Any, ...]]]:
     def export_letters(connection: Connection, workspace: int, contact: int, identities: Any) -> list[Any]:
         return [{"text": "Dear all", "read": True}]
 
-    yield calls
-    del privacy._erasers["letters"], privacy._exporters["letters"]
+    return calls
 
 
 async def test_nothing_of_a_forgotten_person_is_left_in_any_table(desk: Desk) -> None:
