@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 import msgspec
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
@@ -42,6 +42,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from domain.errors import Conflict, RejectedInput, Unavailable
+from storage.direct import DirectConnection
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -271,7 +272,7 @@ class SqliteDatabase(Database):
                 deadline = time.monotonic() + READ_LIMIT_S
                 raw.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)  # type: ignore[union-attr]
                 try:
-                    return work(connection)
+                    return work(cast(Connection, DirectConnection(connection)))
                 finally:
                     raw.set_progress_handler(None, 0)  # type: ignore[union-attr]
         except OperationalError as error:
@@ -343,15 +344,16 @@ def _commit_group(connection: Connection, requests: list[_Request]) -> None:
     durable = any(request.durable for request in requests)
     cursor = connection.connection.driver_connection.cursor()  # type: ignore[union-attr]
     cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    direct = cast(Connection, DirectConnection(connection))
     if len(requests) == 1:  # the usual case at low load: no savepoint needed
         with connection.begin():
-            requests[0].result = requests[0].work(connection)
+            requests[0].result = requests[0].work(direct)
         return
     with connection.begin():
         for request in requests:
             cursor.execute("SAVEPOINT work")
             try:
-                request.result = request.work(connection)
+                request.result = request.work(direct)
             except Exception as error:
                 request.error = _as_unavailable(error)
                 cursor.execute("ROLLBACK TO work")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 
 from crm import consent, gate, privacy
 from crm.contacts import ContactPatch, TimelineLine, append_timeline, apply_patches, load_views
@@ -50,14 +50,17 @@ async def test_no_statement_of_the_message_path_walks_a_table(desk: Desk) -> Non
 def _plans(connection: Connection, desk: Desk) -> dict[str, list[str]]:
     seen: dict[str, Any] = {}
 
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        seen.setdefault(statement, parameters)
+    class Noting:
+        """Notes every statement on its way to the connection."""
 
-    event.listen(connection, "before_cursor_execute", note)
-    try:
-        _everything(connection, desk)
-    finally:
-        event.remove(connection, "before_cursor_execute", note)
+        def execute(self, statement: Any, parameters: Any = None) -> Any:
+            seen.setdefault(statement.text, parameters or {})
+            return connection.execute(statement, parameters)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(connection, name)
+
+    _everything(cast(Connection, Noting()), desk)
     raw: Any = connection.connection.driver_connection
     return {
         statement: [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
