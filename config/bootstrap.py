@@ -28,6 +28,7 @@ from bot.channel_store import ConnectedChannel
 from bot.channels.base import Client, Management
 from bot.live import ROLES, Live
 from bot.runtime import Runtime
+from config import sentences
 from config.settings import Settings, secret_key
 from console import app as console
 from domain import crash, ids
@@ -216,7 +217,9 @@ class App:
         health.add_routes(app, self.live, metrics_token=token.get_secret_value() if token else "")
         context = ApiContext(base_url=lambda: self.base_url, public=bool(settings.public_url))
         api.add_routes(app, self.live, context)
-        console.add_routes(app, self.live, secure=settings.public_url.startswith("https://"))
+        console.add_routes(
+            app, self.live, secure=settings.public_url.startswith("https://"), say=sentences.say
+        )
         return app
 
     async def _register_webhooks(self) -> None:

@@ -52,11 +52,16 @@ HEADERS = {
 _log = structlog.get_logger("console")
 
 
+# An English sentence of an error, and the language of the person who reads it.
+Say = Callable[[str, str], str]
+
+
 class Desk:
     """What every request needs, made once."""
 
-    def __init__(self, live: Live, *, secure: bool) -> None:
+    def __init__(self, live: Live, *, secure: bool, say: Say) -> None:
         self.live = live
+        self.say = say
         self.secure = secure
         # A browser takes `__Host-` only over https, from this host, for all paths: nobody beside us can plant it.
         self.cookie = "__Host-passaparola" if secure else "passaparola_session"
@@ -68,13 +73,20 @@ WHO: web.RequestKey[SignedIn] = web.RequestKey("who", SignedIn)
 TOKEN: web.RequestKey[str] = web.RequestKey("token", str)
 
 
-def add_routes(app: web.Application, live: Live, *, secure: bool = False) -> None:
-    """Mounts the console below `/console`, and sends `/` there. `secure`: people come by https (PUBLIC_URL says so).
+def add_routes(
+    app: web.Application,
+    live: Live,
+    *,
+    secure: bool = False,
+    say: Say = lambda sentence, language: sentence,
+) -> None:
+    """Mounts the console below `/console`, and sends `/` there. `secure`: people come by https (PUBLIC_URL says so);
+    `say` puts the sentences of errors into the person's language.
 
     Raises RuntimeError for a route without an access policy.
     """
     inner = web.Application(middlewares=[answered, allowed])
-    inner[DESK] = Desk(live, secure=secure)
+    inner[DESK] = Desk(live, secure=secure, say=say)
     for page in pages():
         handler = _handler(page)
         inner.router.add_route(page.method, page.path, handler)
@@ -263,9 +275,10 @@ async def _asked(page: Page, visit: Visit) -> Answer:
     except (RejectedInput, Conflict) as error:
         if page.again is None:
             raise
-        again = await page.again(visit, str(error))
+        said = _in_words(visit.request, error, visit.words.language)
+        again = await page.again(visit, said)
         if isinstance(again, Rendered):
-            return Rendered(again.template, {**again.values, "error": str(error)}, status=422)
+            return Rendered(again.template, {**again.values, "error": said}, status=422)
         return again
 
 
@@ -293,7 +306,8 @@ def _rendered(request: web.Request, answer: Rendered, visit: Visit | None = None
 
 def _error_page(request: web.Request, error: Exception) -> web.Response:
     status, heading = _status_of(error)
-    detail = str(error) if isinstance(error, AppError) and status != 500 else ""
+    known = isinstance(error, AppError) and status != 500
+    detail = _in_words(request, error, _words(request).language) if known else ""
     if status == 500:
         _log.error("console_failed", path=request.path, problem=type(error).__name__, exc_info=error)
     response = _rendered(
@@ -304,6 +318,14 @@ def _error_page(request: web.Request, error: Exception) -> web.Response:
     if isinstance(error, web.HTTPMethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
     return response
+
+
+def _in_words(request: web.Request, error: Exception, language: str) -> str:
+    """What is wrong and where, in the person's language as far as it is known."""
+    say = request.app[DESK].say
+    if isinstance(error, RejectedInput) and error.where:
+        return f"{error.where}: {say(error.what, language)}"
+    return say(str(error), language)
 
 
 def _status_of(error: Exception) -> tuple[int, str]:
