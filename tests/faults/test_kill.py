@@ -46,7 +46,9 @@ CASES = (
     "scheduler.after_timers:1",
     "jobs.after_step:1",
 )
-RETRIES_S = 20  # of the platforms' time, second by second: by then they have delivered again what was refused
+RETRIES_S = (
+    7  # of the platforms' time, second by second: by then they have delivered again what was refused once
+)
 # Between marking an item `sending` and recording what became of it: the only points that may leave `unknown`.
 IN_DOUBT = ("sender.after_mark:4", "sender.after_write:8", "sender.before_settle:6")
 ON_POSTGRESQL = ("worker.before_commit:6", "sender.after_write:15")
@@ -155,7 +157,7 @@ async def test_killed_again_and_again_at_any_moment(any_place: str, run: Run, tm
             sending |= await take_over(control, database, url)
             child = await server.start()
             await control.unfreeze()
-        await come_through(control, database, begun)
+        await come_through(control, database, begun, retries_s=90)
         history = await history_of(control, database, begun, sending)
     verdict = checker.check(history)
     print(f"{url or 'sqlite'}: {verdict.counts}, sending at deaths {len(sending)}")
@@ -202,9 +204,11 @@ async def take_over(control: SimulatorControl, database: Database, url: str) -> 
     return sending
 
 
-async def come_through(control: SimulatorControl, database: Database, begun: load.Begun) -> None:
+async def come_through(
+    control: SimulatorControl, database: Database, begun: load.Begun, *, retries_s: int = RETRIES_S
+) -> None:
     """Until the platforms have delivered again what was refused, everybody has finished, and nothing is left to do."""
-    for _ in range(RETRIES_S):
+    for _ in range(retries_s):
         await control.advance(1)
     for play in begun.plays:
         report = await control.play_finished(play, timeout_s=40)

@@ -56,7 +56,7 @@ async def test_stopped_and_started_again_and_again_under_load(
             await control.freeze()
             child = await server.start()
             await control.unfreeze()
-        await come_through(control, database, begun)
+        await come_through(control, database, begun, retries_s=22)
         history = await history_of(control, database, begun, set())
     verdict = checker.check(history)
     assert not verdict.problems, "\n".join(verdict.problems)
@@ -65,6 +65,35 @@ async def test_stopped_and_started_again_and_again_under_load(
 
 async def _more(control: SimulatorControl, sent: int) -> bool:
     return int((await control.counters()).get("telegram.messages", 0)) > sent + 5
+
+
+@pytest.mark.chaos
+async def test_a_platform_that_never_answers_does_not_hold_up_a_stop(
+    run: Run, prepared: Path, tmp_path: Path
+) -> None:
+    """Requests hang when the signal comes: they get their 20 s, then the process ends; what they did is in doubt."""
+    shutil.copytree(prepared, tmp_path / "data")
+    async with (
+        Simulators(run, tmp_path, load.SEED) as simulators,
+        Server(run, tmp_path / "data", simulators.origin) as server,
+        opened(f"sqlite:///{tmp_path / 'data' / 'passaparola.sqlite3'}") as database,
+    ):
+        control = simulators.control
+        await load.settle_in(control)
+        await control.fault("telegram", "hang", method="sendMessage", times=3)
+        child = await server.start()
+        assert await connected(control, child)
+
+        async def hanging() -> bool:
+            return len(await rows(database, "SELECT id FROM outbox WHERE state = 3")) >= 3
+
+        await until(hanging, "three requests hang")
+        child.send(signal.SIGTERM)
+        asked = time.monotonic()
+        assert await child.ended(within_s=30) == 0, child.printed[-4000:]
+        assert time.monotonic() - asked < 25
+        in_doubt = "SELECT o.id FROM outbox o JOIN message m ON m.id = o.id WHERE o.state = 3 OR m.possibly_twice = 1"
+        assert len(await rows(database, in_doubt)) == 3
 
 
 async def test_a_second_server_on_the_same_file_is_refused(run: Run, prepared: Path, tmp_path: Path) -> None:
