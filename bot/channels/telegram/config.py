@@ -78,7 +78,7 @@ CAPABILITIES = Capabilities(
     receipts=frozenset(),  # Telegram tells bots neither that a message arrived nor that it was read
     ordering=Ordering.acceptance,
     pace=Pace(
-        per_channel=Rate(FREE_RATE, 1),
+        per_channel=Rate(FREE_RATE, 3),  # a waking that comes late loses no token; far below a second's worth
         replies_per_channel=None,  # the 30 a second are for bulk; answers are slowed by Telegram's own 429
         replies_wait=False,
         per_address=Rate(1.0, 4),  # "about one a second", short bursts pass: a turn of four leaves at once
@@ -99,5 +99,5 @@ def capabilities(bulk_per_second: float) -> Capabilities:
     """The kind's capabilities at the pace that the owner chose."""
     if bulk_per_second == FREE_RATE:
         return CAPABILITIES
-    burst = max(1, int(bulk_per_second / 100))  # a slice of 10 ms
+    burst = max(3, int(bulk_per_second / 20))  # 50 ms' worth: a waking that comes late loses no token
     return replace(CAPABILITIES, pace=replace(CAPABILITIES.pace, per_channel=Rate(bulk_per_second, burst)))
