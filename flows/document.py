@@ -24,6 +24,7 @@ from flows.yaml_reader import Lines, read
 
 MAX_STEPS = 1_000  # a person cannot oversee more; sub-flows divide
 MAX_PLACEHOLDERS = 5_000  # `{{` and `{%` in all texts: half a second of compiling
+MAX_PATTERNS = 200  # each may take RE2 eight milliseconds before it is refused
 MAX_TRIGGERS = 50
 MAX_KEYWORDS = 100
 SHOWN = 20  # faults that are reported at once
@@ -131,10 +132,12 @@ def load(text: str, name: str) -> FlowDocument:
     """The document in a YAML (or JSON) text. `name` is the file's, for messages.
 
     Raises RejectedInput; as DocumentRejected it lists every fault with its line. Bounded: 1 MB, 40 levels, 1,000 steps,
-    5,000 placeholders.
+    5,000 placeholders, 200 patterns.
     """
     if text.count("{{") + text.count("{%") > MAX_PLACEHOLDERS:
         raise RejectedInput(f"at most {MAX_PLACEHOLDERS} placeholders in all texts together", where=name)
+    if text.count("matches_pattern") > MAX_PATTERNS:
+        raise RejectedInput(f"at most {MAX_PATTERNS} patterns in all conditions together", where=name)
     document = read(text, name=name)
     if not isinstance(document.data, dict):
         raise RejectedInput("a flow is a mapping with flow, start and steps", where=name)

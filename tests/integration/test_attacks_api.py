@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crm.contacts import MAX_FIELDS, MAX_TAGS
-from flows.document import MAX_PLACEHOLDERS
+from flows.document import MAX_PATTERNS, MAX_PLACEHOLDERS
 from tests.support.shop import Shop
 
 
@@ -42,6 +42,16 @@ async def test_what_does_not_fit_into_a_contact_is_refused_whole(shop: Shop) -> 
     assert (status, problem["where"]) == (422, "tags")
     status, found = await ask(shop, "PATCH", contact, {"remove_tags": tags[:1]})
     assert (status, found["fields"], len(found["tags"])) == (200, {"first": 1}, MAX_TAGS - 1)
+
+
+async def test_a_flow_of_patterns_is_refused_before_they_are_compiled(shop: Shop) -> None:
+    """A thousand patterns of the costly sort took seven seconds."""
+    case = "{when: {subject: contact.name, op: matches_pattern, value: '\\pL{1000}'}, goto: over}"
+    branches = "".join(f"  s{n}: {{branch: [{', '.join([case] * 21)}], next: s{n + 1}}}\n" for n in range(10))
+    source = f"flow: bomb\nlanguages: [en]\nstart: s0\nsteps:\n{branches}  s10: {{end: done}}\n  over: {{end: done}}\n"
+    status, problem = await ask(shop, "POST", "/flows/check", {"document": source})
+    assert status == 422
+    assert f"{MAX_PATTERNS} patterns" in problem["detail"]
 
 
 async def test_a_flow_of_placeholders_is_refused_before_it_is_compiled(shop: Shop) -> None:
