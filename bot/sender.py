@@ -276,8 +276,9 @@ class ChannelSender:
             self._capabilities = channel.capabilities
 
     def offer(self, item: Item) -> None:
-        """An item that is queued; known ones are ignored."""
-        if item.id not in self.busy and len(self._ready) < READY:
+        """An item that is queued; known ones are ignored. Answers find room when bulk has filled the memory."""
+        room = READY if item.lane else 2 * READY
+        if item.id not in self.busy and len(self._ready) < room:
             self._ready[item.id] = item
             self._wake.set()
 
@@ -349,8 +350,8 @@ class ChannelSender:
         """Reads due items; what is here already stays as it is."""
         self._look_at = self._runtime.monotonic() + POLL_S
         wanted = len(self._ready) + len(self.busy) + SLICE * 4
-        if len(self._ready) >= READY:
-            return
+        if len(self._ready) >= READY:  # only answers find room, and they stand first
+            wanted = len(self.busy) + SLICE
         now = self._runtime.clock()
         channel_id = self._channel.id
         found = await self._runtime.database.read(lambda c: outbox.due(c, channel_id, now=now, limit=wanted))

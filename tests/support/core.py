@@ -104,7 +104,7 @@ class Core:
                 c,
                 workspace_id=workspace_id,
                 kind="telegram",
-                name="Bot",
+                name=f"Bot {len(self.channels.all())}",
                 values={"token": TOKEN, "webhook_secret": "test-webhook-secret"},
                 mode="webhook",
                 sealer=self.sealer,

@@ -1,0 +1,118 @@
+"""The way in (DESIGN 2.2): what `append` returned for is stored once, what it raised for is not acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+
+from bot import intake
+from bot.intake import DONE, OPEN, PARKED, open_event
+from domain.errors import Unavailable
+from domain.events import MessageReceived, Unrecognised
+from domain.messages import FormAnswer, ReceivedText
+from storage.database import Database
+from tests.support.core import Core
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+
+@pytest.fixture
+async def core(store_url: str) -> AsyncIterator[Core]:
+    made = await Core.open(store_url)
+    yield made
+    await made.database.close()
+
+
+async def stored(core: Core) -> list[object]:
+    rows = await core.rows("SELECT id, payload FROM intake ORDER BY id")
+    return [open_event(core.sealer, row.id, row.payload) for row in rows]
+
+
+async def test_what_was_taken_is_committed_sealed_and_open(core: Core) -> None:
+    message = core.message("il mio segreto")
+    await core.takes(message)
+    assert await stored(core) == [message]
+    row = (await core.rows("SELECT * FROM intake"))[0]
+    assert (row.state, row.attempts, row.received_at) == (OPEN, 0, core.now)
+    assert "segreto" not in row.payload
+    assert "1001" not in row.intake_key
+
+
+async def test_many_deliveries_of_the_same_at_once_are_one(core: Core) -> None:
+    messages = [core.message(f"{n}", person=1001 + n % 3) for n in range(10)]
+    await asyncio.gather(*(core.takes(*messages[n:], *messages[:n]) for n in range(10)))
+    found = [one.key for one in await stored(core) if isinstance(one, MessageReceived)]
+    assert sorted(found) == sorted(message.key for message in messages)
+
+
+async def test_order_of_acceptance_is_the_order_of_ids(core: Core) -> None:
+    await asyncio.gather(*(core.takes(core.message(f"{n}")) for n in range(20)))
+    texts = [one.content.text for one in await stored(core) if isinstance(one, MessageReceived)]  # type: ignore[union-attr]
+    assert texts == [f"{n}" for n in range(20)]
+
+
+async def test_text_that_no_database_holds_is_mended_and_the_person_is_heard(core: Core) -> None:
+    """NUL and lone surrogates, in text, names and structured answers."""
+    await core.takes(
+        core.message("a\x00b\ud83dc"), core.message(FormAnswer("f\x00", {"k\ud800": ["\x00", {"x": "ok"}]}))
+    )
+    first, second = await stored(core)
+    assert isinstance(first, MessageReceived)
+    assert isinstance(second, MessageReceived)
+    assert first.content == ReceivedText("a\ufffdb\ufffdc")
+    assert second.content == FormAnswer("f\ufffd", {"k\ufffd": ["\ufffd", {"x": "ok"}]})
+    await core.work()
+    assert await core.states() == [(DONE, 1)] * 2
+    assert (await core.received())[0] == "a\ufffdb\ufffdc"
+
+
+async def test_an_unknown_kind_is_kept_a_malformed_one_waits_for_a_person(core: Core) -> None:
+    await core.takes(
+        Unrecognised(key="u1", what="seance", raw="{}"),
+        Unrecognised(key="u2", what="message\x00", raw="{}", problem="no sender", malformed=True),
+        core.message("ciao"),
+    )
+    assert [state for state, _ in await core.states()] == [DONE, PARKED, OPEN]
+    problems = [row.problem for row in await core.rows("SELECT problem FROM intake ORDER BY id")]
+    assert problems == ["unrecognised: seance", "message\ufffd: no sender", ""]
+
+
+async def test_nothing_is_acknowledged_when_the_store_is_away(core: Core, store: Database) -> None:
+    """All who wait for that commit are told; after it is back the same events are taken, once."""
+    messages = [core.message(f"{n}") for n in range(3)]
+    await core.do(lambda c: c.execute(text("ALTER TABLE seen RENAME TO seen_away")))
+    results = await asyncio.gather(*(core.takes(message) for message in messages), return_exceptions=True)
+    assert all(isinstance(one, Exception) for one in results)
+    assert await core.rows("SELECT 1 FROM intake") == []
+    await core.do(lambda c: c.execute(text("ALTER TABLE seen_away RENAME TO seen")))
+    await asyncio.gather(*(core.takes(message) for message in messages))
+    assert len(await stored(core)) == 3
+
+
+async def test_too_many_waiting_are_told_to_come_back(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MAX_WAITING", 3)
+    waiting = [asyncio.create_task(core.takes(core.message(f"{n}"))) for n in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable) as refused:
+        await core.takes(core.message("one too many"))
+    assert refused.value.retry_after > 0
+    await asyncio.gather(*waiting)
+    assert len(await stored(core)) == 3
+    await core.takes(core.message("now there is room"))
+
+
+async def test_a_caller_that_goes_away_leaves_the_others_committed(core: Core) -> None:
+    tasks = [asyncio.create_task(core.takes(core.message(f"{n}"))) for n in range(5)]
+    await asyncio.sleep(0)
+    tasks[2].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(one, asyncio.CancelledError) for one in results] == [False, False, True, False, False]
+    assert len(await stored(core)) == 5
+
+
+async def test_nothing_to_store_is_nothing(core: Core) -> None:
+    await core.intake.append([])
+    assert await core.rows("SELECT 1 FROM intake") == []
