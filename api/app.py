@@ -9,6 +9,7 @@ an active workspace opens nothing.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, text
 
 from api import bodies, openapi
-from api.limits import Buckets
+from api.limits import MAX_CALLERS, Buckets
 from api.once import HEADER, Claim, Repeated
 from api.problems import Refused, answer_of
 from api.routing import ApiContext, Call, Route, routes
@@ -48,6 +49,7 @@ class Desk:
         self.context = context
         self.keys = Buckets(context.per_second, context.burst, clock)
         self.strangers = Buckets(STRANGER_PER_SECOND, STRANGER_BURST, clock)
+        self.known: OrderedDict[str, None] = OrderedDict()  # hashes of keys that were right
         self.used: dict[int, int] = {}
 
 
@@ -103,25 +105,37 @@ async def _key_holder(request: web.Request, scope: str) -> KeyHolder:
     """Whose request it is. Raises Refused with 401, 403 or 429."""
     desk = request.app[DESK]
     stranger = request.remote or ""
-    if wait := desk.strangers.wait_of(stranger):
-        raise _too_many(wait)
     key = _given_key(request)
+    # Behind a proxy everybody has one address: whose key was right before does not wait for those who guess.
+    known = key is not None and accounts.token_hash(key) in desk.known
+    if not known and (wait := desk.strangers.wait_of(stranger)):
+        raise _too_many(wait)
     holder = None
     if key is not None:
         holder = await desk.live.runtime.database.read(lambda connection: _look_up(connection, key))
-    if holder is None:
+    if holder is None or key is None:
         desk.strangers.take(stranger)
+        if known and key is not None:
+            desk.known.pop(accounts.token_hash(key), None)  # revoked
         raise Refused(
             401,
             "send Authorization: Bearer and an API key",
             headers={"WWW-Authenticate": 'Bearer realm="api"'},
         )
+    _remember(desk, accounts.token_hash(key))
     if not holder.may(scope):
         raise Refused(403, f"this key lacks the scope {scope}", where="Authorization")
     if wait := desk.keys.take(str(holder.id)):
         raise _too_many(wait)
     await _note_use(desk, holder)
     return holder
+
+
+def _remember(desk: Desk, key: str) -> None:
+    desk.known[key] = None
+    desk.known.move_to_end(key)
+    while len(desk.known) > MAX_CALLERS:
+        desk.known.popitem(last=False)
 
 
 def _given_key(request: web.Request) -> str | None:

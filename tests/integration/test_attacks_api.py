@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from crm.accounts import KEY_PREFIX
 from crm.contacts import MAX_FIELDS, MAX_TAGS
 from flows.document import MAX_PATTERNS, MAX_PLACEHOLDERS
 from tests.support.shop import Shop
@@ -23,6 +25,24 @@ async def ask(shop: Shop, method: str, path: str, body: Any) -> tuple[int, Any]:
     headers = {"Authorization": f"Bearer {shop.mine.key}"}
     async with shop.client.request(method, f"/api/v1{path}", json=body, headers=headers) as response:
         return response.status, await response.json()
+
+
+async def test_who_guesses_keys_does_not_lock_out_who_has_one(shop: Shop) -> None:
+    """Behind a proxy everybody has one address. A key that is revoked opens nothing, remembered or not."""
+    assert (await ask(shop, "POST", "/segments/count", {"predicate": {"all": []}}))[0] == 200
+    wrong = {"Authorization": f"Bearer {KEY_PREFIX}{'x' * 43}"}
+    answers = set()
+    for _ in range(40):
+        async with shop.client.get("/api/v1/contacts", headers=wrong) as response:
+            answers.add(response.status)
+    assert answers == {401, 429}
+    assert (await ask(shop, "POST", "/segments/count", {"predicate": {"all": []}}))[0] == 200
+    await shop.do(
+        lambda c: c.execute(
+            text("UPDATE api_key SET revoked_at = 1 WHERE id = :id"), {"id": shop.mine.key_id}
+        )
+    )
+    assert (await ask(shop, "POST", "/segments/count", {"predicate": {"all": []}}))[0] == 401
 
 
 async def test_what_does_not_fit_into_a_contact_is_refused_whole(shop: Shop) -> None:
