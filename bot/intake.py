@@ -290,6 +290,8 @@ def _drop_seen(connection: Connection, prepared: list[_Prepared], now: int) -> l
         }
         for p in prepared
     ]
+    # In one order everywhere: two processes that get the same events in other orders would wait for each other.
+    rows.sort(key=lambda row: (row["channel_id"], row["key"]))
     new = {tuple(row) for row in connection.execute(_INSERT_SEEN, {"rows": bulk(rows)}).all()}
     fresh = []
     for one in prepared:

@@ -116,3 +116,19 @@ async def test_a_caller_that_goes_away_leaves_the_others_committed(core: Core) -
 async def test_nothing_to_store_is_nothing(core: Core) -> None:
     await core.intake.append([])
     assert await core.rows("SELECT 1 FROM intake") == []
+
+
+async def test_two_processes_that_get_the_same_events_in_other_orders_do_not_block_each_other(
+    core: Core,
+) -> None:
+    """The platform repeats to another process what the first has not answered yet."""
+    channel = core.channels.get(core.channel_id)
+    assert channel is not None
+    other = intake.Intake(core.process("there"))
+    for _ in range(4):
+        events = [core.message(f"{n}", person=1001 + n) for n in range(40)]
+        await asyncio.gather(
+            core.intake.append([(channel, event) for event in events]),
+            other.append([(channel, event) for event in reversed(events)]),
+        )
+    assert len(await stored(core)) == 4 * 40
