@@ -261,7 +261,7 @@ async def people_and_campaign(folder: Path, channel: str) -> int:
     channel_id = ids.from_text("channel", channel)
 
     def write(connection: Connection) -> int:
-        with Session(connection) as session:
+        with Session(getattr(connection, "real", connection)) as session:
             for number in (1, 2, 3):
                 session.add(Contact(id=number, workspace_id=1, name="Anna", created_at=1, updated_at=1))
                 session.flush()
