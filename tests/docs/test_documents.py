@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from checks import reference
 from checks.house import ROOMS, files
+from config import business
+from flows import answers, compiler, dialogues, document, inspection, steps
+from tests.canary import CANARY_TOKEN
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [path for path in files(ROOT, suffixes=(".md",)) if "tests" not in path.relative_to(ROOT).parts]
@@ -33,14 +37,49 @@ def test_make_commands_exist(page: Path) -> None:
     assert set(re.findall(r"\bmake ([a-z]+)\b", code(page.read_text()))) <= targets
 
 
-def commands() -> list[str]:
-    """Every `passaparola WORD [WORD]` in the pages for users, options and files left out."""
-    found: set[str] = set()
+def command_lines() -> list[tuple[str, list[str]]]:
+    """Every `passaparola …` in the pages, as words: (page, what follows the program's name)."""
+    found = []
     for page in PAGES:
-        found |= set(
-            re.findall(r"bin/passaparola ((?:[a-z]+ ?)+?)(?= -| [\w.-]*\.\w|\n|`)", code(page.read_text()))
-        )
-    return sorted(command.strip() for command in found)
+        text = re.sub(r"(\\)?\n +(?=--|[a-z]+`)", " ", code(page.read_text()))  # lines that go on
+        for line in re.findall(r"(?:^ *|`|bin/|=\S+ )passaparola ([a-z-][^`\n#]*)", text, flags=re.MULTILINE):
+            found.append((page.name, line.split()))
+    return found
+
+
+def commands() -> list[str]:
+    """The commands that the pages name, options and files left out."""
+    known = reference_commands()
+    return sorted({named for _, words in command_lines() if (named := _command(words, known))})
+
+
+def reference_commands() -> dict[str, set[str]]:
+    """Each command of the reference page with its options."""
+    page = (ROOT / "docs" / "reference" / "command.md").read_text()
+    sections = re.split(r"^## passaparola ", page, flags=re.MULTILINE)[1:]
+    return {
+        section.splitlines()[0]: set(re.findall(r"^\| `(--[a-z-]+)`", section, flags=re.MULTILINE))
+        for section in sections
+    }
+
+
+def _command(words: list[str], known: dict[str, set[str]]) -> str:
+    """The longest beginning that is a command, else ""."""
+    beginnings = [" ".join(words[:n]) for n in (3, 2, 1)]
+    return next((one for one in beginnings if one in known), "")
+
+
+def test_commands_are_those_of_the_reference() -> None:
+    """Every `passaparola …` is a command of the reference page, and its options are that command's."""
+    known = reference_commands()
+    wrong = []
+    for page, words in command_lines():
+        command = _command(words, known)
+        options = {word for word in words if word.startswith("--")}
+        if not command or not options <= known[command]:
+            wrong.append(f"{page}: passaparola {' '.join(words)}")
+    assert len(command_lines()) > 20
+    assert wrong == []
 
 
 @pytest.mark.parametrize("command", commands())
@@ -65,6 +104,39 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?![a-z]+:|#)([^)#]+)", page.read_text())
     gone = [link for link in links if not (page.parent / link).exists()]
     assert [link for link in gone if BUILT or "reference/" not in link] == []
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a page in one language, without the indentation of the list that they stand in."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+
+
+def test_the_flow_of_the_page_works() -> None:
+    """The flow that newcomers copy has nothing to complain about, and its dialogues pass."""
+    flow_text, test_text = blocks(ROOT / "docs" / "howto" / "write-a-flow.md", "yaml")
+    flow = compiler.compile(document.load(flow_text, "flow.yaml"), 0)
+    assert [finding.sentence() for finding in inspection.check(flow, {flow.key: flow})] == []
+    results = dialogues.run(test_text, "hello.test.yaml", [flow])
+    assert [one.difference for one in results if not one.passed] == []
+    assert len(results) == 2
+
+
+def test_the_page_on_flows_lists_every_step_and_answer() -> None:
+    text = (ROOT / "docs" / "howto" / "write-a-flow.md").read_text()
+    assert [key for key in steps.registry() if f"| `{key}` |" not in text] == []
+    assert [key for key in answers.registry() if f"`{key}`" not in text] == []
+
+
+def test_the_business_file_of_the_quickstart_is_sound(tmp_path: Path) -> None:
+    """It can be read as it stands, with the flow that the page tells to copy."""
+    [text] = blocks(ROOT / "docs" / "quickstart.md", "yaml")
+    (tmp_path / "business.yaml").write_text(text)
+    shutil.copy(ROOT / "gallery" / "lead" / "flow.yaml", tmp_path / "my-flow.yaml")
+    read = business.read(tmp_path / "business.yaml", {"TELEGRAM_TOKEN": CANARY_TOKEN})
+    assert [channel.kind for channel in read.channels] == ["telegram"]
+    assert [flow.name for flow in read.flows] == ["my-flow.yaml"]
+    assert "marketing" in read.stored["purposes"]
 
 
 def test_the_layout_names_every_room() -> None:
