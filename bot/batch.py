@@ -318,11 +318,16 @@ def flush(
     _insert(connection, _INSERT_TURNS, batch.turns)
     if batch.cancelled:
         connection.execute(_CANCEL_TIMERS, {"rows": bulk({"id": i} for i, _ in batch.cancelled)})
+    line = _stand_behind(connection, batch)
     stale = dict(batch.cancelled)  # of a session's cancellings the last one counts
     _insert(
         connection,
         _INSERT_TIMERS,
-        [timer for n, timer in enumerate(batch.timers) if n >= stale.get(timer["session_id"], 0)],
+        [
+            {**timer, "turn_id": line.get(timer["turn_id"], timer["turn_id"])}
+            for n, timer in enumerate(batch.timers)
+            if n >= stale.get(timer["session_id"], 0)
+        ],
     )
     if batch.patches:
         contacts.apply_patches(connection, batch.patches, now=now)
@@ -336,6 +341,23 @@ def flush(
     for write in batch.after:
         write(connection)
     return heads
+
+
+def _stand_behind(connection: Connection, batch: Batch) -> dict[int, int]:
+    """Lets new turns wait for messages that still have to leave in their conversation; gives turn → the turn it stands
+    behind, where its own answer timeouts are counted from as well."""
+    talking = {item.conversation_id for item in batch.outgoing if item.turn_id and item.conversation_id}
+    if not talking:
+        return {}
+    ahead = outbox.lines(connection, talking)
+    line: dict[int, int] = {}
+    for item in batch.outgoing:
+        if not item.turn_id or not item.conversation_id:
+            continue
+        first = ahead.setdefault(item.conversation_id, item.turn_id)
+        if first != item.turn_id:
+            item.behind = line[item.turn_id] = first
+    return line
 
 
 def _insert(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:

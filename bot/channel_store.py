@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
-from bot.channels.base import Channel as ChannelKind
 from bot.channels.base import Capabilities, Credentials, channel_of
+from bot.channels.base import Channel as ChannelKind
 from storage.sealing import Sealer
 
 _decode = msgspec.json.decode

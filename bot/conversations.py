@@ -119,7 +119,9 @@ class _Looked:
             if key in self.closed:
                 continue
             if row.attempts >= MAX_ATTEMPTS and row.not_before <= self._now:
-                self.worn_out.append(row)  # a failure would have parked it: what ended the process left no word
+                self.worn_out.append(
+                    row
+                )  # a failure would have parked it: what ended the process left no word
             elif row.attempts > 0 or row.not_before > self._now:
                 self.closed.add(key)
                 if row.not_before <= self._now:

@@ -188,8 +188,23 @@ def read_business(workspace_id: int, name: str, locale: str, timezone: str, data
         key: Purpose(version=str(value.get("version", "1")), wording=dict(value.get("wording", {})))
         for key, value in stored.get("purposes", {}).items()
     }
+    if not purposes:
+        purposes = {"marketing": _plain_marketing(name)}
     view = BusinessView(name=name, region=stored.get("region", "IT"), timezone=timezone, purposes=purposes)
     return Business(workspace_id, name, locale, view, stored.get("texts", {}))
+
+
+def _plain_marketing(name: str) -> Purpose:
+    """What is asked where the owner has not written a purpose of their own: a form that asks for consent works at once,
+    and its wording stands in the ledger like any other."""
+    who = {"it": f" da {name}" if name else "", "en": f" from {name}" if name else ""}
+    return Purpose(
+        version="built-in 1",
+        wording={
+            "it": f"Vuoi ricevere qui novità e offerte{who['it']}? Puoi smettere quando vuoi scrivendo STOP.",
+            "en": f"Would you like to get news and offers{who['en']} here? You can end it at any time by writing STOP.",
+        },
+    )
 
 
 @dataclass(frozen=True)

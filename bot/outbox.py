@@ -47,6 +47,7 @@ class Outgoing(Struct, kw_only=True):
     identity_id: int = 0
     outlet_id: int = 0
     turn_id: int = 0
+    behind: int = 0  # the turn whose end this one waits for; its rows join that turn's line in the outbox
     run_id: int = 0
     campaign_id: int = 0
     position: int = 0
@@ -83,6 +84,7 @@ class Item(NamedTuple):
     content: str
     attempt: int
     tries: int
+    waits: int
     part: int
     not_before: int
     expires_at: int | None
@@ -196,22 +198,26 @@ _INSERT_MESSAGE = text(
         {**dict.fromkeys(_MESSAGE_CONSTANTS, "''"), "possibly_twice": "0", "consent_id": "0"},
     )
 )
-_INSERT_OUTBOX = text(insert_with_constants("outbox", _OUTBOX, {"attempt": "0", "tries": "0", "part": "0"}))
+_INSERT_OUTBOX = text(
+    insert_with_constants("outbox", _OUTBOX, {"attempt": "0", "tries": "0", "waits": "0", "part": "0"})
+)
 _COLUMNS = ", ".join(Item._fields)
 
 
 def enqueue(connection: Connection, items: Sequence[Outgoing], *, now: int) -> list[Item]:
     """Stores messages and their outbox rows; gives the queued heads, for a sender in the same process.
 
-    Of several items with one `turn_id` only the first is queued; the others are held.
+    Of several items with one `turn_id` only the first is queued; the others are held, and so are all of a turn that
+    stands `behind` another.
     """
     if not items:
         return []
     messages, rows, heads = [], [], []
     started: set[int] = set()
     for item in items:
-        held = item.turn_id != 0 and item.turn_id in started
-        started.add(item.turn_id)
+        line = item.behind or item.turn_id
+        held = item.behind != 0 or (line != 0 and line in started)
+        started.add(line)
         content = encode(item.content)
         status = MessageStatus.held if held else MessageStatus.queued
         shared = {
@@ -241,6 +247,7 @@ def enqueue(connection: Connection, items: Sequence[Outgoing], *, now: int) -> l
         lane = LANE[item.message_class]
         row: dict[str, Any] = {
             **shared,
+            "turn_id": line,
             "campaign_id": item.campaign_id,
             "position": item.position,
             "lane": lane,
@@ -258,6 +265,20 @@ def enqueue(connection: Connection, items: Sequence[Outgoing], *, now: int) -> l
     connection.execute(_INSERT_MESSAGE, {"rows": bulk(messages)})
     connection.execute(_INSERT_OUTBOX, {"rows": bulk(rows)})
     return heads
+
+
+def lines(connection: Connection, conversation_ids: Iterable[int]) -> dict[int, int]:
+    """Conversation → the turn that still has messages to send there. A new turn stands behind it, so that turns do not
+    overtake each other either. The rows are locked: whoever settles the last of them waits, and then sees who came."""
+    rows = connection.execute(
+        text(
+            "SELECT conversation_id, turn_id FROM outbox WHERE turn_id <> 0 AND conversation_id <> 0 "
+            "AND conversation_id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
+            f"ORDER BY id {dialect(connection).for_update}"
+        ),
+        {"ids": bulk_values(conversation_ids)},
+    ).all()
+    return {row.conversation_id: row.turn_id for row in rows}
 
 
 def due(connection: Connection, channel_id: int, *, now: int, limit: int) -> list[Item]:
@@ -346,7 +367,9 @@ def settle(
     """Applies results; gives what they released. Applying a result twice changes nothing."""
     first, others = _one_each(results)
     settled = _settle(connection, first, new_id=new_id, now=now)
-    if others:  # of one item: a former owner's result beside the next one's, each after what the one before did
+    if (
+        others
+    ):  # of one item: a former owner's result beside the next one's, each after what the one before did
         after = settle(connection, others, new_id=new_id, now=now)
         settled = Settled([*settled.released, *after.released], [*settled.outcomes, *after.outcomes])
     return settled
@@ -445,7 +468,8 @@ def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
     rows = connection.execute(
         text(
             "SELECT id, workspace_id, contact_id, outlet_id, turn_id, run_id, campaign_id, lane, state, attempt, "
-            "tries, expires_at FROM outbox WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
+            "tries, waits, expires_at FROM outbox "
+            "WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
             f"ORDER BY id {dialect(connection).for_update}"
         ),
         {"ids": bulk_values(ids)},
@@ -479,7 +503,9 @@ def _believed(connection: Connection, results: list[Result]) -> list[Result]:
     ).all()
     known = {row.id for row in arrived}
     return [
-        structs.replace(result, state="sent", reason="", code="", rest="release") if result.id in known else result
+        structs.replace(result, state="sent", reason="", code="", rest="release")
+        if result.id in known
+        else result
         for result in results
     ]
 
@@ -492,30 +518,32 @@ def _final_state(result: Result, row: Any, now: int) -> str:
         return "failed" if result.counts_as_try and row.tries + 1 >= MAX_TRIES else "again"
     if result.state == "unknown":
         conversational = row.lane < LANE[MessageClass.marketing] and not row.outlet_id and not row.run_id
-        in_doubt = (
-            result.attempt - row.tries
-        )  # attempts of which nobody knows: those that were refused are no doubt
+        # Attempts of which nobody knows: those that were refused or told to wait are no doubt.
+        in_doubt = result.attempt - row.tries - row.waits
         return "again" if conversational and in_doubt <= 1 else "unknown"
     return result.state
 
 
 def _again(result: Result, row: Any) -> dict[str, Any]:
     twice = result.state == "unknown"
+    waited = not twice and not result.counts_as_try
     return {
         "id": row.id,
         "not_before": result.retry_at or result.at,
-        "tries": row.tries + (0 if twice else 1),
+        "tries": row.tries + (0 if twice or waited else 1),
+        "waits": row.waits + (1 if waited else 0),
         "part": result.part,
         "twice": 1 if twice else 0,
     }
 
 
 def _requeue(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    columns = {"id": "BIGINT", "not_before": "BIGINT", "tries": "SMALLINT", "part": "SMALLINT"}
+    columns = {"id": "BIGINT", "not_before": "BIGINT", "tries": "SMALLINT", "waits": "SMALLINT"}
+    columns["part"] = "SMALLINT"
     connection.execute(
         text(
-            "UPDATE outbox SET state = 1, not_before = v.not_before, tries = v.tries, part = v.part, sending_at = NULL "
-            f"FROM ({json_rows(columns)}) v WHERE outbox.id = v.id"
+            "UPDATE outbox SET state = 1, not_before = v.not_before, tries = v.tries, waits = v.waits, part = v.part, "
+            f"sending_at = NULL FROM ({json_rows(columns)}) v WHERE outbox.id = v.id"
         ),
         {"rows": bulk(rows)},
     )
@@ -548,7 +576,9 @@ def _late_truth(connection: Connection, result: Result, *, waits: bool) -> list[
     then it is noted and the request under way settles it."""
     change = _change(result, result.state)
     row = connection.execute(
-        text("SELECT workspace_id, run_id, contact_id, outlet_id, status, possibly_twice FROM message WHERE id = :id"),
+        text(
+            "SELECT workspace_id, run_id, contact_id, outlet_id, status, possibly_twice FROM message WHERE id = :id"
+        ),
         {"id": result.id},
     ).one_or_none()
     if waits and row is not None and result.state == "sent":
@@ -637,7 +667,7 @@ def _start_timeouts(connection: Connection, turns: Iterable[int], now: int) -> N
 
 
 def was_delivered(
-    connection: Connection, message_ids: Sequence[int], turns: Sequence[int], *, now: int
+    connection: Connection, message_ids: Sequence[int], conversations: Sequence[int], *, now: int
 ) -> set[int]:
     """A status proved that these messages left: what waits for that goes on, what was to be sent again is not. Gives
     the messages that were taken out of the outbox for it: nobody will settle them."""
@@ -654,12 +684,13 @@ def was_delivered(
         ended = set(turn_ids) - {item.turn_id for item in released}
         if ended:
             _start_timeouts(connection, ended, now)
-    if turns:
+    if conversations:  # what follows a file there need not wait its three seconds
         connection.execute(
             text(
-                "UPDATE outbox SET not_before = 0 WHERE state = 1 AND tries = 0 AND not_before > :now AND turn_id IN "
-                "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:turns) e)"
+                "UPDATE outbox SET not_before = 0 WHERE state = 1 AND tries = 0 AND waits = 0 AND not_before > :now "
+                "AND conversation_id <> 0 AND turn_id <> 0 AND conversation_id IN "
+                "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
             ),
-            {"now": now, "turns": bulk_values(turns)},
+            {"now": now, "ids": bulk_values(conversations)},
         )
     return {row.id for row in proven}

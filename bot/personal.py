@@ -27,28 +27,28 @@ def erase_conversations(
     values = {"workspace": workspace_id, "contact": contact_id, "n": AT_ONCE}
     mine = "workspace_id = :workspace AND contact_id = :contact"
     threads = f"workspace_id = :workspace AND conversation_id IN (SELECT id FROM conversation WHERE {mine})"
+    walks = f"session_id IN (SELECT id FROM flow_session WHERE {mine})"
+    campaigns = f"{mine} AND conversation_id = 0 AND contact_id <> 0"
     for table, whose in (
         ("turn", threads),
-        ("timer", threads),
-        (
-            "outbox",
-            f"{mine} AND state <> 3",
-        ),  # what is on the wire settles first, and goes with the next call
+        ("timer", walks),
+        # What is on the wire settles first, and goes with the next call.
+        ("outbox", f"state <> 3 AND conversation_id <> 0 AND {threads}"),
+        ("outbox", f"state <> 3 AND id IN (SELECT id FROM message WHERE {campaigns})"),
         ("message", threads),
-        ("message", f"{mine} AND conversation_id = 0"),
+        ("message", campaigns),
     ):
         statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {whose} LIMIT :n)"
         if connection.execute(text(statement), values).rowcount >= AT_ONCE:
             return True
     keys = f"(channel_id, intake_key) IN (SELECT channel_id, intake_key FROM conversation WHERE {mine})"
     for statement in (
-        f"DELETE FROM intake WHERE workspace_id = :workspace AND state <> 2 AND {keys}",
+        f"DELETE FROM intake WHERE state = 0 AND {keys}",
+        f"DELETE FROM intake WHERE state = 1 AND workspace_id = :workspace AND {keys}",
         f"DELETE FROM album_part WHERE workspace_id = :workspace AND {keys}",
-    ):
-        connection.execute(text(statement), values)
-    for statement in (
-        "DELETE FROM uploaded_media WHERE workspace_id = :workspace AND media_key IN (SELECT CAST(id AS TEXT) FROM "
-        "media_file WHERE workspace_id = :workspace AND contact_id = :contact)",
+        "DELETE FROM uploaded_media WHERE (channel_id, media_key) IN (SELECT c.id, CAST(f.id AS TEXT) "
+        "FROM media_file f JOIN channel c ON c.workspace_id = f.workspace_id "
+        "WHERE f.workspace_id = :workspace AND f.contact_id = :contact)",
         "DELETE FROM media_file WHERE workspace_id = :workspace AND contact_id = :contact",
         "DELETE FROM flow_session WHERE workspace_id = :workspace AND contact_id = :contact",
         "DELETE FROM conversation WHERE workspace_id = :workspace AND contact_id = :contact",

@@ -605,7 +605,7 @@ class ChannelSender:
         return base
 
     def _wait_s(self, item: Item, error: SendError) -> float:
-        tries = item.tries
+        tries = item.tries + item.waits
         if error.retry_after is not None:
             return error.retry_after * error.growth**tries + self._runtime.random() * 0.25
         return BACK_OFF_S[min(tries, len(BACK_OFF_S) - 1)] * (1 + self._runtime.random() * 0.2)

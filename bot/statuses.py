@@ -105,8 +105,8 @@ _APPLY = text(
     f"FROM ({json_rows(_COLUMNS)}) v WHERE message.id = v.id"
 )
 _LOOKED_UP = (
-    "m.id, m.workspace_id, m.channel_id, m.run_id, m.contact_id, m.outlet_id, m.identity_id, m.turn_id, m.status, "
-    "m.status_rank, m.reason, m.code, m.sent_at, m.delivered_at, m.read_at, m.failed_at"
+    "m.id, m.workspace_id, m.channel_id, m.conversation_id, m.run_id, m.contact_id, m.outlet_id, m.identity_id, "
+    "m.turn_id, m.status, m.status_rank, m.reason, m.code, m.sent_at, m.delivered_at, m.read_at, m.failed_at"
 )
 
 
@@ -188,8 +188,8 @@ def _look_up(
             text(
                 f"SELECT {_LOOKED_UP}, m.external_id FROM message m JOIN (SELECT DISTINCT "
                 "CAST(e.value ->> 'c' AS BIGINT) AS channel_id, e.value ->> 'x' AS external_id "
-                "FROM json_each(:rows) e) v ON m.channel_id = v.channel_id AND m.external_id = v.external_id AND m.external_id <> '' "
-                f"WHERE m.direction = 'out' ORDER BY m.id {lock}"
+                "FROM json_each(:rows) e) v ON m.channel_id = v.channel_id AND m.external_id = v.external_id "
+                f"WHERE m.external_id <> '' AND m.direction = 'out' ORDER BY m.id {lock}"
             ),
             {"rows": bulk(missing)},
         ).all()
@@ -205,7 +205,7 @@ def _apply(connection: Connection, changes: list[_Change], *, new_id: Callable[[
         proven = outbox.was_delivered(
             connection,
             [c.row.id for c in arrived],
-            [c.row.turn_id for c in arrived if c.row.turn_id and c.status is not MessageStatus.sent],
+            [c.row.conversation_id for c in arrived if c.row.turn_id and c.status is not MessageStatus.sent],
             now=now,
         )
     outcomes = [outcome for change in changes for outcome in _outcomes(change, proven, now)]

@@ -198,7 +198,11 @@ class _Reader:
             paths = [self._path.parent / self._text(name, "flows", n) for n, name in enumerate(names)]
         if len(paths) > MAX_FLOWS:
             raise self._refused(f"at most {MAX_FLOWS} flows", "flows")
-        return [FlowSpec(str(path.relative_to(self._path.parent)), file_text(path)) for path in paths]
+        here = self._path.parent
+        return [
+            FlowSpec(str(path.relative_to(here) if path.is_relative_to(here) else path), file_text(path))
+            for path in paths
+        ]
 
     def _keywords(self, value: Any, hours: dict[str, list[str]]) -> list[FlowSpec]:
         """A word that is answered is a small flow of its own; one that starts a flow as well, with a jump."""

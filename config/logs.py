@@ -29,7 +29,9 @@ _PERSONAL = re.compile(
     r"|(?<![\w.:/-])\d{8,15}(?![\w:.-])"  # the same without its plus, as platforms write it; ids have 16 digits or more
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_LIBRARIES = {"aiohttp.access": logging.CRITICAL} | dict.fromkeys(("alembic", "asyncio", "sqlalchemy"), logging.WARNING)
+_LIBRARIES = {"aiohttp.access": logging.CRITICAL} | dict.fromkeys(
+    ("alembic", "asyncio", "sqlalchemy"), logging.WARNING
+)
 
 Event = MutableMapping[str, Any]
 Processor = Callable[[Any, str, Event], Any]

@@ -68,7 +68,9 @@ class _Incoming(Struct, frozen=True, omit_defaults=True, kw_only=True):
     occurred_at: int = 0
 
 
-class MessageReceived(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="message"):
+class MessageReceived(
+    _Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="message"
+):
     """Somebody wrote, tapped, sent a file … `external_id` is the platform's id of the message ("" for a tap)."""
 
     person: Person
@@ -93,14 +95,18 @@ class MessageEdited(_Incoming, frozen=True, omit_defaults=True, kw_only=True, ta
     content: Received
 
 
-class MessageDeleted(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="delete"):
+class MessageDeleted(
+    _Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="delete"
+):
     """The person took messages back."""
 
     origin: Origin
     external_ids: tuple[str, ...]
 
 
-class DeliveryStatus(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="status"):
+class DeliveryStatus(
+    _Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="status"
+):
     """What became of a message of ours. `message_id` is our own id when the platform echoes it (0: not known)."""
 
     external_id: str
@@ -113,7 +119,9 @@ class DeliveryStatus(_Incoming, frozen=True, omit_defaults=True, kw_only=True, t
     pricing: dict[str, Any] = field(default_factory=dict)
 
 
-class Reachability(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="reachability"):
+class Reachability(
+    _Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="reachability"
+):
     """The person blocked or unblocked us."""
 
     person: Person
@@ -121,7 +129,9 @@ class Reachability(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag
     reachable: bool
 
 
-class Preference(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="preference"):
+class Preference(
+    _Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="preference"
+):
     """The platform's own opt-out or opt-in control for marketing."""
 
     person: Person
@@ -129,7 +139,9 @@ class Preference(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_f
     detail: str = ""
 
 
-class IdentityChanged(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="identity"):
+class IdentityChanged(
+    _Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="identity"
+):
     """The person's address changed (new number, new user id): the identity moves, the contact stays."""
 
     old: tuple[ExternalId, ...]
@@ -148,7 +160,9 @@ class OutletChanged(_Incoming, frozen=True, omit_defaults=True, kw_only=True, ta
     by: Person | None = None
 
 
-class OutletActivity(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="outlet_activity"):
+class OutletActivity(
+    _Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="outlet_activity"
+):
     """Something in an outlet: a join or leave (with the invite link's name), reaction counts, a post by others."""
 
     origin: Origin
@@ -168,7 +182,9 @@ class Echo(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="
     content: Received
 
 
-class PreCheckout(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="pre_checkout"):
+class PreCheckout(
+    _Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="pre_checkout"
+):
     """A payment waits for our yes (10 s)."""
 
     person: Person
@@ -178,7 +194,9 @@ class PreCheckout(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_
     payload: str = ""
 
 
-class AccountNotice(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="account"):
+class AccountNotice(
+    _Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="account"
+):
     """The platform tells about our account: template status, quality, limits, restrictions."""
 
     what: str  # template_status | template_quality | template_category | number_quality | account | alert | …
@@ -187,7 +205,9 @@ class AccountNotice(_Incoming, frozen=True, omit_defaults=True, kw_only=True, ta
     stops_channel: bool = False
 
 
-class Unrecognised(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="unrecognised"):
+class Unrecognised(
+    _Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="unrecognised"
+):
     """Kept raw and answered 200: a kind we do not know, or one that could not be read (`problem` says why)."""
 
     what: str  # the platform's own name of the kind, when it has one
@@ -210,7 +230,9 @@ class TimerDue(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_fie
     purpose: str  # "answer" (timeout of a question) | "wait" (the wait step)
 
 
-class SessionCommand(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="command"):
+class SessionCommand(
+    _Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="command"
+):
     """A change to the conversation from outside: an agent, the API, an operator, a campaign's reply action.
 
     `what`: take_over | hand_back | stop | start_flow | expire. `data` holds `flow`, `by`, `note`, `variables` …
@@ -239,7 +261,7 @@ PlatformEvent = (
 Event = PlatformEvent | TimerDue | SessionCommand
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Event)
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def encode(event: Event) -> bytes:
@@ -260,4 +282,6 @@ def storable(text: str) -> str:
     """The text with NUL and lone surrogates replaced by U+FFFD; the same object when there are none."""
     if "\x00" not in text and text.isascii():
         return text
-    return text.translate(_UNSTORABLE) if any(c == "\x00" or "\ud800" <= c <= "\udfff" for c in text) else text
+    return (
+        text.translate(_UNSTORABLE) if any(c == "\x00" or "\ud800" <= c <= "\udfff" for c in text) else text
+    )

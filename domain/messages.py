@@ -349,8 +349,8 @@ Received = (
 )
 
 _encoder = msgspec.json.Encoder()
-_content = msgspec.json.Decoder(Content)
-_received = msgspec.json.Decoder(Received)
+_content: msgspec.json.Decoder[Content] = msgspec.json.Decoder(Content)
+_received: msgspec.json.Decoder[Received] = msgspec.json.Decoder(Received)
 
 
 def encode(value: Struct) -> str:
@@ -379,7 +379,9 @@ def escape_markup(text: str) -> str:
 def text_of(content: Content | Received) -> str:
     """What a person would read of it: for search, logs of the conversation and notifications."""
     match content:
-        case Text(text=text) | ReceivedText(text=text) | ContactRequest(text=text) | LocationRequest(text=text):
+        case (
+            Text(text=text) | ReceivedText(text=text) | ContactRequest(text=text) | LocationRequest(text=text)
+        ):
             return text
         case Media(caption=caption) | ReceivedMedia(caption=caption) | ReceivedAlbum(caption=caption):
             return caption
@@ -393,7 +395,12 @@ def text_of(content: Content | Received) -> str:
             return question
         case Reaction(emoji=emoji) | ReceivedReaction(emoji=emoji):
             return emoji
-        case LocationContent(name=name) | ReceivedLocation(name=name) | ContactCard(name=name) | ReceivedContact(name=name):
+        case (
+            LocationContent(name=name)
+            | ReceivedLocation(name=name)
+            | ContactCard(name=name)
+            | ReceivedContact(name=name)
+        ):
             return name
         case _:
             return ""

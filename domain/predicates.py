@@ -1,7 +1,8 @@
 """The one predicate tree: conditions of branches and of segments are the same data.
 
 JSON form (and, the same, in flow documents):
-`{"all": [P, …]}` · `{"any": [P, …]}` · `{"not": P}` · `{"subject": "contact.fields.city", "op": "equals", "value": "Roma"}`
+`{"all": [P, …]}` · `{"any": [P, …]}` · `{"not": P}` ·
+`{"subject": "contact.fields.city", "op": "equals", "value": "Roma"}`
 
 `subject` is a path: `contact.<column>`, `contact.fields.<key>`, `contact.tags`, `consent.<purpose>`,
 `session.<variable>`, `result.<key>`, and what a room adds as a predicate source. `op` names an operator of
@@ -36,19 +37,19 @@ class Test(Struct, frozen=True):
 class All(Struct, frozen=True):
     """Every part holds. No parts: true."""
 
-    parts: tuple["Predicate", ...]
+    parts: tuple[Predicate, ...]
 
 
 class AnyOf(Struct, frozen=True):
     """At least one part holds. No parts: false."""
 
-    parts: tuple["Predicate", ...]
+    parts: tuple[Predicate, ...]
 
 
 class Not(Struct, frozen=True):
     """The part does not hold."""
 
-    part: "Predicate"
+    part: Predicate
 
 
 Predicate = All | AnyOf | Not | Test
@@ -120,7 +121,10 @@ def subjects(predicate: Predicate) -> Iterator[str]:
 
 def sentence(predicate: Predicate, language: str = "en") -> str:
     """The condition as a person would say it, in `it` or `en`."""
-    joined = {"it": (" e ", " oppure ", "non ", "sempre", "mai"), "en": (" and ", " or ", "not ", "always", "never")}
+    joined = {
+        "it": (" e ", " oppure ", "non ", "sempre", "mai"),
+        "en": (" and ", " or ", "not ", "always", "never"),
+    }
     both, either, negation, always, never = joined["it" if language == "it" else "en"]
     match predicate:
         case Test(subject, op, value):
@@ -148,7 +152,9 @@ def _parse(data: Any, where: str, depth: int, count: list[int]) -> Predicate:
         if keys == {name}:
             if not isinstance(data[name], list):
                 raise RejectedInput("must be a list of conditions", where=f"{where}.{name}")
-            parts = (_parse(part, f"{where}.{name}[{i}]", depth + 1, count) for i, part in enumerate(data[name]))
+            parts = (
+                _parse(part, f"{where}.{name}[{i}]", depth + 1, count) for i, part in enumerate(data[name])
+            )
             return kind(tuple(parts))
     if keys == {"not"}:
         return Not(_parse(data["not"], f"{where}.not", depth + 1, count))

@@ -217,7 +217,9 @@ class SqliteDatabase(Database):
 
     def __init__(self, url: URL, *, exclusive: bool) -> None:
         super().__init__(url)
-        self._path = Path(str(url.database)).resolve()  # the lock lies beside the file itself, whatever leads to it
+        self._path = Path(
+            str(url.database)
+        ).resolve()  # the lock lies beside the file itself, whatever leads to it
         private_file(self._path)
         self._lock_file = _take_file(self._path) if exclusive else None
         self._loop = asyncio.get_running_loop()

@@ -81,7 +81,7 @@ def _refuse_faulty(connection: Connection, workspace_id: int, given: list[FlowTe
     ).one()
     business = flow_store.read_business(workspace_id, row.name, row.locale, row.timezone, row.business).view
     for flow, one in zip(given, compiled, strict=True):
-        found = inspection.check(one, library, business=business if business.purposes else None)
+        found = inspection.check(one, library, business=business)
         faults = [finding.sentence(language) for finding in found if finding.severity == "error"]
         if faults:
             raise RejectedInput("; ".join(faults), where=flow.name)

@@ -13,6 +13,12 @@ class Message(SQLModel, table=True):
     __tablename__ = "message"
     __table_args__ = (
         Index("message_conversation", "workspace_id", "conversation_id", "id"),
+        Index(  # a person's campaign messages, for their copy and their erasure
+            "message_contact",
+            "contact_id",
+            sqlite_where=sql("conversation_id = 0 AND contact_id <> 0"),
+            postgresql_where=sql("conversation_id = 0 AND contact_id <> 0"),
+        ),
         Index(
             "message_external",
             "channel_id",
@@ -80,6 +86,12 @@ class Outbox(SQLModel, table=True):
             sqlite_where=sql("turn_id <> 0"),
             postgresql_where=sql("turn_id <> 0"),
         ),
+        Index(
+            "outbox_conversation",
+            "conversation_id",
+            sqlite_where=sql("conversation_id <> 0"),
+            postgresql_where=sql("conversation_id <> 0"),
+        ),
         Index("outbox_run", "run_id", sqlite_where=sql("run_id <> 0"), postgresql_where=sql("run_id <> 0")),
     )
 
@@ -105,6 +117,7 @@ class Outbox(SQLModel, table=True):
     state: int = small(1)
     attempt: int = small()
     tries: int = small()  # attempts that certainly failed and were to be retried
+    waits: int = small()  # attempts that the platform refused because it is busy, or that never reached it
     part: int = small()  # calls of this message that the platform has taken already
     not_before: int = big(0)
     expires_at: int | None = big(nullable=True)

@@ -24,7 +24,12 @@ from storage.database import Database
 
 def differences(connection: Connection) -> list[object]:
     options = {"include_object": schema.ours, "compare_type": True}
-    return list(compare_metadata(MigrationContext.configure(getattr(connection, "real", connection), opts=options), SQLModel.metadata))
+    return list(
+        compare_metadata(
+            MigrationContext.configure(getattr(connection, "real", connection), opts=options),
+            SQLModel.metadata,
+        )
+    )
 
 
 def test_versions_are_those_that_alembic_finds() -> None:

@@ -43,6 +43,7 @@ class Desk:
                 channel_id=CHANNEL,
                 address="15550100",
                 content=Text("Ciao"),
+                conversation_id=0 if run else 31,
                 run_id=run,
                 turn_id=turn,
                 position=n,

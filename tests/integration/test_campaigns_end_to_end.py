@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import Connection, text
 
 from campaigns import drafts, posts, reports, runs
 from campaigns.drafts import Draft
@@ -15,15 +16,15 @@ async def run_campaign(town: Town, draft: Draft) -> reports.Progress:
     """Makes and starts a campaign, waits for its end, gives its report."""
     app = town.app
 
-    def start(connection: object) -> int:
+    def start(connection: Connection) -> int:
         campaign_id = drafts.create(
             connection,
             town.workspace_id,
             draft,
             new_id=app.runtime.new_id,
-            now=app.clock(),  # type: ignore[arg-type]
+            now=app.clock(),
         )
-        runs.start(connection, town.workspace_id, campaign_id, new_id=app.runtime.new_id, now=app.clock())  # type: ignore[arg-type]
+        runs.start(connection, town.workspace_id, campaign_id, new_id=app.runtime.new_id, now=app.clock())
         return campaign_id
 
     campaign_id = await app.database.write(start)
@@ -87,8 +88,8 @@ async def test_whatsapp_campaign_by_template_with_statuses(any_town: Town) -> No
         components=[{"type": "BODY", "text": "Ciao, ci sono i saldi!"}],
     )
     person = await town.simulators.whatsapp_person(bsuid="IT.13490000000000000002", name="Anna")
-    for text, count in (("ciao", 2), ("Anna Prova", 3), ("anna@example.com", 4), ("+15550100778", 5)):
-        await town.simulators.whatsapp_act(NUMBER, person, "say", text=text)
+    for words, count in (("ciao", 2), ("Anna Prova", 3), ("anna@example.com", 4), ("+15550100778", 5)):
+        await town.simulators.whatsapp_act(NUMBER, person, "say", text=words)
         await whatsapp_texts(town, person, count)
     for title, count in (("Prezzi", 6), ("Sì", 7), ("Sì, confermo", 8)):
         await town.simulators.whatsapp_act(NUMBER, person, "tap", title=title)
@@ -99,10 +100,8 @@ async def test_whatsapp_campaign_by_template_with_statuses(any_town: Town) -> No
     assert progress.sent == 1
 
     async def delivered() -> bool:
-        return (
-            await town.value("SELECT count(*) FROM message WHERE run_id <> 0 AND delivered_at IS NOT NULL")
-            == 1
-        )
+        sql = "SELECT count(*) FROM message WHERE run_id <> 0 AND delivered_at IS NOT NULL"
+        return bool(await town.value(sql) == 1)
 
     await until(delivered, "the delivered status")
 
@@ -114,7 +113,7 @@ async def test_a_post_appears_in_the_channel(town: Town) -> None:
     await town.simulators.telegram_admin(chat, BOT)
 
     async def connected() -> bool:
-        return await town.value("SELECT count(*) FROM outlet WHERE state = 'active'") == 1
+        return bool(await town.value("SELECT count(*) FROM outlet WHERE state = 'active'") == 1)
 
     await until(connected, "the outlet is connected")
     app = town.app
@@ -132,7 +131,7 @@ async def test_a_post_appears_in_the_channel(town: Town) -> None:
     app.runtime.signals.notify("outbox")
 
     async def published() -> bool:
-        return await town.value("SELECT state FROM post") == "sent"
+        return bool(await town.value("SELECT state FROM post") == "sent")
 
     await until(published, "the post is sent")
     [post] = [m for m in await town.simulators.telegram_messages(BOT, chat) if m.get("text")]
@@ -163,7 +162,7 @@ async def test_mydata_and_forget(any_town: Town) -> None:
     await town.app.database.write(_make_jobs_due)
 
     async def forgotten() -> bool:
-        return await town.value("SELECT count(*) FROM contact") == 0
+        return bool(await town.value("SELECT count(*) FROM contact") == 0)
 
     async def jobs() -> str:
         return str(
@@ -180,7 +179,5 @@ async def test_mydata_and_forget(any_town: Town) -> None:
     assert await town.value("SELECT count(*) FROM conversation") == 0
 
 
-def _make_jobs_due(connection: object) -> None:
-    from sqlalchemy import text
-
-    connection.execute(text("UPDATE job SET due_at = 0 WHERE state = 0"))  # type: ignore[attr-defined]
+def _make_jobs_due(connection: Connection) -> None:
+    connection.execute(text("UPDATE job SET due_at = 0 WHERE state = 0"))

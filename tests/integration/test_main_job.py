@@ -8,6 +8,7 @@ import hmac
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection, text
 
 from tests.support.town import APP_SECRET, BOT, BUSINESS, NUMBER, WEBHOOK_SECRET, Town, until
 
@@ -25,14 +26,14 @@ async def tap_last(town: Town, person: int, count: int, title: str) -> None:
 async def walk_lead_form(town: Town) -> int:
     """One person through the whole lead form on Telegram; gives their id there."""
     person = await town.simulators.telegram_person(first_name="Anna", language_code="it")
-    for text, count in (
+    for words, count in (
         ("ciao", 2),
         ("Anna Prova", 3),
         ("anna@@example", 4),
         ("anna@example.com", 5),
         (PHONE, 6),
     ):
-        await town.simulators.telegram_act(BOT, person, "say", text=text)
+        await town.simulators.telegram_act(BOT, person, "say", text=words)
         await town.telegram_messages(person, count)
     await tap_last(town, person, 6, "Prezzi")
     await tap_last(town, person, 7, "Sì")
@@ -91,8 +92,8 @@ async def test_lead_form_over_whatsapp_for_a_person_without_a_phone_number(any_t
     await town.simulators.whatsapp_knobs(bsuid_mode="bsuid", status_delay_ms=5)
     person = await town.simulators.whatsapp_person(bsuid="IT.13490000000000000001", name="Anna")
     act = town.simulators.whatsapp_act
-    for text, count in (("ciao", 2), ("Anna Prova", 3), ("anna@example.com", 4), (PHONE, 5)):
-        await act(NUMBER, person, "say", text=text)
+    for words, count in (("ciao", 2), ("Anna Prova", 3), ("anna@example.com", 4), (PHONE, 5)):
+        await act(NUMBER, person, "say", text=words)
         await whatsapp_texts(town, person, count)
     for title, count in (("Prezzi", 6), ("Sì", 7), ("Sì, confermo", 8)):
         await act(NUMBER, person, "tap", title=title)
@@ -101,10 +102,8 @@ async def test_lead_form_over_whatsapp_for_a_person_without_a_phone_number(any_t
     await check_lead(town)
 
     async def all_arrived() -> bool:
-        return (
-            await town.value("SELECT count(*) FROM message WHERE direction = 'out' AND delivered_at IS NULL")
-            == 0
-        )
+        sql = "SELECT count(*) FROM message WHERE direction = 'out' AND delivered_at IS NULL"
+        return bool(await town.value(sql) == 0)
 
     await until(all_arrived, "delivered statuses on every message")
 
@@ -173,7 +172,7 @@ async def test_a_malformed_item_in_a_batch_of_a_hundred_is_kept_aside(any_town: 
         assert response.status == 200
 
     async def all_handled() -> bool:
-        return await town.value("SELECT count(*) FROM intake WHERE state = 0") == 0
+        return bool(await town.value("SELECT count(*) FROM intake WHERE state = 0") == 0)
 
     await until(all_handled, "every event handled")
     assert await town.value("SELECT count(*) FROM message WHERE direction = 'in'") == 99
@@ -226,7 +225,7 @@ async def test_blocking_the_bot_is_noticed(town: Town) -> None:
 
     async def state(wanted: str) -> None:
         async def reached() -> bool:
-            return await town.value("SELECT state FROM identity") == wanted
+            return bool(await town.value("SELECT state FROM identity") == wanted)
 
         await until(reached, f"identity is {wanted}")
 
@@ -266,8 +265,8 @@ async def test_a_second_tap_on_an_answered_question_changes_nothing(town: Town) 
     await town.telegram()
     await town.publish_lead()
     person = await town.simulators.telegram_person(first_name="Anna", language_code="it")
-    for text, count in (("ciao", 2), ("Anna Prova", 3), ("anna@example.com", 4), (PHONE, 5)):
-        await town.simulators.telegram_act(BOT, person, "say", text=text)
+    for words, count in (("ciao", 2), ("Anna Prova", 3), ("anna@example.com", 4), (PHONE, 5)):
+        await town.simulators.telegram_act(BOT, person, "say", text=words)
         await town.telegram_messages(person, count)
     await tap_last(town, person, 5, "Prezzi")
     question = (await town.telegram_messages(person, 6))[-1]
@@ -281,3 +280,58 @@ async def test_a_second_tap_on_an_answered_question_changes_nothing(town: Town) 
     await town.telegram_messages(person, 8)
     await town.settle()
     assert await town.value("SELECT state FROM consent_state") == "confirmed"
+
+
+TWO_TURNS = """
+flow: order
+languages: [en]
+triggers: [{keyword: [go]}]
+start: first
+steps:
+  first: {send: {en: First}, next: second}
+  second: {ask: text, text: {en: Second}, save: session.answer, next: third}
+  third: {send: {en: Third}, next: fourth}
+  fourth: {send: {en: Fourth}, next: end}
+"""
+
+
+async def test_turns_of_one_conversation_do_not_overtake_each_other(any_town: Town) -> None:
+    """Somebody who answers before the question has left still reads everything in order."""
+    town = any_town
+    channel = await town.telegram()
+    await town.publish(TWO_TURNS, "order")
+    await town.simulators.latency("telegram", 30)
+    people = [await town.simulators.telegram_person(first_name=f"P{n}", language_code="en") for n in range(8)]
+    headers = {"X-Telegram-Bot-Api-Secret-Token": WEBHOOK_SECRET}
+    for n, person in enumerate(people):
+        await town.simulators.telegram_act(BOT, person, "start")
+        for part, words in enumerate(("go", "answer")):
+            update = {
+                "update_id": 910_000_000 + 2 * n + part,
+                "message": {
+                    "message_id": 500 + part,
+                    "from": {"id": person, "is_bot": False, "first_name": "P", "language_code": "en"},
+                    "chat": {"id": person, "type": "private", "first_name": "P"},
+                    "date": 1_790_000_000,
+                    "text": words,
+                },
+            }
+            async with town.app.session.post(town.webhook(channel), json=update, headers=headers) as response:
+                assert response.status == 200
+    for person in people:
+        assert await town.telegram_texts(person, 4) == ["First", "Second", "Third", "Fourth"]
+
+
+async def test_a_form_asks_for_consent_though_nobody_wrote_a_purpose(town: Town) -> None:
+    """A channel and a flow are enough: without a business file the built-in wording is asked and proven."""
+    await town.app.database.write(_forget_the_business)
+    await town.telegram()
+    await town.publish_lead()
+    await walk_lead_form(town)
+    await check_lead(town)
+    wording = await town.value("SELECT wording FROM consent_entry WHERE action = 'confirmed'")
+    assert "novità e offerte da Bottega Esempio" in wording
+
+
+def _forget_the_business(connection: Connection) -> None:
+    connection.execute(text("UPDATE workspace SET business = '{}'"))

@@ -85,7 +85,7 @@ class Town:
             public_url=f"http://127.0.0.1:{self.port}",
             telegram_api_url=self.origin,
             whatsapp_api_url=self.origin,
-            _env_file=None,  # type: ignore[call-arg]
+            _env_file=None,
         )
 
     async def start(self) -> None:

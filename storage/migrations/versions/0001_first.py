@@ -409,6 +409,14 @@ def upgrade() -> None:
         postgresql_partition_by="RANGE (id)",
     )
     op.create_index(
+        "message_contact",
+        "message",
+        ["contact_id"],
+        unique=False,
+        sqlite_where=sa.text("conversation_id = 0 AND contact_id <> 0"),
+        postgresql_where=sa.text("conversation_id = 0 AND contact_id <> 0"),
+    )
+    op.create_index(
         "message_conversation", "message", ["workspace_id", "conversation_id", "id"], unique=False
     )
     op.create_index(
@@ -459,12 +467,21 @@ def upgrade() -> None:
         sa.Column("state", sa.SmallInteger(), nullable=False),
         sa.Column("attempt", sa.SmallInteger(), nullable=False),
         sa.Column("tries", sa.SmallInteger(), nullable=False),
+        sa.Column("waits", sa.SmallInteger(), nullable=False),
         sa.Column("part", sa.SmallInteger(), nullable=False),
         sa.Column("not_before", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("sending_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(
+        "outbox_conversation",
+        "outbox",
+        ["conversation_id"],
+        unique=False,
+        sqlite_where=sa.text("conversation_id <> 0"),
+        postgresql_where=sa.text("conversation_id <> 0"),
     )
     op.create_index(
         "outbox_due",
@@ -964,6 +981,12 @@ def downgrade() -> None:
         sqlite_where=sa.text("state = 1"),
         postgresql_where=sa.text("state = 1"),
     )
+    op.drop_index(
+        "outbox_conversation",
+        table_name="outbox",
+        sqlite_where=sa.text("conversation_id <> 0"),
+        postgresql_where=sa.text("conversation_id <> 0"),
+    )
     op.drop_table("outbox")
     op.drop_table("message_template")
     op.drop_index(
@@ -973,6 +996,12 @@ def downgrade() -> None:
         postgresql_where=sa.text("external_id <> ''"),
     )
     op.drop_index("message_conversation", table_name="message")
+    op.drop_index(
+        "message_contact",
+        table_name="message",
+        sqlite_where=sa.text("conversation_id = 0 AND contact_id <> 0"),
+        postgresql_where=sa.text("conversation_id = 0 AND contact_id <> 0"),
+    )
     op.drop_table("message")
     op.drop_index("media_file_hash", table_name="media_file")
     op.drop_index("media_file_contact", table_name="media_file")

@@ -426,7 +426,9 @@ async def test_connecting_and_disconnecting_sets_the_numbers_own_callback(world:
     (app,) = await world.client.subscribed_apps()
     assert app["override_callback_uri"] == world.url
     await world.client.remove_webhook()
-    assert (await world.client.webhook_health()).url == world.url  # what remains is the app's own, from the dashboard
+    assert (
+        await world.client.webhook_health()
+    ).url == world.url  # what remains is the app's own, from the dashboard
     assert await world.client.subscribed_apps() == []
 
 
