@@ -412,7 +412,8 @@ class ChannelSender:
         except BaseException:
             self.busy.difference_update(item.id for item in slice_)
             raise
-        crash_point("sender.after_mark")
+        if allowed:
+            crash_point("sender.after_mark")
         for item in slice_:
             attempt = allowed.get(item.id)
             if attempt is None:  # refused or postponed: what that released stands in the table

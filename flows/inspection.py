@@ -84,8 +84,11 @@ def check(
     return sorted(found, key=lambda finding: (finding.line, finding.severity, finding.code))
 
 
+_AT_ONCE = {"consent": "yes"}  # steps that wait, but let those pass who have answered before: by this exit
+
+
 class _Graph:
-    """Which step leads to which, and what can be reached from the start."""
+    """Which step leads to which, and what can be reached from the start. `at_once`: without waiting."""
 
     def __init__(self, flow: CompiledFlow) -> None:
         self.next: dict[str, list[str]] = {
@@ -93,6 +96,17 @@ class _Graph:
                 exit.target
                 for exit in step.exits
                 if exit.target in flow.steps and exit.flow is None and exit.target
+            ]
+            for step in flow.steps.values()
+        }
+        self.at_once: dict[str, list[str]] = {
+            step.id: [
+                exit.target
+                for exit in step.exits
+                if exit.target in flow.steps
+                and exit.flow is None
+                and exit.target
+                and (not step.waits or exit.name == _AT_ONCE.get(step.type))
             ]
             for step in flow.steps.values()
         }
@@ -225,7 +239,7 @@ def _loops(flow: CompiledFlow, graph: _Graph, library: Mapping[str, CompiledFlow
 def _passes(step: CompiledStep, library: Mapping[str, CompiledFlow], inside: set[str]) -> bool:
     """Whether a session can get through a step without waiting. A sub-flow is passed when some way through it is."""
     if step.waits:
-        return False
+        return step.type in _AT_ONCE
     called = library.get(step.calls) if step.calls else None
     if called is None or called.key in inside:
         return True
@@ -235,8 +249,9 @@ def _passes(step: CompiledStep, library: Mapping[str, CompiledFlow], inside: set
         current = called.steps.get(ahead.pop())
         if current is None or not _passes(current, library, inside | {called.key}):
             continue
-        targets = [exit.target or "end" for exit in current.exits]
-        if not targets or "end" in targets or any(exit.flow for exit in current.exits):
+        ways = [exit for exit in current.exits if not current.waits or exit.name == _AT_ONCE.get(current.type)]
+        targets = [exit.target or "end" for exit in ways]
+        if not targets or "end" in targets or any(exit.flow for exit in ways):
             return True
         ahead.extend(target for target in targets if target not in seen)
         seen.update(targets)
@@ -249,7 +264,7 @@ def _circle(start: str, graph: _Graph, quick: set[str]) -> list[str]:
     ahead = deque([start])
     while ahead:
         current = ahead.popleft()
-        for target in graph.next[current]:
+        for target in graph.at_once[current]:
             if target == start:
                 way = [current]
                 while way[-1] != start:

@@ -129,3 +129,17 @@ def test_a_skipped_question_has_set_nothing() -> None:
         "b": {"send": "{{ session.x }}", "next": "end"},
     }
     assert found(steps) == [("warning", "read_before_set", "b")]
+
+
+def test_a_circle_through_a_consent_that_was_given_before_is_found() -> None:
+    """Who has agreed is not asked again, so the exit `yes` is taken without waiting."""
+    source = """
+flow: round
+languages: [it]
+start: ask
+steps:
+  ask: {consent: marketing, exits: {yes: say, no: end}}
+  say: {send: {it: Ancora}, next: ask}
+"""
+    flow = compiler.compile(document.load(source, "round"), 0)
+    assert "loop_without_input" in [finding.code for finding in inspection.check(flow, {})]
