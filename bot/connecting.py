@@ -85,6 +85,16 @@ def connect(
     ).first()
     if taken is not None:
         raise Conflict("there is a channel of this name already")
+    account = next(iter(channel_of(kind).account_ids(values)), "")
+    double = connection.execute(
+        text(
+            "SELECT name FROM channel WHERE workspace_id = :workspace AND kind = :kind AND account = :account "
+            "AND account <> '' AND state <> 'deleting'"
+        ),
+        {"workspace": workspace_id, "kind": kind, "account": account},
+    ).first()
+    if double is not None:  # two of one account would take each other's messages
+        raise Conflict(f"this account is connected already, as the channel {double.name!r}")
     return channel_store.add(
         connection,
         workspace_id=workspace_id,

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
+from crm.gate import zone_of
 from crm.identities import INSERT_TIMELINE, NewId
 from crm.statements import prepared
 from domain.comparisons import number
@@ -32,6 +33,7 @@ MAX_TAGS = 200
 MAX_TAG = 80
 PAGE = 100
 
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 _FIELD_KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _json = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
@@ -437,6 +439,10 @@ def check(patch: PatchContact) -> None:
                 raise RejectedInput("must be a year such as 1990", where=key)
         elif value is not None and not isinstance(value, str):
             raise RejectedInput("must be a text", where=key)
+        elif key == "language" and value and not _LANGUAGE.fullmatch(value):
+            raise RejectedInput("must be a language code such as it or en-GB", where=key)
+        elif key == "timezone" and value and zone_of(value) is None:
+            raise RejectedInput("must be a time zone such as Europe/Rome", where=key)
         else:
             _check_value(value, key)
     for key in patch.increment:

@@ -249,7 +249,9 @@ def _passes(step: CompiledStep, library: Mapping[str, CompiledFlow], inside: set
         current = called.steps.get(ahead.pop())
         if current is None or not _passes(current, library, inside | {called.key}):
             continue
-        ways = [exit for exit in current.exits if not current.waits or exit.name == _AT_ONCE.get(current.type)]
+        ways = [
+            exit for exit in current.exits if not current.waits or exit.name == _AT_ONCE.get(current.type)
+        ]
         targets = [exit.target or "end" for exit in ways]
         if not targets or "end" in targets or any(exit.flow for exit in ways):
             return True
