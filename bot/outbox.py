@@ -403,20 +403,7 @@ def _settle(connection: Connection, results: list[Result], *, new_id: Callable[[
             continue
         gone.append(row.id)
         changes.append(_change(result, final))
-        outcomes.append(
-            Outcome(
-                message_id=row.id,
-                workspace_id=row.workspace_id,
-                run_id=row.run_id,
-                campaign_id=row.campaign_id,
-                contact_id=row.contact_id,
-                outlet_id=row.outlet_id,
-                state=final,
-                reason=result.reason,
-                external_id=result.external_id,
-                at=result.at,
-            )
-        )
+        outcomes.append(_outcome(row, result, final, campaign_id=row.campaign_id))
         if row.turn_id:
             if result.rest == "skip" or final == "expired":
                 skipped_turns[row.turn_id] = result
@@ -462,6 +449,23 @@ _APPLY = text(
     )
     + ") v WHERE message.id = v.id"
 )
+
+
+def _outcome(row: Any, result: Result, state: str, *, campaign_id: int = 0, previous: str = "") -> Outcome:
+    """What is told of a result; `row` is the outbox's or the message's."""
+    return Outcome(
+        message_id=result.id,
+        workspace_id=row.workspace_id,
+        run_id=row.run_id,
+        campaign_id=campaign_id,
+        contact_id=row.contact_id,
+        outlet_id=row.outlet_id,
+        state=state,
+        previous=previous,
+        reason=result.reason,
+        external_id=result.external_id,
+        at=result.at,
+    )
 
 
 def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
@@ -589,21 +593,7 @@ def _late_truth(connection: Connection, result: Result, *, waits: bool) -> list[
     if result.state == "failed" and row.possibly_twice:  # the other attempt may have arrived
         return []
     connection.execute(_APPLY, {"rows": bulk([change])})
-    return [
-        Outcome(
-            message_id=result.id,
-            workspace_id=row.workspace_id,
-            run_id=row.run_id,
-            campaign_id=0,
-            contact_id=row.contact_id,
-            outlet_id=row.outlet_id,
-            state=result.state,
-            previous="unknown",
-            reason=result.reason,
-            external_id=result.external_id,
-            at=result.at,
-        )
-    ]
+    return [_outcome(row, result, result.state, previous="unknown")]
 
 
 def _skip_rest(connection: Connection, turns: dict[int, Result]) -> list[Outcome]:
@@ -624,19 +614,7 @@ def _skip_rest(connection: Connection, turns: dict[int, Result]) -> list[Outcome
             id=row.id, attempt=0, state="skipped", at=cause.at, reason=cause.reason or cause.state
         )
         changes.append(_change(skipped, "skipped"))
-        outcomes.append(
-            Outcome(
-                message_id=row.id,
-                workspace_id=row.workspace_id,
-                run_id=row.run_id,
-                campaign_id=row.campaign_id,
-                contact_id=row.contact_id,
-                outlet_id=row.outlet_id,
-                state="skipped",
-                reason=skipped.reason,
-                at=cause.at,
-            )
-        )
+        outcomes.append(_outcome(row, skipped, "skipped", campaign_id=row.campaign_id))
     connection.execute(_APPLY, {"rows": bulk(changes)})
     return outcomes
 
