@@ -1,52 +1,36 @@
-"""The sender: takes what is due in the outbox of the channels that it owns, one attempt each, and records the result.
+"""The sender of a process: which channels' outboxes it owns, and what is handed to them.
 
-Theory of operation. Each channel's outbox is leased to one sender, which keeps pacing in memory. Queued items come to
-it by hand (from the worker in the same process, after its commit) or by looking into the table; `claimed` is that
-memory and nothing else, so after a crash they simply are queued. Pacing releases slices of at most 50 items; one
-transaction asks `may_send` for each under the person's consent row and marks those allowed `sending` with a new
-attempt number (fsynced when marketing is among them); only then are bytes written. Only `sending` can become unknown:
-what a former owner left in that state is settled as such when a channel is taken over.
-
-Results are settled in groups, like intake's commits. Ephemerals (typing, answers to taps) go first, are not recorded,
-and are dropped after 10 s. When a channel is lost, its items in memory are let go; requests on the wire still settle,
-by (item, attempt).
+Theory of operation. Each channel's outbox is leased to one sender. What is queued comes to it by hand (from the worker
+in the same process, after its commit) or by looking into the table. How one channel sends is `bot.channel_sender`; how
+results are recorded is `bot.results`. What a former owner left marked `sending` is settled as unknown when a channel is
+taken over. When a channel is lost, its items in memory are let go; requests on the wire still settle, by (item,
+attempt).
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection
 
-from bot import consequences, media, outbox, statuses
+from bot import media, outbox
+from bot.channel_sender import ChannelSender
 from bot.channel_store import ChannelStore, ConnectedChannel
-from bot.channels.base import ApiCall, Client, Ordering, Receipt, media_ids, with_platform_ids
+from bot.channels.base import Client
 from bot.outbox import Item, Result
-from bot.pacing import SLICE_S, Pacing
+from bot.results import Results
 from bot.runtime import Runtime
-from crm import gate
-from domain.crash import crash_point
-from domain.errors import Conflict, SendError, SendFailure, Unavailable
-from domain.messages import Album, Ephemeral, Media, MessageClass, Template, decode_content
+from domain.errors import Conflict, Unavailable
+from domain.messages import Ephemeral
 from storage import leases
 from storage.database import Queue
 from storage.signals import POLL_S
 
-GATHER_S = 0.005  # bulk results settle in groups: at 1,000/s five in a transaction instead of one or two
-SLICE = 50  # items marked in one transaction: bounds what one crash can leave unknown
-IN_FLIGHT = 200  # requests at a time and channel: 1,000/s at 200 ms each
-READY = 1_000  # items in memory per channel; the table holds the rest
-EPHEMERAL_LIFE_S = 10.0
-EPHEMERAL_LIMIT = 500
-BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 WINDOW_MS = 60_000  # what the last minute sent still counts against a new owner's buckets
-DRAIN_S = 20.0  # how long a stop waits for requests on the wire
-MARKETING_LANE = outbox.LANE[MessageClass.marketing]
 
 _log = structlog.get_logger("sender")
 
@@ -56,11 +40,6 @@ class ClientFactory(Protocol):
 
     def __call__(self, channel: ConnectedChannel) -> Client:
         """A client on the process's one HTTP session."""
-
-
-class _Ephemeral(NamedTuple):
-    call: ApiCall
-    until: float
 
 
 class Sender:
@@ -74,13 +53,10 @@ class Sender:
         self._clients = clients
         self._files = files
         self._owned: dict[int, ChannelSender] = {}
-        self._results: list[Result] = []
-        self._settling: asyncio.Task[None] | None = None
-        self._pressing = False  # among the results is one that the next of its turn waits for
+        self._results = Results(runtime, settled=self._settled, released=self.offer)
         self._stopping = False
-        self.settled = 0
-        self.outcomes: dict[str, int] = {}
-        self.refusals: dict[str, int] = {}  # attempts that did not succeed, by reason (rate_limited: a 429)
+        self.outcomes = self._results.outcomes
+        self.refusals = self._results.refusals
 
     def offer(self, items: Iterable[Item]) -> None:
         """Items that were just queued by a committed transaction; the owners of other channels are told to look."""
@@ -122,21 +98,14 @@ class Sender:
     async def stop(self) -> None:
         """Claims nothing more, lets what is on the wire finish (at most 20 s), gives the channels back."""
         self._stopping = True
+        self._results.hurry()
         self._runtime.signals.notify("outbox")
         await asyncio.gather(*(owned.stop() for owned in self._owned.values()))
-        while self._settling is not None and not self._settling.done():
-            await self._settling
+        await self._results.drain()
         names = [_lease(channel_id) for channel_id in self._owned]
         self._owned.clear()
         with suppress(Unavailable):
             await self._runtime.database.write(lambda c: leases.release(c, names, self._runtime.owner))
-
-    def record(self, result: Result, *, bulk: bool = False) -> None:
-        """Hands a result to the next settling transaction; one of a bulk message waits a moment for others."""
-        self._results.append(result)
-        self._pressing = self._pressing or not bulk
-        if self._settling is None or self._settling.done():
-            self._settling = asyncio.create_task(self._settle())
 
     async def _own(self) -> None:
         """Renews what is owned, takes what is free, lets go of what was lost or no longer runs."""
@@ -165,7 +134,7 @@ class Sender:
             lambda c: (outbox.orphans(c, channel.id), outbox.recent(c, channel.id, since=now - WINDOW_MS))
         )
         for item in left:
-            self.record(
+            self._results.record(
                 Result(
                     id=item.id,
                     attempt=item.attempt,
@@ -175,479 +144,21 @@ class Sender:
                     part=item.part,
                 )
             )
-        owned = ChannelSender(self, self._runtime, channel, self._clients(channel), self._files, recent)
+        owned = ChannelSender(
+            self._results, self._runtime, channel, self._clients(channel), self._files, recent
+        )
         owned.start()
         return owned
 
-    async def _settle(self) -> None:
-        pause = 0.05
-        while self._results:
-            if not self._pressing and not self._stopping:
-                await asyncio.sleep(GATHER_S)
-            batch, self._results, self._pressing = self._results, [], False
-            crash_point("sender.before_settle")
-            try:
-                settled = await self._runtime.database.write(
-                    lambda connection, batch=batch: self._settle_rows(connection, batch),  # type: ignore[misc]
-                    queue=Queue.live,
-                    durable=False,
-                )
-            except (Unavailable, Conflict) as error:
-                # The results are only here: keep them and try again; the rows say `sending` meanwhile.
-                self._results = batch + self._results
-                _log.warning("settle_waits", problem=str(error), results=len(self._results))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 2.0)
-                continue
-            pause = 0.05
-            crash_point("sender.after_settle")
-            self.settled += len(batch)
-            for outcome in settled.outcomes:
-                self.outcomes[outcome.state] = self.outcomes.get(outcome.state, 0) + 1
-            for result in batch:
-                if result.reason:
-                    self.refusals[result.reason] = self.refusals.get(result.reason, 0) + 1
-                owner = next((o for o in self._owned.values() if result.id in o.busy), None)
-                if owner is not None:
-                    owner.forget(result.id)
-            self.offer(settled.released)
-            if any(result.state in ("retry", "unknown") for result in batch):
-                for owned in self._owned.values():
-                    owned.look()
-
-    def _settle_rows(self, connection: Connection, batch: Sequence[Result]) -> outbox.Settled:
-        runtime = self._runtime
-        now = runtime.clock()
-        consequences.apply(connection, batch, sealer=runtime.sealer, new_id=runtime.new_id, now=now)
-        settled = outbox.settle(connection, batch, new_id=runtime.new_id, now=now)
-        named = [
-            (r.channel_id, r.external_id)
-            for r in batch
-            if r.state == "sent" and r.channel_id and r.external_id
-        ]
-        if named:  # a platform that tells of deliveries may have told before its own answer came
-            statuses.adopt(connection, named, new_id=runtime.new_id, now=now)
-        return settled
-
-
-class ChannelSender:
-    """One channel's memory, pacing and requests."""
-
-    def __init__(
-        self,
-        sender: Sender,
-        runtime: Runtime,
-        channel: ConnectedChannel,
-        client: Client,
-        files: media.MediaStore,
-        recent: Sequence[tuple[str, int]],
-    ) -> None:
-        """`recent`: (address, lane) of what left in the last minute, by whoever owned the channel then."""
-        self._sender = sender
-        self._runtime = runtime
-        self._channel = channel
-        self._client = client
-        self._files = files
-        capabilities = channel.capabilities
-        self._ordered = capabilities.ordering is Ordering.delivered
-        self._capabilities = capabilities
-        now = runtime.monotonic()
-        self._pacing = Pacing(capabilities.pace, now, fresh=not recent)
-        for address, lane in recent:
-            self._pacing.remember(address, channel.kind.rate_scope(address), lane, now)
-        self._ready: dict[int, Item] = {}
-        self.busy: set[int] = set()  # marked or on the wire, not yet settled
-        self._ephemerals: list[_Ephemeral] = []
-        self._in_flight: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
-        self._look_at = 0.0  # monotonic time of the next look into the table
-        self._more = False  # the last look did not see everything that was due
-        self._stopping = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begins to work."""
-        self._task = asyncio.create_task(self._run(), name=f"channel-{self._channel.id}")
-
-    def refresh(self, channel: ConnectedChannel, client: Client) -> None:
-        """The channel's settings may have changed."""
-        if channel is not self._channel:
-            self._channel, self._client = channel, client
-            self._capabilities = channel.capabilities
-
-    def offer(self, item: Item) -> None:
-        """An item that is queued; known ones are ignored. Answers find room when bulk has filled the memory."""
-        room = READY if item.lane else 2 * READY
-        if item.id not in self.busy and len(self._ready) < room:
-            self._ready[item.id] = item
-            self._wake.set()
-
-    def offer_ephemeral(self, ephemeral: Ephemeral, address: str, topic: str | None) -> None:
-        """First in line, for 10 seconds."""
-        call = self._channel.kind.render_ephemeral(ephemeral, address=address, topic=topic)
-        if call is not None and len(self._ephemerals) < EPHEMERAL_LIMIT:
-            self._ephemerals.append(_Ephemeral(call, self._runtime.monotonic() + EPHEMERAL_LIFE_S))
-            self._wake.set()
-
-    def look(self) -> None:
-        """Something may have been queued by others."""
-        self._look_at = 0.0
-        self._wake.set()
-
-    def forget(self, item_id: int) -> None:
-        """Its result is recorded."""
-        self.busy.discard(item_id)
-
-    async def stop(self) -> None:
-        """Starts nothing more and waits for the wire."""
-        await self.let_go()
-        if self._in_flight:
-            await asyncio.wait(self._in_flight, timeout=DRAIN_S)
-
-    async def let_go(self) -> None:
-        """Stops claiming at once."""
-        self._stopping = True
-        self._wake.set()
-        self._ready.clear()
-        if self._task is not None:
-            await self._task
-
-    async def _run(self) -> None:
-        while not self._stopping:
-            try:
-                await self._turn()
-            except (Unavailable, Conflict) as error:
-                _log.warning("channel_waits", channel=self._channel.id, problem=str(error))
-                self._look_at = 0.0
-                await self._pause(POLL_S)
-
-    async def _turn(self) -> None:
-        self._start_ephemerals()
-        now = self._runtime.monotonic()
-        # A campaign is a thousand a second: what a look left behind must not wait for the next signal.
-        if now >= self._look_at or (self._more and len(self._ready) < SLICE):
-            await self._look()
-        slice_ = self._select()
-        if slice_:
-            await self._send(slice_)
-            return
-        await self._pause(self._idle_s())
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0.001)):
-                await self._wake.wait()
-        self._wake.clear()
-
-    def _start_ephemerals(self) -> None:
-        now = self._runtime.monotonic()
-        waiting, self._ephemerals = self._ephemerals, []
-        for one in waiting:
-            if one.until > now:
-                self._start(self._send_ephemeral(one.call))
-
-    async def _look(self) -> None:
-        """Reads due items; what is here already stays as it is."""
-        self._look_at = self._runtime.monotonic() + POLL_S
-        wanted = len(self._ready) + len(self.busy) + SLICE * 4
-        if len(self._ready) >= READY:  # only answers find room, and they stand first
-            wanted = len(self.busy) + SLICE
-        now = self._runtime.clock()
-        channel_id = self._channel.id
-        found = await self._runtime.database.read(lambda c: outbox.due(c, channel_id, now=now, limit=wanted))
-        self._more = len(found) == wanted
-        for item in found:
-            self.offer(item)
-
-    def _select(self) -> list[Item]:
-        """A slice of what pacing lets go now: replies first, in order of age."""
-        room = min(SLICE, IN_FLIGHT - len(self._in_flight))
-        if room <= 0 or not self._ready:
-            return []
-        now, clock = self._runtime.monotonic(), self._runtime.clock()
-        chosen: list[Item] = []
-        closed = {lane for lane in (0, 1, 2) if not self._pacing.open(lane, now)}
-        if len(closed) == 3:
-            return []
-        # Of hundreds a slice takes the first few: a heap finds them without sorting the rest.
-        waiting = [
-            (item.lane, item.id)
-            for item in self._ready.values()
-            if item.not_before <= clock and item.lane not in closed
-        ]
-        heapq.heapify(waiting)
-        while waiting:
-            item = self._ready[heapq.heappop(waiting)[1]]
-            scope = self._channel.kind.rate_scope(item.address)
-            if self._pacing.release(item.address, scope, item.lane, now):
-                chosen.append(item)
-                if len(chosen) >= room:
-                    break
-            elif not self._pacing.open(item.lane, now):
-                break
-        for item in chosen:
-            del self._ready[item.id]
-            self.busy.add(item.id)
-        return chosen
-
-    def _idle_s(self) -> float:
-        """How long nothing can be released."""
-        if len(self._in_flight) >= IN_FLIGHT:
-            return POLL_S  # a finished request wakes us
-        now, clock = self._runtime.monotonic(), self._runtime.clock()
-        waits = [max(0.0, self._look_at - now)]
-        for item in list(self._ready.values())[:SLICE]:
-            scope = self._channel.kind.rate_scope(item.address)
-            due_in = max(0.0, (item.not_before - clock) / 1000)
-            waits.append(max(due_in, self._pacing.pause_s(item.address, scope, item.lane, now), SLICE_S))
-        return min(waits)
-
-    async def _send(self, slice_: list[Item]) -> None:
-        marketing = any(item.lane == MARKETING_LANE for item in slice_)
-        crash_point("sender.before_mark")
-        try:
-            allowed = await self._runtime.database.write(
-                lambda connection: self._mark(connection, slice_), queue=Queue.live, durable=marketing
-            )
-        except BaseException:
-            self.busy.difference_update(item.id for item in slice_)
-            raise
-        if allowed:
-            crash_point("sender.after_mark")
-        for item in slice_:
-            attempt = allowed.get(item.id)
-            if attempt is None:  # refused or postponed: what that released stands in the table
-                self.busy.discard(item.id)
-                self._look_at = 0.0
-            else:
-                self._start(self._attempt(item, attempt))
-
-    def _mark(self, connection: Connection, slice_: list[Item]) -> dict[int, int]:
-        """Within one transaction: the gate's word for each, then `sending` for those that may go."""
-        runtime = self._runtime
-        now = runtime.clock()
-        facts = gate.load_facts(
-            connection,
-            [
-                gate.Asked(
-                    id=item.id,
-                    workspace_id=item.workspace_id,
-                    channel_id=item.channel_id,
-                    identity_id=item.identity_id,
-                    contact_id=item.contact_id,
-                    campaign_id=item.campaign_id,
-                    message_class=MessageClass(item.message_class),
-                    purpose=item.purpose,
-                    template=is_template(item.content),
-                    template_category=_category(item.content),
-                    window_hours=self._capabilities.window_hours,
-                )
-                for item in slice_
-            ],
-            now=now,
-            lock=True,
-        )
-        go: list[int] = []
-        later: dict[int, int] = {}
-        refused: list[Result] = []
-        consents: dict[int, int] = {}
-        for item in slice_:
-            if item.expires_at is not None and item.expires_at <= now:
-                refused.append(_refusal(item, "expired", "expired", now))
-                continue
-            decision = gate.may_send(facts[item.id], now=now)
-            match decision:
-                case gate.Allow(consent_id=consent_id):
-                    go.append(item.id)
-                    if consent_id:
-                        consents[item.id] = consent_id
-                case gate.Later(at=at):
-                    later[item.id] = at
-                case gate.Deny(reason=reason):
-                    refused.append(_refusal(item, "skipped", reason.value, now))
-        marked = outbox.mark(connection, go, now=now) if go else {}
-        if consents:
-            outbox.note_consents(connection, {k: v for k, v in consents.items() if k in marked})
-        spent = [
-            item for item in slice_ if item.lane == MARKETING_LANE and item.id in marked and item.identity_id
-        ]
-        if spent:
-            gate.spend(connection, [facts[item.id] for item in spent], now=now)
-        if later:
-            outbox.postpone(connection, later)
-        if refused:
-            outbox.settle(connection, refused, new_id=runtime.new_id, now=now)
-        return marked
-
-    def _start(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-        self._in_flight.add(task)
-        task.add_done_callback(self._landed)
-
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        was_full = len(self._in_flight) >= IN_FLIGHT
-        self._in_flight.discard(task)
-        if was_full:
-            self._wake.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error(
-                "send_task_failed", channel=self._channel.id, problem=type(error).__name__, exc_info=error
-            )
-
-    async def _send_ephemeral(self, call: ApiCall) -> None:
-        with suppress(SendError):  # it helps now or not at all
-            await self._client.send(call)
-
-    async def _attempt(self, item: Item, attempt: int) -> None:
-        now = self._runtime.clock
-        try:
-            receipts, part = await self._write(item)
-        except _Stopped as stopped:
-            result = self._result_of(item, attempt, stopped.error, stopped.part)
-        except SendError as error:
-            result = self._result_of(item, attempt, error, item.part)
-        except Exception as error:
-            # A fault of ours between mark and answer: the bytes may have left, so nobody knows.
-            _log.error("attempt_failed", message=item.id, problem=type(error).__name__, exc_info=error)
-            result = Result(
-                id=item.id, attempt=attempt, state="unknown", at=now(), reason=SendFailure.unknown
-            )
-        else:
-            external = next((r.external_id for r in receipts if r.external_id), "")
-            ordered = self._ordered and item.turn_id != 0 and _has_media(item.content)
-            result = Result(
-                id=item.id,
-                attempt=attempt,
-                state="sent",
-                at=now(),
-                external_id=external,
-                part=part,
-                ordered=ordered,
-            )
-            if self._capabilities.receipts:
-                result.channel_id = item.channel_id
-        crash_point("sender.after_write")
-        self._sender.record(result, bulk=item.lane == MARKETING_LANE)
-
-    async def _write(self, item: Item) -> tuple[list[Receipt], int]:
-        """All calls of a message, from the part that is still to do."""
-        content = decode_content(item.content)
-        needed = media_ids(content)
-        cached: dict[int, str] = {}
-        if needed:
-            cached = await self._files.known(self._channel.id, needed)
-            content = with_platform_ids(content, cached)
-        calls = self._channel.kind.render(
-            content,
-            address=item.address,
-            topic=item.topic,
-            own_id=item.id,
-            language=item.language or "en",
-            capabilities=self._capabilities,
-        )
-        receipts: list[Receipt] = []
-        for part, call in enumerate(calls):
-            if part < item.part:
-                continue
-            files = await self._files.load(item.workspace_id, call.needs_media) if call.needs_media else {}
-            try:
-                receipt = await self._client.send(call, files) if files else await self._client.send(call)
-            except SendError as error:
-                if cached and error.reason is SendFailure.media_invalid and item.tries == 0:
-                    # The platform no longer knows a file that it once gave an id: uploaded anew at the next try.
-                    await self._files.forget(self._channel.id, cached)
-                    error.retryable, error.retry_after, error.scope = True, 0.0, "message"
-                raise _Stopped(error, part) from error
-            receipts.append(receipt)
-            if receipt.uploaded:
-                await self._files.remember(item.workspace_id, self._channel.id, receipt.uploaded)
-        return receipts, len(calls)
-
-    def _result_of(self, item: Item, attempt: int, error: SendError, part: int) -> Result:
-        now = self._runtime.clock()
-        reason = error.reason
-        base = Result(
-            id=item.id,
-            attempt=attempt,
-            state="failed",
-            at=now,
-            reason=reason,
-            code=error.code,
-            part=part,
-            workspace_id=item.workspace_id,
-            channel_id=item.channel_id,
-            contact_id=item.contact_id,
-            identity_id=item.identity_id,
-            new_address=error.new_address or "",
-        )
-        if reason is SendFailure.unknown:
-            base.state = "unknown"
-            base.retry_at = now + 2_000
-        elif reason is SendFailure.moved and error.new_address:
-            base.state, base.retry_at, base.counts_as_try = "retry", now, True
-        elif reason in (SendFailure.auth, SendFailure.sender_limit):
-            base.state, base.retry_at, base.counts_as_try = "retry", now + 60_000, False
-        elif error.retryable:
-            wait = self._wait_s(item, error)
-            base.state, base.retry_at = "retry", now + int(wait * 1000)
-            base.counts_as_try = reason not in (SendFailure.rate_limited, SendFailure.not_connected)
-            if error.scope in ("channel", "address"):
-                self._pacing.stop(error.scope, item.address, item.lane, wait, self._runtime.monotonic())
-        elif reason in _PERSON_GONE:
-            base.rest = "skip"
-        _log.info(
-            "message_not_sent",
-            channel=self._channel.id,
-            message=item.id,
-            attempt=attempt,
-            reason=str(reason),
-            code=error.code,
-        )
-        return base
-
-    def _wait_s(self, item: Item, error: SendError) -> float:
-        tries = item.tries + item.waits
-        if error.retry_after is not None:
-            return error.retry_after * error.growth**tries + self._runtime.random() * 0.25
-        return BACK_OFF_S[min(tries, len(BACK_OFF_S) - 1)] * (1 + self._runtime.random() * 0.2)
-
-
-_PERSON_GONE = {
-    SendFailure.unreachable,
-    SendFailure.blocked_by_contact,
-    SendFailure.opted_out,
-    SendFailure.capped,
-    SendFailure.window_closed,
-}
-
-
-class _Stopped(Exception):
-    """A message of several calls stopped at one of them."""
-
-    def __init__(self, error: SendError, part: int) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.part = part
-
-
-def _refusal(item: Item, state: str, reason: str, now: int) -> Result:
-    """A result for an item that was never marked: its attempt is the one it had."""
-    return Result(id=item.id, attempt=item.attempt, state=state, at=now, reason=reason, rest="skip")
+    def _settled(self, batch: Sequence[Result]) -> None:
+        for result in batch:
+            owner = next((o for o in self._owned.values() if result.id in o.busy), None)
+            if owner is not None:
+                owner.forget(result.id)
+        if any(result.state in ("retry", "unknown") for result in batch):
+            for owned in self._owned.values():
+                owned.look()
 
 
 def _lease(channel_id: int) -> str:
     return f"channel:{channel_id}"
-
-
-def is_template(content: str) -> bool:
-    """Whether a message's JSON is a template; the encoder writes the kind first."""
-    return content.startswith('{"kind":"template"')
-
-
-def _category(content: str) -> str:
-    decoded = decode_content(content) if is_template(content) else None
-    return decoded.category if isinstance(decoded, Template) else ""
-
-
-def _has_media(content: str) -> bool:
-    return isinstance(decode_content(content), Media | Album)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from bot import outbox, sender
+from bot import channel_sender, outbox
+from bot.channel_sender import ChannelSender
 from bot.channels.base import ApiCall, Downloaded, Receipt, StoredFile
 from bot.media import MediaStore
 from bot.outbox import Outgoing
-from bot.sender import ChannelSender
+from bot.results import Results
 from domain.messages import MessageClass, Text
 from tests.support.core import WORKSPACE, Core
 
@@ -37,11 +38,12 @@ async def core(store_url: str) -> AsyncIterator[Core]:
     await made.database.close()
 
 
-def channel_sender(core: Core, folder: Path) -> ChannelSender:
+def sender_of(core: Core, folder: Path) -> ChannelSender:
     channel = core.channels.get(core.channel_id)
     assert channel is not None
     files = MediaStore(folder, core.database, core.sealer, core.new_id, lambda: core.now)
-    return ChannelSender(core.handed, core.runtime, channel, Line(), files, [])
+    results = Results(core.runtime, settled=lambda batch: None, released=core.handed.offer)
+    return ChannelSender(results, core.runtime, channel, Line(), files, [])
 
 
 async def queue(core: Core, count: int, kind: MessageClass) -> list[outbox.Item]:
@@ -64,8 +66,8 @@ async def test_an_answer_passes_all_bulk_that_waits(
     core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Handed over or found in the table, also when bulk has filled the memory and stands still after a 429."""
-    monkeypatch.setattr(sender, "READY", 40)
-    mine = channel_sender(core, tmp_path)
+    monkeypatch.setattr(channel_sender, "READY", 40)
+    mine = sender_of(core, tmp_path)
     for item in await queue(core, 60, MessageClass.marketing):
         mine.offer(item)
     assert len(mine._ready) == 40
@@ -81,8 +83,8 @@ async def test_an_answer_passes_all_bulk_that_waits(
 async def test_memory_has_an_end_the_table_holds_the_rest(
     core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "READY", 40)
-    mine = channel_sender(core, tmp_path)
+    monkeypatch.setattr(channel_sender, "READY", 40)
+    mine = sender_of(core, tmp_path)
     for kind, most in ((MessageClass.service, 40), (MessageClass.reply, 80)):
         for item in await queue(core, 100, kind):
             mine.offer(item)
@@ -93,7 +95,7 @@ async def test_memory_has_an_end_the_table_holds_the_rest(
 
 
 async def test_an_item_that_is_on_its_way_is_not_taken_twice(core: Core, tmp_path: Path) -> None:
-    mine = channel_sender(core, tmp_path)
+    mine = sender_of(core, tmp_path)
     (item,) = await queue(core, 1, MessageClass.reply)
     mine.offer(item)
     mine.offer(item)
