@@ -18,20 +18,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 from sqlalchemy import Connection, text
 
 from bot import batch as batches
-from bot import handlers, outbox
+from bot import claiming, handlers, outbox
 from bot.batch import Batch, ConversationRow, HandedEphemeral, SessionRow, VersionConflict
 from bot.channel_store import ChannelStore, ConnectedChannel
+from bot.claiming import POSTPONED, Claimed, Claimer
 from bot.flow_store import FlowStore
-from bot.intake import DONE, OPEN, PARKED, open_event
-from bot.runtime import LANE_NAMES, SLOTS_PER_LANE, Runtime, lane_of
+from bot.intake import open_event
+from bot.lanes import Lanes
+from bot.runtime import Runtime, lane_of
 from bot.scope import Scope
 from bot.sender import Sender
 from crm import contacts, identities
@@ -50,32 +50,10 @@ from domain.events import (
     TimerDue,
 )
 from flows import state
-from storage import leases
 from storage.database import Queue, bulk, bulk_values
 from storage.signals import POLL_S
 
-ROUND = 64  # events in one transaction: bounds its length and what a crash repeats
-LOOK = 512  # open events looked at to choose them fairly
-LOOKS = 8  # times at most, past the conversations that fill it: one person's flood does not hide the others
-PER_CONVERSATION = 8  # so that one busy person does not fill a round
-RETRY_MS = (1_000, 5_000, 30_000, 120_000)  # before attempts 2 to 5; after the fifth the event parks
-MAX_ATTEMPTS = len(RETRY_MS) + 1
-
 _log = structlog.get_logger("worker")
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """An intake row in hand."""
-
-    id: int
-    workspace_id: int
-    channel_id: int
-    slot: int
-    intake_key: str
-    payload: str
-    attempts: int
-    received_at: int
 
 
 @dataclass
@@ -99,44 +77,6 @@ class _Loaded:
     identity: ResolvedIdentity | None = None
 
 
-class _Looked:
-    """What looking at open events, in their order, has found: retries that are due, fresh ones by workspace, and the
-    conversations of which nothing more can go in this round."""
-
-    def __init__(self, now: int) -> None:
-        self._now = now
-        self._counts: dict[tuple[int, str], int] = {}
-        self.retries: list[int] = []
-        self.fresh: dict[int, list[int]] = {}
-        self.fresh_ones = 0
-        self.closed: set[tuple[int, str]] = set()
-        self.worn_out: list[Any] = []
-
-    def add(self, rows: Sequence[Any]) -> None:
-        """Takes more open events in, each later than those before."""
-        for row in rows:
-            key = (row.channel_id, row.intake_key)
-            if key in self.closed:
-                continue
-            if row.attempts >= MAX_ATTEMPTS and row.not_before <= self._now:
-                self.worn_out.append(
-                    row
-                )  # a failure would have parked it: what ended the process left no word
-            elif row.attempts > 0 or row.not_before > self._now:
-                self.closed.add(key)
-                if row.not_before <= self._now:
-                    self.retries.append(row.id)
-            else:
-                self._fresh(row, key)
-
-    def _fresh(self, row: Any, key: tuple[int, str]) -> None:
-        self.fresh.setdefault(row.workspace_id, []).append(row.id)
-        self.fresh_ones += 1
-        self._counts[key] = self._counts.get(key, 0) + 1
-        if self._counts[key] >= PER_CONVERSATION:
-            self.closed.add(key)
-
-
 class Worker:
     """The worker of one process."""
 
@@ -145,25 +85,23 @@ class Worker:
         self._channels = channels
         self._flows = flows
         self._sender = sender
-        self._lanes: dict[str, int] = {}
-        self._renew_at = 0.0
-        self._retry_turn = False
+        self._claimer = Claimer()
+        self.lanes = Lanes(runtime)
         self._stopping = False
         self.handled = 0
-        self.parked = 0
 
     @property
-    def lanes(self) -> int:
-        """How many lanes this process owns."""
-        return len(self._lanes)
+    def parked(self) -> int:
+        """How many events this process gave up."""
+        return self._claimer.parked
 
     async def run(self) -> None:
         """Works until cancelled or stopped."""
         handlers.registry()
         while not self._stopping:
             try:
-                await self._own_lanes()
-                busy = bool(self._lanes) and await self.round()
+                await self.lanes.own()
+                busy = bool(self.lanes) and await self.round()
             except (Unavailable, Conflict) as error:
                 _log.warning("worker_waits", problem=str(error))
                 await self._runtime.signals.wait("intake", POLL_S)
@@ -172,21 +110,14 @@ class Worker:
                 await self._runtime.signals.wait("intake", POLL_S)
 
     async def stop(self) -> None:
-        """Starts no further round and gives the lanes back."""
+        """Starts no further round; the lanes are given back by `lanes.release` once `run` has ended."""
         self._stopping = True
         self._runtime.signals.notify("intake")
-
-    async def release(self) -> None:
-        """After `run` has ended: others may have the lanes at once."""
-        names = list(self._lanes)
-        self._lanes.clear()
-        with suppress(Unavailable):
-            await self._runtime.database.write(lambda c: leases.release(c, names, self._runtime.owner))
 
     async def round(self) -> bool:
         """One round; false when there was nothing to do."""
         runtime = self._runtime
-        claimed = await runtime.database.write(self._claim, queue=Queue.live, durable=False)
+        claimed = await runtime.database.write(self.claim, queue=Queue.live, durable=False)
         if not claimed:
             return False
         crash_point("worker.after_claim")
@@ -197,7 +128,9 @@ class Worker:
         except Unavailable:
             raise
         except VersionConflict:
-            await runtime.database.write(lambda c: _reopen(c, claimed), queue=Queue.live, durable=False)
+            await runtime.database.write(
+                lambda c: claiming.reopen(c, claimed), queue=Queue.live, durable=False
+            )
             return True
         except Exception as error:
             await self._failed_as_a_whole(claimed, error)
@@ -211,16 +144,6 @@ class Worker:
             runtime.signals.notify("live")
         return True
 
-    async def _own_lanes(self) -> None:
-        now = self._runtime.monotonic()
-        if now < self._renew_at and self._lanes:
-            return
-        self._renew_at = now + leases.RENEW_EVERY_S
-        owner = self._runtime.owner
-        self._lanes = await self._runtime.database.write(
-            lambda c: leases.take(c, LANE_NAMES, owner), queue=Queue.live, durable=False
-        )
-
     async def _failed_as_a_whole(self, claimed: Sequence[Claimed], error: Exception) -> None:
         """A round of several goes back, each to run alone; an event that was alone has its failure counted."""
         _log.error("round_failed", events=len(claimed), problem=type(error).__name__, exc_info=error)
@@ -229,55 +152,12 @@ class Worker:
         now = self._runtime.clock()
         problem = {claimed[0].id: _problem(error)}
         await self._runtime.database.write(
-            lambda c: self._fail(c, claimed, problem, now), queue=Queue.live, durable=True
+            lambda c: self._claimer.set_back(c, claimed, problem, now), queue=Queue.live, durable=True
         )
 
-    # --- claim
-
-    def _claim(self, connection: Connection) -> list[Claimed]:
-        now = self._runtime.clock()
-        all_lanes = len(self._lanes) == len(LANE_NAMES)
-        lanes = (
-            ""
-            if all_lanes
-            else f"AND slot / {SLOTS_PER_LANE} IN (SELECT CAST(e.value ->> 'v' AS INTEGER) FROM json_each(:lanes) e) "
-        )
-        parameters: dict[str, Any] = {"limit": LOOK, "after": 0}
-        if not all_lanes:
-            parameters["lanes"] = bulk_values(int(name.rpartition(":")[2]) for name in self._lanes)
-        looked = _Looked(now)
-        for _ in range(LOOKS):
-            others = ""
-            if looked.closed:
-                others = "AND intake_key NOT IN (SELECT e.value ->> 'v' FROM json_each(:closed) e) "
-                parameters["closed"] = bulk_values(key for _, key in looked.closed)
-            rows = connection.execute(
-                text(
-                    "SELECT id, workspace_id, channel_id, intake_key, attempts, not_before FROM intake "
-                    f"WHERE state = 0 AND id > :after {lanes}{others}ORDER BY id LIMIT :limit"
-                ),
-                parameters,
-            ).all()
-            looked.add(rows)
-            if len(rows) < LOOK or looked.fresh_ones >= ROUND:
-                break
-            parameters["after"] = rows[-1].id  # all of it belongs to few conversations: others stand behind
-        if looked.worn_out:
-            changes = [_change(row.id, PARKED, row.attempts, 0, _WORN_OUT) for row in looked.worn_out]
-            connection.execute(_SET_BACK, {"rows": bulk(changes)})
-            self.parked += len(changes)
-        chosen = self._choose(looked)
-        if not chosen:
-            return []
-        raised = connection.execute(_CLAIM, {"ids": bulk_values(chosen)}).all()
-        return sorted((Claimed(*row) for row in raised), key=lambda one: one.id)
-
-    def _choose(self, looked: _Looked) -> list[int]:
-        """Which open events this round takes: one that was tried before, alone, or fresh ones, fairly."""
-        self._retry_turn = not self._retry_turn
-        if looked.retries and (self._retry_turn or not looked.fresh):
-            return looked.retries[:1]
-        return _in_turns(list(looked.fresh.values()), ROUND)
+    def claim(self, connection: Connection) -> list[Claimed]:
+        """The events of the next round."""
+        return self._claimer.claim(connection, self.lanes.numbers, self._runtime.clock())
 
     # --- handle
 
@@ -292,20 +172,16 @@ class Worker:
         self._run(connection, loaded, batch, problems, unread, now)
         crash_point("worker.before_commit")
         heads = batches.flush(connection, batch, sealer=runtime.sealer, new_id=runtime.new_id, now=now)
-        failed = {i for i in problems if problems[i] != _POSTPONED}
-        self._fail(connection, mine, problems, now)
+        failed = {i for i in problems if problems[i] != POSTPONED}
+        self._claimer.set_back(connection, mine, problems, now)
         done = [row.id for row in mine if row.id not in problems]
-        if done:
-            connection.execute(_DONE, {"ids": bulk_values(done)})
+        claiming.close(connection, done)
         return Handled(heads, batch.ephemerals, len(done), len(failed))
 
     def _still_mine(self, connection: Connection, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
-        fences = {lane: self._lanes.get(lane, -1) for lane in {lane_of(row.slot) for row in claimed}}
-        lost = leases.hold(connection, fences)
+        lost = self.lanes.hold(connection, {lane_of(row.slot) for row in claimed})
         if not lost:
             return claimed
-        for name in lost:
-            self._lanes.pop(name, None)
         return [row for row in claimed if lane_of(row.slot) not in lost]
 
     def _load(
@@ -416,7 +292,7 @@ class Worker:
             key = (one.row.channel_id, one.row.intake_key)
             if stuck.get(key, one.row.id) < one.row.id:
                 # The one before it failed: it keeps its place and loses no attempt.
-                problems[one.row.id] = _POSTPONED
+                problems[one.row.id] = POSTPONED
                 continue
             session = None if one.conversation is None else batch.sessions.get(one.conversation.session_id)
             mark = batches.mark(batch, one.conversation, session)
@@ -480,76 +356,11 @@ class Worker:
         }
         return contacts.load_views(connection, wanted)
 
-    # --- failures
-
-    def _fail(
-        self, connection: Connection, rows: Sequence[Claimed], problems: dict[int, str], now: int
-    ) -> None:
-        changes = []
-        for row in rows:
-            problem = problems.get(row.id)
-            if problem is None:
-                continue
-            if problem == _POSTPONED:
-                changes.append(_change(row.id, OPEN, row.attempts - 1, 0, ""))
-            elif row.attempts >= MAX_ATTEMPTS:
-                changes.append(_change(row.id, PARKED, row.attempts, 0, problem))
-                self.parked += 1
-            else:
-                changes.append(_change(row.id, OPEN, row.attempts, now + RETRY_MS[row.attempts - 1], problem))
-        if changes:
-            connection.execute(_SET_BACK, {"rows": bulk(changes)})
-
-
-_POSTPONED = "postponed"
-_WORN_OUT = "handling it never came to an end: a crash each time, or the store went away"
-_CLAIM = text(
-    "UPDATE intake SET attempts = attempts + 1 WHERE state = 0 AND id IN "
-    "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
-    "RETURNING id, workspace_id, channel_id, slot, intake_key, payload, attempts, received_at"
-)
-_DONE = text(
-    f"UPDATE intake SET state = {DONE}, payload = '' WHERE id IN "
-    "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
-)
-_SET_BACK = text(
-    "UPDATE intake SET state = v.state, attempts = v.attempts, not_before = v.not_before, problem = v.problem FROM "
-    "(SELECT CAST(e.value ->> 'id' AS BIGINT) AS id, CAST(e.value ->> 'state' AS SMALLINT) AS state, "
-    "CAST(e.value ->> 'attempts' AS SMALLINT) AS attempts, CAST(e.value ->> 'not_before' AS BIGINT) AS not_before, "
-    "e.value ->> 'problem' AS problem FROM json_each(:rows) e) v WHERE intake.id = v.id AND intake.state = 0"
-)
-
-
-def _change(row_id: int, state_: int, attempts: int, not_before: int, problem: str) -> dict[str, Any]:
-    return {
-        "id": row_id,
-        "state": state_,
-        "attempts": attempts,
-        "not_before": not_before,
-        "problem": problem[:500],
-    }
-
-
-def _reopen(connection: Connection, claimed: Sequence[Claimed]) -> None:
-    """Nobody's fault: the attempts are given back."""
-    rows = [_change(row.id, OPEN, row.attempts - 1, 0, "") for row in claimed]
-    connection.execute(_SET_BACK, {"rows": bulk(rows)})
-
 
 def _problem(error: BaseException) -> str:
     """What a person who looks at a parked event is told; never the event's content."""
     detail = str(error) if isinstance(error, RejectedInput | Conflict) else ""
     return f"{type(error).__name__}: {detail}".rstrip(": ")
-
-
-def _in_turns(queues: list[list[int]], limit: int) -> list[int]:
-    """The heads of all queues, then their seconds, and so on, up to the limit."""
-    chosen: list[int] = []
-    depth = 0
-    while len(chosen) < limit and any(depth < len(queue) for queue in queues):
-        chosen += [queue[depth] for queue in queues if depth < len(queue)]
-        depth += 1
-    return chosen[:limit]
 
 
 def _person(event: Event) -> Person | None:
@@ -658,7 +469,7 @@ def _sessions(connection: Connection, ids: Sequence[int]) -> dict[int, SessionRo
 async def drain(worker: Worker) -> int:
     """Runs rounds until nothing is open now; gives how many. For tests and the demo's first data."""
     rounds = 0
-    await worker._own_lanes()
+    await worker.lanes.own()
     while await worker.round():
         rounds += 1
         await asyncio.sleep(0)

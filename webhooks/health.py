@@ -154,7 +154,9 @@ def _families(request: web.Request, health: Health, rows: Rows | None) -> Iterat
     yield _gauge("store_up", "Whether the store answers", [((), 0 if rows is None else 1)])
     waiting = [((queue,), count) for queue, count in live.runtime.database.waiting().items()]
     yield _gauge("writer_queue", "Functions that wait for the writer", waiting, "queue")
-    yield _gauge("lanes_owned", "Lanes of conversations that this process owns", [((), live.worker.lanes)])
+    yield _gauge(
+        "lanes_owned", "Lanes of conversations that this process owns", [((), len(live.worker.lanes))]
+    )
     yield _gauge("parts_ended", "Parts of this process that ended by themselves", [((), len(live.failed()))])
     yield _counter("events_handled", "Events that this process handled", [((), live.worker.handled)])
     yield _counter("events_parked", "Events that this process parked", [((), live.worker.parked)])

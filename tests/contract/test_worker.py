@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from bot import conversations, handlers, handover
-from bot.conversations import MAX_ATTEMPTS, PER_CONVERSATION, RETRY_MS, ROUND
+from bot import claiming, handlers, handover
+from bot.claiming import MAX_ATTEMPTS, PER_CONVERSATION, RETRY_MS, ROUND
 from bot.intake import DONE, OPEN, PARKED, append_own
 from bot.runtime import LANE_NAMES
 from domain.events import Echo, ExternalId, MessageReceived, Person, TimerDue
@@ -83,7 +83,7 @@ async def rounds_of(core: Core) -> list[list[str]]:
     """What people wrote, by round: the transaction that handled it."""
     found: list[list[str]] = []
     known = 0
-    await core.worker._own_lanes()
+    await core.worker.lanes.own()
     while await core.worker.round():
         received = await core.received()
         found.append(received[known:])
@@ -137,7 +137,7 @@ async def test_workspaces_take_turns(core: Core) -> None:
 
 async def test_one_flood_does_not_hide_the_others(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever one person has sent before, whether it goes or waits for its retry: others are handled now."""
-    monkeypatch.setattr(conversations, "LOOK", 16)
+    monkeypatch.setattr(claiming, "LOOK", 16)
     await core.takes(*(core.message(f"{n}") for n in range(50)))
     await core.hears("other", person=1002)
     assert "other" in (await rounds_of(core))[0]
@@ -241,8 +241,8 @@ async def test_an_event_that_ends_the_process_every_time_parks(core: Core) -> No
     """Attempts are raised before handling; a crash leaves nothing else behind."""
     await core.hears("deadly", "behind")
     for _ in range(MAX_ATTEMPTS):
-        await core.worker._own_lanes()
-        claimed = await core.database.write(core.worker._claim)
+        await core.worker.lanes.own()
+        claimed = await core.database.write(core.worker.claim)
         assert len(claimed) in (1, 2)
         core.now += 120_000
     await core.do(
@@ -272,7 +272,7 @@ async def test_a_fault_of_the_database_that_comes_back_every_time_parks(
     for wait in (0, *RETRY_MS, 0):
         core.now += wait
         for _ in range(4):
-            await core.worker._own_lanes()
+            await core.worker.lanes.own()
             try:
                 await core.worker.round()
             except Exception as error:
@@ -300,7 +300,7 @@ async def test_a_conversation_changed_by_somebody_else_gives_the_round_back(
     monkeypatch.setitem(registry, MessageReceived, handle)
     await core.hears("Bruno")
     await core.hears("ciao", person=1002)
-    await core.worker._own_lanes()
+    await core.worker.lanes.own()
     assert await core.worker.round()
     assert (await core.states())[1:] == [(OPEN, 0), (OPEN, 0)]
     assert await core.received() == ["ciao"]
@@ -316,28 +316,28 @@ async def test_a_worker_that_lost_its_lanes_writes_nothing(core: Core) -> None:
     """It was frozen for longer than its lease: what it claimed is handled by the next owner, once."""
     await core.hears("ciao")
     frozen = core.worker
-    await frozen._own_lanes()
-    claimed = await core.database.write(frozen._claim)
+    await frozen.lanes.own()
+    claimed = await core.database.write(frozen.claim)
     await core.do(lambda c: c.execute(text("UPDATE lease SET expires_at = 1")))
     other = core.another_worker("there")
     await core.work(other)
     assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
     handled = await core.database.write(lambda c: frozen._handle(c, claimed))
     assert (handled.done, handled.failed, handled.heads) == (0, 0, [])
-    assert frozen.lanes < other.lanes
+    assert len(frozen.lanes) < len(other.lanes)
     assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
     assert await core.received() == ["ciao"]
 
 
 async def test_two_workers_never_own_the_same_lane(core: Core) -> None:
     other = core.another_worker("there")
-    await asyncio.gather(core.worker._own_lanes(), other._own_lanes())
-    assert core.worker.lanes + other.lanes == len(LANE_NAMES)
-    assert not core.worker._lanes.keys() & other._lanes.keys()
-    await core.worker.release()
+    await asyncio.gather(core.worker.lanes.own(), other.lanes.own())
+    assert len(core.worker.lanes) + len(other.lanes) == len(LANE_NAMES)
+    assert not set(core.worker.lanes.numbers or []) & set(other.lanes.numbers or [])
+    await core.worker.lanes.release()
     core.now += 60_000
-    await other._own_lanes()
-    assert other.lanes == len(LANE_NAMES)
+    await other.lanes.own()
+    assert len(other.lanes) == len(LANE_NAMES)
 
 
 # --- what comes from our own clock and people

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import Connection
 
-from bot import conversations, handlers, intake, parked
+from bot import claiming, handlers, intake, parked
 from domain.events import MessageReceived
 from domain.messages import ReceivedText
 from storage.database import Queue
@@ -65,7 +65,7 @@ async def test_a_poisonous_event_parks_and_holds_up_nobody_else(
 ) -> None:
     """Five tries, then it is parked and listed; its conversation goes on, others never waited; a retry handles it."""
     town = any_town
-    monkeypatch.setattr(conversations, "RETRY_MS", (200, 1, 1, 1))
+    monkeypatch.setattr(claiming, "RETRY_MS", (200, 1, 1, 1))
     channel = await town.telegram()
     await town.publish_lead()
     registry = cast(dict[type, Any], handlers.registry())
@@ -104,7 +104,7 @@ async def test_a_round_that_fails_as_a_whole_finds_the_guilty_event(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An event that only the commit refuses takes its round back; then each runs alone, and only that one parks."""
-    monkeypatch.setattr(conversations, "RETRY_MS", (1, 1, 1, 1))
+    monkeypatch.setattr(claiming, "RETRY_MS", (1, 1, 1, 1))
     channel = await town.telegram()
     await town.publish_lead()
     registry = cast(dict[type, Any], handlers.registry())

@@ -165,7 +165,7 @@ class Core:
         """Rounds until there is nothing to do now; gives how many."""
         worker = worker or self.worker
         rounds = 0
-        await worker._own_lanes()
+        await worker.lanes.own()
         while await worker.round():
             rounds += 1
             assert rounds < 500, "the worker never comes to rest"
