@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -127,6 +127,7 @@ class World:
         self.origin = ""  # http://127.0.0.1:PORT, set when the server listens or by the first request
         self._listeners: dict[tuple[str, str, str], Callable[[Reached], None]] = {}
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # --- what the networks tell -------------------------------------------------------------------------------------
@@ -194,7 +195,9 @@ class World:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The client for webhook deliveries; made at first use, closed by `close`."""
+        """The client for webhook deliveries; made at first use, closed by `close`. Raises RuntimeError after it."""
+        if self._closed:
+            raise RuntimeError("the world is closed: a client made now would be closed by nobody")
         if self._session is None:
             # The networks bound their own connections per webhook; timeouts run on the simulated clock.
             self._session = aiohttp.ClientSession(
@@ -205,12 +208,14 @@ class World:
             )
         return self._session
 
-    def spawn(self, coroutine: Any) -> asyncio.Task[Any]:
-        """Start a background task that `reset` and `close` end."""
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Start a background task that `reset` and `close` end; in a closed world nothing starts any more."""
+        if self._closed:
+            coroutine.close()
+            return
         task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def reset(self) -> None:
         """Back to an empty world: real clock, no faults, no latency, empty log."""
@@ -225,6 +230,8 @@ class World:
         self.rng.seed(self.seed)
 
     async def close(self) -> None:
+        """Ends tasks and connections; what timers and late requests still want to start is refused."""
+        self._closed = True
         self.stream.close_all()
         await self._end_tasks()
         if self._session is not None:

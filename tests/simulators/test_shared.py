@@ -16,6 +16,7 @@ import pytest
 from simulators.clock import Clock
 from simulators.control import SimulatorControl, SimulatorError
 from simulators.log import EventLog
+from simulators.world import World
 from tests.simulators.telegram_shop import ANNA, TOKEN, Shop, open_shop
 
 ROOT = Path(__file__).parent.parent.parent
@@ -230,3 +231,21 @@ async def test_a_taken_port_and_a_bad_seed_get_a_clear_sentence(tmp_path: Path) 
         assert len(words.splitlines()) == 1
     finally:
         finish(taken)
+
+
+async def test_a_closed_world_starts_nothing_more() -> None:
+    """What a timer or a late request still wants after the end is refused: a client made now would stay open."""
+    world = World()
+    begun: list[str] = []
+
+    async def work() -> None:
+        begun.append("work")
+
+    world.spawn(work())
+    await asyncio.sleep(0)
+    await world.close()
+    world.spawn(work())
+    await asyncio.sleep(0)
+    assert begun == ["work"]
+    with pytest.raises(RuntimeError, match="closed"):
+        _ = world.session
