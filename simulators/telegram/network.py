@@ -182,15 +182,25 @@ class Telegram:
         return self.limits.change(spec)
 
     def seed(self, spec: Mapping[str, Any]) -> None:
-        """`{"bots": […], "people": […], "chats": [{…, "admins": [token, …]}]}`."""
+        """`{"bots": […], "people": […], "crowds": [{"first", "count", "bot": token, "language_code"?}], "chats": [{…,
+        "admins": [token, …]}]}`. A crowd is many people who have opened the chat with a bot long ago."""
         for bot in spec.get("bots", ()):
             self.make_bot(bot)
         for person in spec.get("people", ()):
             self.make_person(person)
+        for crowd in spec.get("crowds", ()):
+            self._gather(crowd)
         for chat in spec.get("chats", ()):
             made = self.make_chat(chat)
             for token in chat.get("admins", ()):
                 actions.make_admin(self, made, self.bot(token), None)
+
+    def _gather(self, spec: Mapping[str, Any]) -> None:
+        bot, first = self.bot(needed(spec, "bot")), whole(spec, "first")
+        for person in range(first, first + whole(spec, "count")):
+            self.make_person({"id": person, "language_code": spec.get("language_code")})
+            bot.met.add(person)
+            bot.dialog(person).started = True
 
 
 def _text(spec: Mapping[str, Any], name: str) -> str | None:
