@@ -66,9 +66,12 @@ migration: $(STAMP) ## write the next migration from the tables     (make migrat
 
 # Universal: one lock for all systems and Pythons; hashed; it names no host. Existing pins stay unless UPGRADE is given:
 #   make lock UPGRADE="--upgrade-package aiohttp"   or   make lock UPGRADE=--upgrade
-lock: $(UV) ## renew requirements.lock from pyproject.toml
-	@$(REGISTRY) $(UV) pip compile --universal --generate-hashes --no-header --quiet --python-version 3.11 \
-		--group dev $(UPGRADE) pyproject.toml --output-file requirements.lock
+# The image needs less: what the program runs with, and what builds its wheel; at the same versions (`-c`).
+COMPILE = $(UV) pip compile --universal --generate-hashes --no-header --quiet --python-version 3.11
+lock: $(UV) ## renew requirements*.lock from pyproject.toml
+	@$(REGISTRY) $(COMPILE) --group dev $(UPGRADE) pyproject.toml --output-file requirements.lock
+	@$(REGISTRY) $(COMPILE) --constraint requirements.lock --no-annotate pyproject.toml --output-file requirements.run.lock
+	@$(REGISTRY) $(COMPILE) --constraint requirements.lock --no-annotate --group build --output-file requirements.build.lock
 	@$(MAKE) --no-print-directory $(STAMP)
 
 setup: $(STAMP) ## only make the environment

@@ -62,6 +62,7 @@ class App:
         self._clients: dict[int, tuple[ConnectedChannel, Client]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: Listener | None = None
+        self._health: Listener | None = None
         self.database: Database
         self.sealer: Sealer
         self.runtime: Runtime
@@ -103,6 +104,8 @@ class App:
             await self.live.reload()  # before the first delivery comes: a channel not known yet answers 401
             if "web" in self.roles:
                 self._listener = await listen(self.application(), settings.host, settings.port)
+            elif self.roles and settings.health_port:  # not a command beside the server
+                self._health = await listen(self.probes(), settings.host, settings.health_port)
             await self.live.start()
         except BaseException:
             await self.stop()
@@ -116,6 +119,9 @@ class App:
         if self._listener is not None:
             await self._listener.close()
             self._listener = None
+        if self._health is not None:
+            await self._health.close()
+            self._health = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -211,15 +217,20 @@ class App:
     def application(self) -> web.Application:
         """All routes of this process."""
         settings = self.settings
-        app = web.Application(client_max_size=receive.MAX_BODY)
+        app = self.probes()
         receive.add_routes(app, receive.Receiver(self.live.channels, self.live.intake))
-        token = settings.metrics_token
-        health.add_routes(app, self.live, metrics_token=token.get_secret_value() if token else "")
         context = ApiContext(base_url=lambda: self.base_url, public=bool(settings.public_url))
         api.add_routes(app, self.live, context)
         console.add_routes(
             app, self.live, secure=settings.public_url.startswith("https://"), say=sentences.say
         )
+        return app
+
+    def probes(self) -> web.Application:
+        """The routes that say how this process fares: all that one without the role `web` answers."""
+        app = web.Application(client_max_size=receive.MAX_BODY)
+        token = self.settings.metrics_token
+        health.add_routes(app, self.live, metrics_token=token.get_secret_value() if token else "")
         return app
 
     async def _register_webhooks(self) -> None:

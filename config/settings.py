@@ -54,6 +54,13 @@ class Settings(BaseSettings):
         le=65535,
         description="Port to listen on; 0: the system chooses. `PORT=… make run` sets it as well.",
     )
+    health_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port on which a process without the role `web` answers `/healthz`, `/readyz` and `/metrics`; 0: "
+        "it does not listen.",
+    )
     public_url: str = Field(
         "",
         description="Where platforms and browsers reach this server, e.g. `https://chat.example.com`. Set: webhooks "
@@ -147,6 +154,7 @@ _FORMS = {
     "data_dir": "must be a folder",
     "host": "must be an address such as 127.0.0.1",
     "port": "must be a whole number between 0 and 65535",
+    "health_port": "must be a whole number between 0 and 65535",
     "public_url": "must look like https://chat.example.com",
     "secret_key": f"must have at least {MIN_SECRET} characters",
     "telegram_api_url": "must look like https://api.telegram.org",
