@@ -8,6 +8,7 @@ campaign's audience says hello, two of them say STOP, one asks for their data, o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ AUDIENCE = range(7_001, 7_021)
 STOPPING = (7_005, 7_006)
 CURIOUS, FORGETFUL = 7_010, 7_011
 WALKERS, WHATSAPP_WALKERS = 2, 1
+SLICE = 2_000  # people who agree in one statement
 CAMPAIGN_TEXT = "Saldi in bottega da sabato"
 POST_TEXT = "Aperti anche domenica"
 
@@ -77,7 +79,14 @@ class Begun:
     stops: dict[int, int]
 
 
-async def prepare(folder: Path, url: str = "", *, talkative: bool = True) -> None:
+async def prepare(
+    folder: Path,
+    url: str = "",
+    *,
+    talkative: bool = True,
+    audience: range = AUDIENCE,
+    bulk_per_second: int = 30,
+) -> None:
     """Fills the data folder (and the database at `url`, if that is another one).
 
     Not `talkative`: without flows, so that the campaign and the post have the sender to themselves.
@@ -88,10 +97,18 @@ async def prepare(folder: Path, url: str = "", *, talkative: bool = True) -> Non
         _env_file=None,
     )
     async with build(settings, roles=()) as app:
-        await app.database.write(lambda connection: _fill(connection, app, talkative))
+        await app.database.write(
+            lambda connection: _fill(connection, app, talkative, audience, bulk_per_second)
+        )
 
 
-def _fill(connection: Connection, app: App, talkative: bool) -> None:
+def crowd_seed(audience: range) -> dict[str, Any]:
+    """`SEED` for many: everybody has opened the chat long ago."""
+    crowd = {"first": audience.start, "count": len(audience), "bot": BOT, "language_code": "it"}
+    return {"telegram": {**SEED["telegram"], "people": [], "crowds": [crowd]}}
+
+
+def _fill(connection: Connection, app: App, talkative: bool, audience: range, bulk_per_second: int) -> None:
     new_id, now = app.runtime.new_id, app.clock()
     workspace_id = new_id()
     connection.execute(
@@ -102,7 +119,11 @@ def _fill(connection: Connection, app: App, talkative: bool) -> None:
         {"id": workspace_id, "business": msgspec.json.encode(BUSINESS_JSON).decode()},
     )
     telegram = _channel(
-        connection, app, workspace_id, "telegram", {"token": BOT, "webhook_secret": WEBHOOK_SECRET}
+        connection,
+        app,
+        workspace_id,
+        "telegram",
+        {"token": BOT, "webhook_secret": WEBHOOK_SECRET, "bulk_per_second": str(bulk_per_second)},
     )
     _channel(
         connection,
@@ -122,7 +143,8 @@ def _fill(connection: Connection, app: App, talkative: bool) -> None:
         flow_store.publish(
             connection, workspace_id=workspace_id, source=source, name=name, new_id=new_id, now=now
         )
-    _agree(connection, app, workspace_id, telegram)
+    for first in range(0, len(audience), SLICE):
+        _agree(connection, app, workspace_id, telegram, audience[first : first + SLICE])
     draft = Draft(name="Saldi", channel_id=telegram, content={"it": CAMPAIGN_TEXT})
     campaign = drafts.create(connection, workspace_id, draft, new_id=new_id, now=now)
     runs.start(connection, workspace_id, campaign, new_id=new_id, now=now)
@@ -151,8 +173,10 @@ def _channel(connection: Connection, app: App, workspace_id: int, kind: str, val
     )
 
 
-def _agree(connection: Connection, app: App, workspace_id: int, channel_id: int) -> None:
-    """The campaign's audience: people who have agreed to news, with proof."""
+def _agree(
+    connection: Connection, app: App, workspace_id: int, channel_id: int, audience: Sequence[int]
+) -> None:
+    """Some of the campaign's audience: people who have agreed to news, with proof."""
     now = app.clock()
     asked = [
         identities.IdentityRequest(
@@ -164,7 +188,7 @@ def _agree(connection: Connection, app: App, workspace_id: int, channel_id: int)
             at=now,
             inbound=False,
         )
-        for n in AUDIENCE
+        for n in audience
     ]
     keyed_hash, new_id = app.sealer.keyed_hash, app.runtime.new_id
     people = identities.resolve(connection, asked, keyed_hash=keyed_hash, new_id=new_id, now=now)

@@ -251,11 +251,16 @@ def free_port() -> int:
 
 
 async def until(
-    condition: Callable[[], Awaitable[bool]], what: str, detail: Callable[[], str] = lambda: ""
+    condition: Callable[[], Awaitable[bool]],
+    what: str,
+    detail: Callable[[], str] = lambda: "",
+    *,
+    within_s: float = WAIT_S,
+    every_s: float = 0.01,
 ) -> None:
     """Waits for a condition of real processes, with a deadline; looks every few milliseconds."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + within_s
     while not await condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {WAIT_S:.0f} s: {what} {detail()}".rstrip())
-        await asyncio.sleep(0.01)
+            raise AssertionError(f"not within {within_s:.0f} s: {what} {detail()}".rstrip())
+        await asyncio.sleep(every_s)
