@@ -21,7 +21,7 @@ from crm import consent
 from domain.crash import crash_point
 from domain.errors import Conflict, Unavailable
 from domain.ids import first_id_at
-from storage import leases
+from storage import leases, partitions
 from storage.database import Queue
 
 LEASE = "scheduler"
@@ -145,6 +145,7 @@ def tickers(runtime: Runtime) -> tuple[Ticker, ...]:
         Ticker("orphans", _orphans, 60.0, Queue.bulk),
         Ticker("sweep", _sweep, 300.0, Queue.bulk),
         Ticker("anchors", _anchors, 3600.0, Queue.people, durable=True),
+        Ticker("partitions", _partitions, 600.0, Queue.bulk, durable=True),
     )
 
 
@@ -180,3 +181,8 @@ def _anchors(connection: Connection, *, new_id: Callable[[], int], now: int) -> 
     for (workspace_id,) in connection.execute(text("SELECT id FROM workspace ORDER BY id")).all():
         consent.anchor(connection, workspace_id=workspace_id, new_id=new_id, now=now)
     return Ticked()
+
+
+def _partitions(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
+    """Months of intake and messages, made ahead on PostgreSQL."""
+    return Ticked(more=partitions.advance(connection, now=now))

@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, text
 
 from domain.errors import Conflict
 from storage.database import Database, parse_url, private_file, sqlite_engine
+from storage.partitions import is_partition
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -116,7 +117,7 @@ def configuration(connection: Connection | None = None) -> Config:
 
 def ours(_object: Any, name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:
     """For Alembic's comparison: PostgreSQL's partitions are tables that the models do not name."""
-    return not (kind == "table" and reflected and compare_to is None and str(name).endswith("_default"))
+    return not (kind == "table" and reflected and compare_to is None and is_partition(str(name)))
 
 
 def _migrate(connection: Connection, target: str, backup: Path | None = None) -> Migrated:
