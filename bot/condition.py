@@ -34,7 +34,8 @@ class Rows:
 
 
 class Trouble(NamedTuple):
-    """One thing to look at. `code`: ended, writer, late, parked, channel_stopped or stop; `detail`: which, how many."""
+    """One thing to look at. `code`: ended, writer, redis, late, parked, channel_stopped or stop; `detail`: which, how
+    many."""
 
     code: str
     detail: str
@@ -90,6 +91,10 @@ def troubles(live: Live, rows: Rows, *, named: bool = False) -> Iterator[Trouble
     for queue, waiting in live.runtime.database.waiting().items():
         if waiting > WRITER_LIMIT:
             yield Trouble("writer", f"{queue} {waiting}")
+    if (
+        trouble := live.runtime.signals.trouble()
+    ):  # nothing is lost: everybody looks by themselves, a second later
+        yield Trouble("redis", trouble)
     if rows.oldest_s > AGE_LIMIT_S:
         yield Trouble("late", f"{rows.oldest_s:.0f} s")
     if rows.parked:

@@ -42,6 +42,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "trouble_writer": ("La scrittura non tiene il passo: {detail}", "Writing cannot keep up: {detail}"),
     "trouble_late": ("Un evento aspetta da {detail}", "An event has been waiting for {detail}"),
     "trouble_parked": ("Eventi in sospeso: {detail}", "Parked events: {detail}"),
+    "trouble_redis": (
+        "Redis non risponde ({detail}): tutto va avanti, al più un secondo più lento",
+        "Redis does not answer ({detail}): all goes on, at most a second slower",
+    ),
     "trouble_channel_stopped": ("Canale fermo: {detail}", "Channel stopped: {detail}"),
     "trouble_stop": ("Il pulsante di stop è premuto.", "The stop button is pressed."),
     "open_events": ("Eventi da trattare", "Events to handle"),

@@ -10,6 +10,7 @@ os.environ.setdefault("PTB_TIMEDELTA", "1")
 pytest_plugins = [
     "tests.support.run",
     "tests.support.databases",
+    "tests.support.redis",
     "tests.support.stores",
     "tests.support.network",
     "tests.support.canaries",

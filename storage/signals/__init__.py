@@ -20,5 +20,8 @@ class Signals(Protocol):
     async def wait(self, topic: str, timeout_s: float) -> bool:
         """Waits for the topic; false when the time was up. A notification between two waits is not lost."""
 
+    def trouble(self) -> str:
+        """What keeps notifications from other processes at the moment, as the name of an error; empty: nothing."""
+
     async def close(self) -> None:
         """Lets go of connections."""

@@ -27,5 +27,9 @@ class LocalSignals:
         event.clear()
         return True
 
+    def trouble(self) -> str:
+        """There are no other processes."""
+        return ""
+
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -1,17 +1,20 @@
-"""Signals: one suite for both adapters, plus what only several processes need. Redis is a small server of the test
-that speaks its protocol, because none comes as a package."""
+"""Signals: one suite over both adapters, Redis being a real server. What a real server never says (rubbish, nothing at
+all) comes from a small one of the test that speaks its protocol."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from storage.signals import Signals
+from storage.signals import redis as adapter
 from storage.signals.local import LocalSignals
-from storage.signals.redis import RedisSignals
+from storage.signals.redis import CHANNEL, RedisSignals
+from tests.support.redis import RedisServer
 
 
 class PubSubServer:
@@ -81,75 +84,171 @@ def bulk(data: bytes) -> bytes:
     return b"$%d\r\n%s\r\n" % (len(data), data)
 
 
-@asynccontextmanager
-async def signals_of(kind: str) -> AsyncIterator[Signals]:
-    if kind == "local":
+@pytest.fixture(params=["local", "redis"])
+async def signals(request: pytest.FixtureRequest) -> AsyncIterator[Signals]:
+    """Both adapters, ready."""
+    if request.param == "local":
         yield LocalSignals()
         return
-    server = PubSubServer()
-    await server.start()
-    signals = RedisSignals(f"redis://127.0.0.1:{server.port}/0")
+    server: RedisServer = request.getfixturevalue("shared_redis")
+    async with connected(server) as (one,):
+        yield one
+
+
+@asynccontextmanager
+async def connected(server: RedisServer, count: int = 1) -> AsyncIterator[tuple[RedisSignals, ...]]:
+    """Signals of `count` processes at a real server, all of them listening."""
+    before = listeners(server)
+    made = tuple([await RedisSignals.connect(server.url) for _ in range(count)])
     try:
-        await server.until(listeners=1)
-        yield signals
+        await until(lambda: listeners(server) == before + count)
+        yield made
     finally:
-        await signals.close()
-        await server.stop()
+        for one in made:
+            await one.close()
+        await until(lambda: listeners(server) == before)
 
 
-@pytest.mark.parametrize("kind", ["local", "redis"])
+def listeners(server: RedisServer) -> int:
+    """How many connections have subscribed; 0 when the server is not there."""
+    return int(server.command("PUBSUB", "NUMSUB", CHANNEL)[1]) if server.pid else 0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for real sockets, with a deadline."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (another process changes it)
+            await asyncio.sleep(0.01)
+
+
 class TestEverySignals:
-    async def test_a_notification_wakes_its_waiter_only(self, kind: str) -> None:
-        async with signals_of(kind) as signals:
-            waiter = asyncio.create_task(signals.wait("intake", 5))
-            await asyncio.sleep(0)
-            signals.notify("intake")
-            assert await waiter
-            assert not await signals.wait("outbox", 0.01)
+    """What holds for both."""
 
-    async def test_a_notification_between_two_waits_is_kept_once(self, kind: str) -> None:
-        async with signals_of(kind) as signals:
-            signals.notify("intake")
-            signals.notify("intake")
-            assert await signals.wait("intake", 5)
-            assert not await signals.wait("intake", 0.05)
+    async def test_a_notification_wakes_its_waiter_only(self, signals: Signals) -> None:
+        waiter = asyncio.create_task(signals.wait("intake", 5))
+        await asyncio.sleep(0)
+        signals.notify("intake")
+        assert await waiter
+        assert not await signals.wait("outbox", 0.01)
 
+    async def test_a_notification_between_two_waits_is_kept_once(self, signals: Signals) -> None:
+        signals.notify("intake")
+        signals.notify("intake")
+        assert await signals.wait("intake", 5)
+        assert not await signals.wait("intake", 0.05)
 
-async def test_redis_wakes_other_processes_and_comes_back() -> None:
-    server = PubSubServer()
-    await server.start()
-    one, other = (RedisSignals(f"redis://127.0.0.1:{server.port}/0") for _ in range(2))
-    try:
-        await server.until(listeners=2)
-        one.notify("outbox")
-        assert await other.wait("outbox", 5)
+    async def test_a_thousand_topics_and_notifications_at_once_lose_none(self, signals: Signals) -> None:
+        topics = [f"lane:{n}" for n in range(100)]
+        for _ in range(10):
+            for topic in topics:
+                signals.notify(topic)
+        assert all(await asyncio.gather(*(signals.wait(topic, 5) for topic in topics)))
 
-        await server.stop()
-        await server.until(listeners=0)
-        one.notify("outbox")  # nobody carries it, nobody fails
-        assert await one.wait("outbox", 5)
+    async def test_a_waiter_that_gives_up_takes_no_notification_with_it(self, signals: Signals) -> None:
+        assert not await signals.wait("intake", 0)
+        waiter = asyncio.create_task(signals.wait("intake", 5))
+        await asyncio.sleep(0)
+        waiter.cancel()
+        await asyncio.gather(waiter, return_exceptions=True)
+        signals.notify("intake")
+        assert await signals.wait("intake", 5)
 
-        await server.start()
-        await server.until(listeners=2)
-        one.notify("config")
-        assert await other.wait("config", 5)
-    finally:
-        await one.close()
-        await other.close()
-        await server.stop()
+    async def test_all_is_well(self, signals: Signals) -> None:
+        assert signals.trouble() == ""
 
 
-async def test_rubbish_on_the_channel_wakes_nobody() -> None:
+class TestManyProcesses:
+    """What only Redis can do."""
+
+    async def test_every_other_process_is_woken(self, shared_redis: RedisServer) -> None:
+        async with connected(shared_redis, 4) as (one, *others):
+            one.notify("outbox")
+            assert all(await asyncio.gather(*(other.wait("outbox", 5) for other in others)))
+            assert await one.wait("outbox", 5)
+            assert not await one.wait("outbox", 0.05)  # its own word does not come back to it
+
+    async def test_killed_and_started_again(
+        self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Meanwhile everybody is woken in their own process, nobody fails, and the trouble has a name."""
+        monkeypatch.setattr(adapter, "RETRY_S", 0.05)
+        async with connected(redis_server, 2) as (one, other):
+            redis_server.kill()
+            one.notify("outbox")
+            assert await one.wait("outbox", 5)
+            await until(lambda: bool(one.trouble() and other.trouble()))
+            redis_server.start()
+            await until(lambda: not (one.trouble() or other.trouble()))
+            await until(lambda: listeners(redis_server) == 2)
+            one.notify("config")
+            assert await other.wait("config", 5)
+
+    async def test_flushed_and_out_of_memory_it_still_carries_signals(
+        self, redis_server: RedisServer
+    ) -> None:
+        async with connected(redis_server, 2) as (one, other):
+            redis_server.command("FLUSHALL")
+            redis_server.fill()
+            with pytest.raises(Exception, match="maxmemory"):
+                redis_server.command("SET", "key", "x" * 10)
+            one.notify("intake")
+            assert await other.wait("intake", 5)
+            assert one.trouble() == ""
+
+    @pytest.mark.parametrize("what", ["publisher", "listener"])
+    async def test_frozen_it_is_noticed_and_nothing_blocks(
+        self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, what: str
+    ) -> None:
+        """A server that keeps its connections and says nothing: also who only listens finds out."""
+        for name in ("RETRY_S", "TIMEOUT_S", "SILENCE_S"):
+            monkeypatch.setattr(adapter, name, 0.1)
+        async with connected(redis_server, 2) as (one, other):
+            redis_server.freeze()
+            try:
+                started = time.monotonic()
+                if what == "publisher":
+                    one.notify("intake")
+                    assert await one.wait("intake", 5)
+                assert time.monotonic() - started < 0.1
+                await until(lambda: bool((one if what == "publisher" else other).trouble()))
+            finally:
+                redis_server.thaw()
+            await until(lambda: not (one.trouble() or other.trouble()))
+            one.notify("outbox")
+            assert await other.wait("outbox", 5)
+
+
+class TestOddServers:
+    """What a real server does not do."""
+
+    async def test_rubbish_on_the_channel_wakes_nobody(self) -> None:
+        async with odd_server() as (server, signals):
+            for rubbish in (b"", b"intake", b"\xff\xfe", b"x " + b"y" * 1000):
+                server.publish(rubbish)
+            server.publish(b"x live")
+            assert await signals.wait("live", 5)
+            assert not await signals.wait("intake", 0.01)
+
+    async def test_a_reply_that_is_no_reply_is_an_absence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(adapter, "RETRY_S", 0.05)
+        async with odd_server() as (server, signals):
+            for listener in list(server.listeners):
+                listener.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            await until(lambda: bool(signals.trouble()))
+            await server.until(listeners=1)
+            server.publish(b"x live")
+            assert await signals.wait("live", 5)
+
+
+@asynccontextmanager
+async def odd_server() -> AsyncIterator[tuple[PubSubServer, RedisSignals]]:
+    """The test's own server, and signals that listen there."""
     server = PubSubServer()
     await server.start()
     signals = RedisSignals(f"redis://127.0.0.1:{server.port}/0")
     try:
         await server.until(listeners=1)
-        for rubbish in (b"", b"intake", b"\xff\xfe", b"x " + b"y" * 1000):
-            server.publish(rubbish)
-        server.publish(b"x live")
-        assert await signals.wait("live", 5)
-        assert not await signals.wait("intake", 0.01)
+        yield server, signals
     finally:
         await signals.close()
         await server.stop()
