@@ -4,7 +4,7 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlmodel import SQLModel
 
-from storage.tables.columns import big, identifier, small, text, within_workspace
+from storage.tables.columns import CLUSTERED, big, identifier, small, text, within_workspace
 
 
 class Campaign(SQLModel, table=True):
@@ -93,7 +93,7 @@ class Recipient(SQLModel, table=True):
             sqlite_where=sql("state > 2"),
             postgresql_where=sql("state > 2"),
         ),
-        {"sqlite_with_rowid": False},  # clustered by its key: a million rows are written in a third less time
+        CLUSTERED,  # a million rows are written in a third less time
     )
 
     workspace_id: int = big()

@@ -3,7 +3,7 @@
 from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import SQLModel
 
-from storage.tables.columns import big, identifier, text, within_workspace
+from storage.tables.columns import CLUSTERED, big, identifier, text, within_workspace
 
 
 class Channel(SQLModel, table=True):
@@ -93,6 +93,7 @@ class UploadedMedia(SQLModel, table=True):
     """A stored file's id with a platform: uploaded once, sent many times."""
 
     __tablename__ = "uploaded_media"
+    __table_args__ = CLUSTERED
 
     workspace_id: int = big()
     channel_id: int = big(primary_key=True)

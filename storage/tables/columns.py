@@ -1,16 +1,23 @@
-"""Column shapes that all tables share."""
+"""Column shapes that all tables share.
+
+On SQLite a single integer key is the table's own row number (INTEGER, not BIGINT: https://sqlite.org/rowidtable.html),
+and a composite key is the table itself (`CLUSTERED`): one tree instead of two, half the pages that a commit writes.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKeyConstraint, SmallInteger, Text
+from sqlalchemy import BigInteger, ForeignKeyConstraint, Integer, SmallInteger, Text
 from sqlmodel import Field
+
+CLUSTERED = {"sqlite_with_rowid": False}  # for `__table_args__` of tables with a composite key
+_KEY: Any = BigInteger().with_variant(Integer(), "sqlite")
 
 
 def identifier() -> Any:
     """The row's own id, made by the process."""
-    return Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    return Field(primary_key=True, sa_type=_KEY, sa_column_kwargs={"autoincrement": False})
 
 
 def big(default: int | None = None, *, primary_key: bool = False, nullable: bool = False) -> Any:

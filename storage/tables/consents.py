@@ -3,7 +3,7 @@
 from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import SQLModel
 
-from storage.tables.columns import big, identifier, small, text
+from storage.tables.columns import CLUSTERED, big, identifier, small, text
 
 
 class ConsentEntry(SQLModel, table=True):
@@ -44,7 +44,10 @@ class ConsentState(SQLModel, table=True):
     """What an identity's consent for a purpose is now: the fold of its ledger."""
 
     __tablename__ = "consent_state"
-    __table_args__ = (Index("consent_state_purpose", "workspace_id", "purpose", "mailable", "identity_id"),)
+    __table_args__ = (
+        Index("consent_state_purpose", "workspace_id", "purpose", "mailable", "identity_id"),
+        CLUSTERED,
+    )
 
     workspace_id: int = big()
     identity_id: int = big(primary_key=True)
@@ -64,7 +67,7 @@ class ConsentHead(SQLModel, table=True):
     __tablename__ = "consent_head"
 
     workspace_id: int = big()
-    identity_id: int = big(primary_key=True)
+    identity_id: int = identifier()
     position: int = big()
     hash: str = text()
 
@@ -90,6 +93,7 @@ class Suppression(SQLModel, table=True):
     """Do not write to this address for this purpose ("*": any marketing). Survives erasure and re-import."""
 
     __tablename__ = "suppression"
+    __table_args__ = CLUSTERED
 
     workspace_id: int = big(primary_key=True)
     external_key: str = text(primary_key=True)  # keyed hash of (channel kind, external id)

@@ -3,7 +3,7 @@
 from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import SQLModel
 
-from storage.tables.columns import big, identifier, small, text, within_workspace
+from storage.tables.columns import CLUSTERED, big, identifier, small, text, within_workspace
 
 
 class Contact(SQLModel, table=True):
@@ -32,7 +32,7 @@ class ContactTag(SQLModel, table=True):
     """A tag on a contact."""
 
     __tablename__ = "contact_tag"
-    __table_args__ = (Index("contact_tag_tag", "workspace_id", "tag", "contact_id"),)
+    __table_args__ = (Index("contact_tag_tag", "workspace_id", "tag", "contact_id"), CLUSTERED)
 
     workspace_id: int = big()
     contact_id: int = big(primary_key=True)
@@ -88,7 +88,7 @@ class IdentityKey(SQLModel, table=True):
     """(channel, keyed hash of an external id) → identity. One identity may have several: user id, parent id, phone."""
 
     __tablename__ = "identity_key"
-    __table_args__ = (Index("identity_key_identity", "identity_id"),)
+    __table_args__ = (Index("identity_key_identity", "identity_id"), CLUSTERED)
 
     workspace_id: int = big()
     channel_id: int = big(primary_key=True)

@@ -3,7 +3,7 @@
 from sqlalchemy import UniqueConstraint
 from sqlmodel import SQLModel
 
-from storage.tables.columns import big, identifier, text, within_workspace
+from storage.tables.columns import CLUSTERED, big, identifier, text, within_workspace
 
 
 class Flow(SQLModel, table=True):
@@ -46,6 +46,7 @@ class FlowChannel(SQLModel, table=True):
     """A flow that answers only on this channel; a flow without rows answers on all."""
 
     __tablename__ = "flow_channel"
+    __table_args__ = CLUSTERED
 
     workspace_id: int = big()
     flow_id: int = big(primary_key=True)

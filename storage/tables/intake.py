@@ -4,7 +4,7 @@ from sqlalchemy import Index
 from sqlalchemy import text as sql
 from sqlmodel import SQLModel
 
-from storage.tables.columns import big, identifier, small, text
+from storage.tables.columns import CLUSTERED, big, identifier, small, text
 
 
 class Intake(SQLModel, table=True):
@@ -42,7 +42,7 @@ class Seen(SQLModel, table=True):
     """Keys of events that were taken, for 8 days."""
 
     __tablename__ = "seen"
-    __table_args__ = (Index("seen_age", "seen_at"),)
+    __table_args__ = (Index("seen_age", "seen_at"), CLUSTERED)
 
     workspace_id: int = big()
     channel_id: int = big(primary_key=True)

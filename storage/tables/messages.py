@@ -4,7 +4,7 @@ from sqlalchemy import Index
 from sqlalchemy import text as sql
 from sqlmodel import SQLModel
 
-from storage.tables.columns import big, identifier, small, text
+from storage.tables.columns import CLUSTERED, big, identifier, small, text
 
 
 class Message(SQLModel, table=True):
@@ -129,7 +129,7 @@ class StatusOrphan(SQLModel, table=True):
     """A status whose message we do not know yet; waits 10 minutes for it."""
 
     __tablename__ = "status_orphan"
-    __table_args__ = (Index("status_orphan_age", "received_at"),)
+    __table_args__ = (Index("status_orphan_age", "received_at"), CLUSTERED)
 
     workspace_id: int = big()
     channel_id: int = big(primary_key=True)

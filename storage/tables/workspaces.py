@@ -2,7 +2,7 @@
 
 from sqlmodel import SQLModel
 
-from storage.tables.columns import big, identifier, small, text
+from storage.tables.columns import CLUSTERED, big, identifier, small, text
 
 
 class Workspace(SQLModel, table=True):
@@ -27,6 +27,7 @@ class Stop(SQLModel, table=True):
     """The stop button: while the row stands nothing of `what` leaves in its scope. Read at every slice."""
 
     __tablename__ = "stop"
+    __table_args__ = CLUSTERED
 
     workspace_id: int = big(primary_key=True)  # 0: the whole installation
     scope: str = text(primary_key=True)  # installation | workspace | channel | campaign
@@ -40,6 +41,7 @@ class Revision(SQLModel, table=True):
     """A counter that rises when configuration changes (channels, flows, stops): running processes notice."""
 
     __tablename__ = "revision"
+    __table_args__ = CLUSTERED
 
     workspace_id: int = big(0, primary_key=True)
     subject: str = text(primary_key=True)  # channels | flows | stops | campaigns

@@ -88,6 +88,14 @@ def test_a_keyed_hash_stands_for_its_parts(one: list[str], other: list[str]) -> 
 
 
 def test_an_events_key_depends_on_kind_and_id() -> None:
-    keys = {event_key(k, e) for k in ("telegram", "whatsapp") for e in ("upd:1", "upd:2", "\ud83d")}
-    assert len(keys) == 6
+    ids = ("raw:1f", "upd:007", "upd:-7", "upd:", "upd:\u0663", "upd:99999999999999999", "\ud83d")
+    keys = {event_key(kind, external) for kind in ("telegram", "whatsapp") for external in ids}
+    assert len(keys) == 2 * len(ids)
     assert {len(key) for key in keys} == {22}
+
+
+def test_numbered_events_are_neighbours_in_the_order_of_their_numbers() -> None:
+    numbers = (1, 7, 9, 10, 2_147_483_647, 2_147_483_648, 9_007_199_254_740_991)
+    keys = [event_key("telegram", f"upd:{number}") for number in numbers]
+    assert keys == sorted(set(keys))
+    assert max(map(len, keys)) <= 22
