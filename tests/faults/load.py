@@ -211,7 +211,7 @@ def _agree(
     consent.record(connection, grants, keyed_hash=keyed_hash, new_id=new_id, now=now)
 
 
-async def settle_in(simulators: SimulatorControl) -> None:
+async def settle_in(simulators: SimulatorControl, audience: Sequence[int] = AUDIENCE) -> None:
     """Before the server starts: the number exists, and everybody of the audience has opened the chat."""
     await simulators.whatsapp_number(
         phone_number_id=NUMBER,
@@ -222,7 +222,7 @@ async def settle_in(simulators: SimulatorControl) -> None:
         verify_token=VERIFY,
     )
     await simulators.whatsapp_knobs(status_delay_ms=5)
-    for person in AUDIENCE:
+    for person in audience:
         await simulators.telegram_act(BOT, person, "start")
 
 
