@@ -37,6 +37,11 @@ class PostgresServer:
     def url(self, database: str) -> str:
         return f"postgresql+asyncpg://postgres:@/{database}?host={self.folder}"
 
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self.folder / ".s.PGSQL.5432"
+
     def create(self, template: str = "template0") -> str:
         """Make a database, empty or copied from a template of `template()`; gives its URL."""
         name = f"test_{uuid.uuid4().hex}"
