@@ -9,6 +9,9 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 UV    := $(BIN)/uv
 STAMP := $(VENV)/.synced
+# The libraries that `make bench` compares with: they bound the same packages as we do, so they live apart.
+PEERS := $(VENV)/peers
+PEERS_LOCK := benchmarks/peers/requirements.lock
 UV_VERSION := 0.13.9
 # Two workers: what the smallest supported machine has; more of them only wait for each other's fsync.
 WORKERS ?= 2
@@ -29,7 +32,7 @@ REGISTRY = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip
 	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index";
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check format bench docs migration lock setup clean
+.PHONY: help run test chaos check format bench peers docs migration lock setup clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -56,7 +59,10 @@ format: $(STAMP) ## put the code into shape
 	@$(BIN)/ruff format .
 
 bench: $(STAMP) ## measure against the budgets; prints "holds" or "falls short" beside each
+	@$(MAKE) --no-print-directory peers || echo "Going on without the libraries to compare with." >&2
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+peers: $(PEERS)/.synced ## install the libraries that `make bench` compares with
 
 docs: $(STAMP) ## renew the generated pages in docs/reference
 	@$(BIN)/python -m checks.reference
@@ -72,6 +78,7 @@ lock: $(UV) ## renew requirements*.lock from pyproject.toml
 	@$(REGISTRY) $(COMPILE) --group dev $(UPGRADE) pyproject.toml --output-file requirements.lock
 	@$(REGISTRY) $(COMPILE) --constraint requirements.lock --no-annotate pyproject.toml --output-file requirements.run.lock
 	@$(REGISTRY) $(COMPILE) --constraint requirements.lock --no-annotate --group build --output-file requirements.build.lock
+	@$(REGISTRY) $(COMPILE) --group pyproject.toml:peers $(UPGRADE) --output-file $(PEERS_LOCK)
 	@$(MAKE) --no-print-directory $(STAMP)
 
 setup: $(STAMP) ## only make the environment
@@ -85,6 +92,12 @@ $(STAMP): requirements.lock pyproject.toml $(UV)
 	@echo "Installing the locked packages into $(VENV) …"
 	@$(REGISTRY) $(UV) pip sync --quiet --require-hashes requirements.lock
 	@$(UV) pip install --quiet --offline --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(PEERS)/.synced: $(PEERS_LOCK) | $(STAMP)
+	@echo "Installing what is compared with into $(PEERS) …"
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(PEERS)
+	@$(REGISTRY) $(UV) pip sync --quiet --require-hashes --python $(PEERS)/bin/python $(PEERS_LOCK)
 	@touch $@
 
 # uv goes into the environment itself: a sync leaves pip and uv alone.

@@ -59,6 +59,7 @@ async def child(
     folder: Path,
     environment: Mapping[str, str] | None = None,
     plain_url: bool = False,
+    python: Path | str = sys.executable,
 ) -> AsyncIterator[Child]:
     """Runs `python -m <arguments>` on a core. `plain_url`: it prints a URL instead of JSON."""
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 (nothing else runs here meanwhile)
@@ -68,7 +69,7 @@ async def child(
     begun = time.perf_counter()
     with errors.open("ab") as output:
         process = subprocess.Popen(  # noqa: ASYNC220 (its pipes are read in a thread)
-            [sys.executable, "-m", *arguments],
+            [str(python), "-m", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,

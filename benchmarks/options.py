@@ -10,6 +10,10 @@ from pathlib import Path
 from benchmarks import postgresql
 
 
+class Skipped(Exception):
+    """A measurement needs what is not there; the sentence says what, and how to get it."""
+
+
 @dataclass(frozen=True)
 class Options:
     """`rounds` per row; `scale` of the amounts (1, or a tenth with `--quick`); `stores`: sqlite, postgresql."""

@@ -71,11 +71,16 @@ async def prepare(
     *,
     url: str = "",
     bots: int = 1,
+    first_bot: int = 0,
     flow: bool = True,
     mode: str = "webhook",
     bulk_per_second: int = 30,
 ) -> Installation:
-    """A migrated store with a workspace, `bots` Telegram channels, one WhatsApp number and, if wished, the form."""
+    """A migrated store with a workspace, `bots` Telegram channels, one WhatsApp number and, if wished, the form.
+
+    The bots' tokens are those of `token(first_bot)` and the following: installations that share a simulator differ
+    there.
+    """
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 (nothing else runs here meanwhile)
     url = url or f"sqlite:///{folder / 'passaparola.sqlite3'}"
     sealer = Sealer(SECRET)
@@ -102,7 +107,7 @@ async def prepare(
                 },
                 mode,
             )
-            for n in range(bots)
+            for n in range(first_bot, first_bot + bots)
         ]
         number = {
             "phone_number_id": "100000000000001",

@@ -3,7 +3,8 @@
 Three questions: is each requirement of pyproject pinned, at a version that it allows, with a hash? Does the
 shipped code import only what the project declares for itself (something that is merely there because another
 package needs it disappears one day)? And does the rest (tests, checks, benchmarks) import only that or the
-development group?
+development group? What the benchmarks compare with has a group, a lock and an environment of its own: a peer's library
+is imported only in that folder.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from packaging.version import Version
 from checks.house import ROOMS, WORKSHOPS, modules
 
 LOCK = "requirements.lock"
+PEERS = "peers"  # the group of what is compared with
+PEERS_ROOM = "benchmarks/peers"
+PEERS_LOCK = f"{PEERS_ROOM}/requirements.lock"
 
 
 def problems(root: Path) -> Iterator[str]:
@@ -30,15 +34,20 @@ def problems(root: Path) -> Iterator[str]:
     shipped = [Requirement(text) for text in project["project"]["dependencies"]]
     extras = project["project"].get("optional-dependencies", {}).values()
     shipped += [Requirement(text) for group in extras for text in group]
-    groups = project.get("dependency-groups", {}).values()
-    development = [Requirement(text) for group in groups for text in group if isinstance(text, str)]
+    groups = dict(project.get("dependency-groups", {}))
+    peers = [Requirement(text) for text in groups.pop(PEERS, ())]
+    development = [Requirement(text) for group in groups.values() for text in group if isinstance(text, str)]
     build = [Requirement(text) for text in project["build-system"]["requires"]]
 
     pins = _pins((root / LOCK).read_text())
     for requirement in shipped + development + build:
-        yield from _unpinned(requirement, pins)
+        yield from _unpinned(requirement, pins, LOCK)
+    if peers:
+        pins = _pins((root / PEERS_LOCK).read_text())
+        for requirement in peers:
+            yield from _unpinned(requirement, pins, PEERS_LOCK)
     yield from _undeclared(root, ROOMS, shipped)
-    yield from _undeclared(root, WORKSHOPS, shipped + development)
+    yield from _undeclared(root, WORKSHOPS, shipped + development, peers)
 
 
 def _pins(lock: str) -> dict[str, list[tuple[Version, bool]]]:
@@ -51,24 +60,30 @@ def _pins(lock: str) -> dict[str, list[tuple[Version, bool]]]:
     return pins
 
 
-def _unpinned(requirement: Requirement, pins: dict[str, list[tuple[Version, bool]]]) -> Iterator[str]:
+def _unpinned(
+    requirement: Requirement, pins: dict[str, list[tuple[Version, bool]]], lock: str
+) -> Iterator[str]:
     found = pins.get(canonicalize_name(requirement.name), [])
     if not found:
-        yield f"{requirement.name} is in pyproject.toml but not in {LOCK}: run `make lock`"
+        yield f"{requirement.name} is in pyproject.toml but not in {lock}: run `make lock`"
     for version, hashed in found:
         if not requirement.specifier.contains(version, prereleases=True):
-            yield f"{LOCK} pins {requirement.name} {version}, not {requirement.specifier}: run `make lock`"
+            yield f"{lock} pins {requirement.name} {version}, not {requirement.specifier}: run `make lock`"
         if not hashed:
-            yield f"{requirement.name} has no hash in {LOCK}: run `make lock`"
+            yield f"{requirement.name} has no hash in {lock}: run `make lock`"
 
 
-def _undeclared(root: Path, folders: Iterable[str], declared: list[Requirement]) -> Iterator[str]:
+def _undeclared(
+    root: Path, folders: Iterable[str], declared: list[Requirement], peers: Iterable[Requirement] = ()
+) -> Iterator[str]:
     names = {canonicalize_name(requirement.name) for requirement in declared}
+    compared = {canonicalize_name(requirement.name) for requirement in peers}
     distributions = metadata.packages_distributions()
     for path, tree in modules(root, folders):
         for module in sorted(_imported(tree) - sys.stdlib_module_names - {*ROOMS, *WORKSHOPS}):
             owners = {canonicalize_name(name) for name in distributions.get(module, [module])}
-            if owners.isdisjoint(names):
+            allowed = names | compared if path.startswith(f"{PEERS_ROOM}/") else names
+            if owners.isdisjoint(allowed):
                 yield f"{path} imports {module}, which pyproject.toml does not declare"
 
 

@@ -9,7 +9,8 @@ A script is a list of steps, each of which waits for a message and then acts:
 
 `wait_for` is text that the message contains (case does not matter), or an object with any of `contains`, `regex`,
 `button` (one with this text or id), `kind` (photo, text, …), all of which must hold; absent: act at once. `do` and what
-follows it are the network's own actions. `{n}` in texts is the number of the person within the play, from 0.
+follows it are the network's own actions. `{n}` in texts is the number of the person within the play, from 0. A step
+with `"every": 10` is taken by every tenth person (those with the numbers 0, 10, 20 …) and passed over by the others.
 
 `Plays.start` lets `people` persons (a number, or ids) walk the script, `rate_per_s` of them beginning each second (or
 all at once), each thinking `think_s` (a number or [from, to]) before acting. Times between an action and the message
@@ -66,6 +67,7 @@ class Step:
     action: Mapping[str, Any] | None
     think_s: tuple[float, float]
     templated: bool
+    every: int = 1
 
 
 @dataclass(slots=True)
@@ -80,16 +82,20 @@ def read_step(spec: Any, number: int, think_s: tuple[float, float]) -> Step:
     """One step from JSON; raises ControlError naming the step and field."""
     if not isinstance(spec, dict):
         raise ControlError(f"script[{number}]: an object expected")
-    action = {key: value for key, value in spec.items() if key not in ("wait_for", "think_s")}
+    action = {key: value for key, value in spec.items() if key not in ("wait_for", "think_s", "every")}
     if action and not isinstance(action.get("do"), str):
         raise ControlError(f"script[{number}].do: the name of an action expected")
     if not action and "wait_for" not in spec:
         raise ControlError(f"script[{number}]: wait_for or do expected")
+    every = spec.get("every", 1)
+    if not isinstance(every, int) or isinstance(every, bool) or not 1 <= every <= PEOPLE_LIMIT:
+        raise ControlError(f"script[{number}].every: a number from 1 to {PEOPLE_LIMIT} expected")
     return Step(
         wanted=_wanted(spec["wait_for"], number) if "wait_for" in spec else None,
         action=action or None,
         think_s=_range(spec["think_s"], f"script[{number}].think_s") if "think_s" in spec else think_s,
         templated=any(isinstance(value, str) and "{n}" in value for value in action.values()),
+        every=every,
     )
 
 
@@ -122,7 +128,7 @@ class Walker:
         self.play = play
         self.number = number
         self.person = person
-        self.step = 0
+        self.step = self._mine(0)
         self.thinking = False
         self.started_at = self.acted_at = self.deadline = time.perf_counter()
 
@@ -130,7 +136,9 @@ class Walker:
         self.play.world.listen(self.play.network.name, self.play.endpoint, self.person, self.hear)
         self.started_at = self.acted_at = time.perf_counter()
         self.deadline = self.started_at + self.play.timeout_s
-        if self.play.steps[0].wanted is None:
+        if self.step == len(self.play.steps):
+            self.play.end(self, None)
+        elif self.play.steps[self.step].wanted is None:
             self._think()
 
     def hear(self, message: Reached) -> None:
@@ -158,7 +166,7 @@ class Walker:
             return
         step = self.play.steps[self.step]
         self.play.times[self.step].passed += 1
-        self.step += 1
+        self.step = self._mine(self.step + 1)
         self.thinking = False
         last = self.step == len(self.play.steps)
         if step.action is not None:
@@ -173,6 +181,13 @@ class Walker:
             self.play.end(self, None)
         elif self.play.steps[self.step].wanted is None:
             self._think()
+
+    def _mine(self, step: int) -> int:
+        """The first step from there on that this person takes; the number of steps when there is none."""
+        steps = self.play.steps
+        while step < len(steps) and self.number % steps[step].every:
+            step += 1
+        return step
 
     def _filled(self, step: Step) -> Mapping[str, Any]:
         assert step.action is not None
@@ -214,6 +229,7 @@ class Play:
         self.failures: list[dict[str, Any]] = []
         self.started_at = time.perf_counter()
         self.ended_at: float | None = None
+        self.last_left_at = 0.0  # when a walker was done last: the look around comes up to a tick later
 
     def _make_people(self, given: Any, template: Any) -> list[str]:
         if isinstance(given, list):
@@ -255,7 +271,7 @@ class Play:
             await asyncio.sleep(TICK_S)
         if self.state == "running":
             self.state = "finished"
-        self.ended_at = time.perf_counter()
+        self.ended_at = self.last_left_at or time.perf_counter()
 
     def _fail_those_in_vain(self, now: float) -> None:
         for walker in [each for each in self.walking.values() if not each.thinking and each.deadline < now]:
@@ -266,6 +282,7 @@ class Play:
         if self.walking.pop(walker.number, None) is None:
             return
         self.world.unlisten(self.network.name, self.endpoint, walker.person)
+        self.last_left_at = time.perf_counter()
         if failure is None:
             self.done += 1
             self.totals_ms.append((time.perf_counter() - walker.started_at) * 1000)

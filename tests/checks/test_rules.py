@@ -74,6 +74,22 @@ def test_a_pin_without_hash(house: Path) -> None:
     assert list(dependencies.problems(house)) == ["aiohttp has no hash in requirements.lock: run `make lock`"]
 
 
+def test_what_is_compared_with_is_locked_and_imported_apart(house: Path) -> None:
+    """A peer's group has its own lock, and only the peers' folder may import it."""
+    peers = house / "benchmarks" / "peers"
+    peers.mkdir(parents=True)
+    (house / "pyproject.toml").write_text(
+        PYPROJECT.replace("[dependency-groups]\n", '[dependency-groups]\npeers = ["aiogram>=3"]\n')
+    )
+    (peers / "requirements.lock").write_text("aiohttp==3.14.5\n")
+    (peers / "form.py").write_text("import aiogram\n")
+    (house / "benchmarks" / "speed.py").write_text("import aiogram\n")
+    assert list(dependencies.problems(house)) == [
+        "aiogram is in pyproject.toml but not in benchmarks/peers/requirements.lock: run `make lock`",
+        "benchmarks/speed.py imports aiogram, which pyproject.toml does not declare",
+    ]
+
+
 @pytest.mark.parametrize(
     "statement", ["import yarl", "from redis.asyncio import Redis", "def f():\n    import pytest"]
 )

@@ -76,6 +76,20 @@ async def test_many_people_walk_at_once(shop: Shop) -> None:
     assert report["answers"]["p50_ms"] <= report["answers"]["p99_ms"] <= report["answers"]["max_ms"]
 
 
+async def test_a_step_for_every_third_person(shop: Shop) -> None:
+    """Persons 0 and 3 of five take it, the others pass over it and everybody reaches the end."""
+    wrong = {"every": 3, "wait_for": "mail", "do": "say", "text": "/start again"}
+    play = await shop.sim.play(
+        "telegram", TOKEN, [FORM[0], wrong, *FORM[1:3], {"wait_for": "thanks"}], people=5
+    )
+    report = await shop.sim.play_finished(play)
+    assert (report["done"], report["failures"]) == (5, [])
+    assert [step["passed"] for step in report["steps"]] == [5, 2, 5, 5, 5]
+    play = await shop.sim.play("telegram", TOKEN, [{"every": 2, "do": "start"}], people=2)
+    report = await shop.sim.play_finished(play)
+    assert (report["done"], report["steps"][0]["passed"]) == (2, 1)
+
+
 async def test_whoever_waits_in_vain_is_told(shop: Shop) -> None:
     """A message that never comes, a button that is not there, a rate of beginners, a stop."""
     play = await shop.sim.play("telegram", TOKEN, [FORM[0], {"wait_for": "spaghetti"}], timeout_s=0.2)
@@ -102,6 +116,7 @@ async def test_whoever_waits_in_vain_is_told(shop: Shop) -> None:
         ([{"do": "start"}, {"wait_for": {"colour": "red"}}], r"script\[1\].wait_for"),
         ([{"wait_for": {"regex": "("}}], r"script\[0\].wait_for.regex"),
         ([{"do": 5}], r"script\[0\].do"),
+        ([{"do": "start", "every": 0}], r"script\[0\].every"),
     ],
 )
 async def test_a_bad_script_is_explained(shop: Shop, script: list[Json], words: str) -> None:
