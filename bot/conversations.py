@@ -17,14 +17,14 @@ by the write; a mismatch (somebody changed the row outside intake) sends the who
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import Connection, text
 
 from bot import batch as batches
-from bot import claiming, handlers, outbox
+from bot import claiming, handlers, lanes, outbox
 from bot.batch import Batch, ConversationRow, HandedEphemeral, SessionRow, VersionConflict
 from bot.channel_store import ChannelStore, ConnectedChannel
 from bot.claiming import POSTPONED, Claimed, Claimer
@@ -52,6 +52,8 @@ from domain.events import (
 from flows import state
 from storage.database import Queue, bulk, bulk_values
 from storage.signals import POLL_S
+
+SUSPECTS = 1_000  # events remembered over which the store failed; an outage has at most a round of them in front
 
 _log = structlog.get_logger("worker")
 
@@ -88,6 +90,9 @@ class Worker:
         self._claimer = Claimer()
         self.lanes = Lanes(runtime)
         self._stopping = False
+        self._rounds_done = 0
+        self._owed: Sequence[Claimed] = ()  # attempts to be given back with the next claim
+        self._failed_after: dict[int, int] = {}  # by event that the store failed over: rounds done by then
         self.handled = 0
 
     @property
@@ -96,12 +101,18 @@ class Worker:
         return self._claimer.parked
 
     async def run(self) -> None:
-        """Works until cancelled or stopped."""
+        """Works until cancelled or stopped; then others may have the lanes at once."""
         handlers.registry()
+        async with asyncio.TaskGroup() as group:
+            owning = group.create_task(self.lanes.run(), name="lanes")
+            await self._rounds()
+            owning.cancel()
+        await self.lanes.release()
+
+    async def _rounds(self) -> None:
         while not self._stopping:
             try:
-                await self.lanes.own()
-                busy = bool(self.lanes) and await self.round()
+                busy = await self.round()
             except (Unavailable, Conflict) as error:
                 _log.warning("worker_waits", problem=str(error))
                 await self._runtime.signals.wait("intake", POLL_S)
@@ -110,22 +121,30 @@ class Worker:
                 await self._runtime.signals.wait("intake", POLL_S)
 
     async def stop(self) -> None:
-        """Starts no further round; the lanes are given back by `lanes.release` once `run` has ended."""
+        """Starts no further round."""
         self._stopping = True
         self._runtime.signals.notify("intake")
 
     async def round(self) -> bool:
         """One round; false when there was nothing to do."""
+        with self.lanes.in_use() as fences:
+            return bool(fences) and await self._round(fences)
+
+    async def _round(self, fences: Mapping[str, int]) -> bool:
         runtime = self._runtime
-        claimed = await runtime.database.write(self.claim, queue=Queue.live, durable=False)
+        claimed = await runtime.database.write(
+            lambda connection: self.claim(connection, fences), queue=Queue.live, durable=False
+        )
+        self._owed = ()
         if not claimed:
             return False
         crash_point("worker.after_claim")
         try:
             handled = await runtime.database.write(
-                lambda connection: self._handle(connection, claimed), queue=Queue.live, durable=True
+                lambda connection: self._handle(connection, claimed, fences), queue=Queue.live, durable=True
             )
-        except Unavailable:
+        except Unavailable as error:
+            await self._store_failed(claimed, error)
             raise
         except VersionConflict:
             await runtime.database.write(
@@ -136,6 +155,7 @@ class Worker:
             await self._failed_as_a_whole(claimed, error)
             return True
         crash_point("worker.after_commit")
+        self._rounds_done += 1
         self.handled += handled.done
         self._sender.offer(handled.heads)
         for one in handled.ephemerals:
@@ -143,6 +163,21 @@ class Worker:
         if handled.heads:
             runtime.signals.notify("live")
         return True
+
+    async def _store_failed(self, claimed: Sequence[Claimed], error: Unavailable) -> None:
+        """The store went away in the middle. That is nobody's fault: an attempt is given back with the next claim, or a
+        long outage would park what stands in front. Of an event that was alone it is one when others were handled
+        since it last failed in this way: then it is the event that the store cannot bear."""
+        if len(claimed) > 1:
+            return  # their attempts are raised: each runs alone from now on
+        event = claimed[0].id
+        failed_after = self._failed_after.pop(event, self._rounds_done)
+        if len(self._failed_after) < SUSPECTS:
+            self._failed_after[event] = self._rounds_done
+        if failed_after == self._rounds_done:
+            self._owed = claimed
+        else:
+            await self._failed_as_a_whole(claimed, error)
 
     async def _failed_as_a_whole(self, claimed: Sequence[Claimed], error: Exception) -> None:
         """A round of several goes back, each to run alone; an event that was alone has its failure counted."""
@@ -155,16 +190,19 @@ class Worker:
             lambda c: self._claimer.set_back(c, claimed, problem, now), queue=Queue.live, durable=True
         )
 
-    def claim(self, connection: Connection) -> list[Claimed]:
-        """The events of the next round."""
-        return self._claimer.claim(connection, self.lanes.numbers, self._runtime.clock())
+    def claim(self, connection: Connection, fences: Mapping[str, int]) -> list[Claimed]:
+        """The events of the next round, of these lanes."""
+        claiming.reopen(connection, self._owed)
+        return self._claimer.claim(connection, lanes.numbers(fences), self._runtime.clock())
 
     # --- handle
 
-    def _handle(self, connection: Connection, claimed: Sequence[Claimed]) -> Handled:
+    def _handle(
+        self, connection: Connection, claimed: Sequence[Claimed], fences: Mapping[str, int]
+    ) -> Handled:
         runtime = self._runtime
         now = runtime.clock()
-        mine = self._still_mine(connection, claimed)
+        mine = self._still_mine(connection, claimed, fences)
         batch = Batch()
         problems: dict[int, str] = {}
         loaded = self._load(connection, mine, batch, problems, now)
@@ -178,8 +216,10 @@ class Worker:
         claiming.close(connection, done)
         return Handled(heads, batch.ephemerals, len(done), len(failed))
 
-    def _still_mine(self, connection: Connection, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
-        lost = self.lanes.hold(connection, {lane_of(row.slot) for row in claimed})
+    def _still_mine(
+        self, connection: Connection, claimed: Sequence[Claimed], fences: Mapping[str, int]
+    ) -> Sequence[Claimed]:
+        lost = self.lanes.hold(connection, {lane_of(row.slot) for row in claimed}, fences)
         if not lost:
             return claimed
         return [row for row in claimed if lane_of(row.slot) not in lost]
@@ -464,13 +504,3 @@ def _sessions(connection: Connection, ids: Sequence[int]) -> dict[int, SessionRo
         {"ids": bulk_values(ids)},
     ).all()
     return {row.id: SessionRow(*row) for row in rows}
-
-
-async def drain(worker: Worker) -> int:
-    """Runs rounds until nothing is open now; gives how many. For tests and the demo's first data."""
-    rounds = 0
-    await worker.lanes.own()
-    while await worker.round():
-        rounds += 1
-        await asyncio.sleep(0)
-    return rounds

@@ -101,7 +101,6 @@ class Live:
         for task in late:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.worker.lanes.release()
 
     async def reload(self) -> None:
         """Reads channels, flows and businesses anew."""

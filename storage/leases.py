@@ -1,5 +1,7 @@
 """Leases: who owns a lane, a channel's outbox, a poller, the scheduler, a node number.
 
+How several processes share the leases of a kind is `storage.sharing`.
+
 A lease is a row (name, owner, fence, expiry). The expiry is by the database's clock, so that the clocks of several
 machines need not agree. `take` gets what is free or expired and raises its fence; `renew` extends what is still ours
 and tells what was lost. A writer that relies on a lease locks its row with (name, fence) in its own transaction
@@ -27,9 +29,14 @@ _NOW = {
 }
 
 
+def clock(connection: Connection) -> str:
+    """The database's clock as an SQL expression, ms UTC."""
+    return _NOW[connection.dialect.name]
+
+
 def now(connection: Connection) -> int:
     """The database's clock, ms UTC."""
-    return int(connection.execute(text(f"SELECT {_NOW[connection.dialect.name]}")).scalar_one())
+    return int(connection.execute(text(f"SELECT {clock(connection)}")).scalar_one())
 
 
 def take(
@@ -43,7 +50,7 @@ def take(
     """Takes up to `limit` of the named leases that are free, expired or already ours; gives name → fence."""
     if not names:
         return {}
-    clock = _NOW[connection.dialect.name]
+    at = clock(connection)
     connection.execute(
         text(
             "INSERT INTO lease (name, workspace_id, fence, owner, expires_at) "
@@ -55,9 +62,9 @@ def take(
     rows = connection.execute(
         text(
             f"UPDATE lease SET owner = :owner, fence = CASE WHEN owner = :owner THEN fence ELSE fence + 1 END, "
-            f"expires_at = {clock} + :length WHERE name IN ("
+            f"expires_at = {at} + :length WHERE name IN ("
             f"SELECT name FROM lease WHERE name IN (SELECT e.value ->> 'v' FROM json_each(:names) e) "
-            f"AND (owner = :owner OR expires_at < {clock}) ORDER BY name LIMIT :limit {skip}) RETURNING name, fence"
+            f"AND (owner = :owner OR expires_at < {at}) ORDER BY name LIMIT :limit {skip}) RETURNING name, fence"
         ),
         {"names": bulk_values(names), "owner": owner, "length": length_ms, "limit": limit or len(names)},
     ).all()
@@ -70,7 +77,7 @@ def renew(connection: Connection, held: dict[str, int], owner: str) -> dict[str,
         return {}
     rows = connection.execute(
         text(
-            f"UPDATE lease SET expires_at = {_NOW[connection.dialect.name]} + :length "
+            f"UPDATE lease SET expires_at = {clock(connection)} + :length "
             "WHERE owner = :owner AND name IN (SELECT e.value ->> 'v' FROM json_each(:names) e) RETURNING name, fence"
         ),
         {"names": bulk_values(held), "owner": owner, "length": LEASE_MS},
@@ -86,6 +93,23 @@ def release(connection: Connection, names: Sequence[str], owner: str) -> None:
             "WHERE owner = :owner AND name IN (SELECT e.value ->> 'v' FROM json_each(:names) e)"
         ),
         {"names": bulk_values(names), "owner": owner},
+    )
+
+
+def forget(connection: Connection, name: str) -> None:
+    """Removes the row of a lease that nobody will ask for again."""
+    connection.execute(text("DELETE FROM lease WHERE name = :name"), {"name": name})
+
+
+def forget_expired(connection: Connection, pattern: str) -> None:
+    """Removes expired rows of names that are made anew at each start; what somebody else just changes, stays."""
+    skip = "FOR UPDATE SKIP LOCKED" if dialect(connection).name == "postgresql" else ""
+    connection.execute(
+        text(
+            "DELETE FROM lease WHERE name IN (SELECT name FROM lease WHERE name LIKE :pattern "
+            f"AND expires_at < {clock(connection)} {skip})"
+        ),
+        {"pattern": pattern},
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from bot import claiming, handlers, handover
 from bot.claiming import MAX_ATTEMPTS, PER_CONVERSATION, RETRY_MS, ROUND
 from bot.intake import DONE, OPEN, PARKED, append_own
-from bot.runtime import LANE_NAMES
+from bot.runtime import LANE_NAMES, LANES
 from domain.events import Echo, ExternalId, MessageReceived, Person, TimerDue
 from domain.messages import (
     CallbackAnswer,
@@ -51,6 +51,8 @@ steps:
   hours: {send: Dalle 9 alle 18, next: over}
   over: {end: true}
 """
+
+RENEWED = 10_000  # ms: a third of a lease
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -242,7 +244,8 @@ async def test_an_event_that_ends_the_process_every_time_parks(core: Core) -> No
     await core.hears("deadly", "behind")
     for _ in range(MAX_ATTEMPTS):
         await core.worker.lanes.own()
-        claimed = await core.database.write(core.worker.claim)
+        with core.worker.lanes.in_use() as fences:
+            claimed = await core.do(lambda c, fences=fences: core.worker.claim(c, fences))  # type: ignore[misc]
         assert len(claimed) in (1, 2)
         core.now += 120_000
     await core.do(
@@ -317,27 +320,67 @@ async def test_a_worker_that_lost_its_lanes_writes_nothing(core: Core) -> None:
     await core.hears("ciao")
     frozen = core.worker
     await frozen.lanes.own()
-    claimed = await core.database.write(frozen.claim)
+    with frozen.lanes.in_use() as fences:
+        claimed = await core.database.write(lambda c: frozen.claim(c, fences))
     await core.do(lambda c: c.execute(text("UPDATE lease SET expires_at = 1")))
     other = core.another_worker("there")
     await core.work(other)
     assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
-    handled = await core.database.write(lambda c: frozen._handle(c, claimed))
+    handled = await core.database.write(lambda c: frozen._handle(c, claimed, fences))
     assert (handled.done, handled.failed, handled.heads) == (0, 0, [])
     assert len(frozen.lanes) < len(other.lanes)
     assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
     assert await core.received() == ["ciao"]
 
 
-async def test_two_workers_never_own_the_same_lane(core: Core) -> None:
+async def test_two_workers_share_the_lanes_and_the_one_that_stays_gets_all(core: Core) -> None:
+    """What is handed over waits for the round that has begun with it; an event in it is handled by the next owner."""
     other = core.another_worker("there")
-    await asyncio.gather(core.worker.lanes.own(), other.lanes.own())
-    assert len(core.worker.lanes) + len(other.lanes) == len(LANE_NAMES)
-    assert not set(core.worker.lanes.numbers or []) & set(other.lanes.numbers or [])
-    await core.worker.lanes.release()
-    core.now += 60_000
+    await core.worker.lanes.own()
+    assert len(core.worker.lanes) == len(LANE_NAMES)
     await other.lanes.own()
-    assert len(other.lanes) == len(LANE_NAMES)
+    assert len(other.lanes) == 0, "nothing is free yet"
+    with core.worker.lanes.in_use() as fences:
+        core.now += RENEWED
+        await core.worker.lanes.own()
+        assert (len(core.worker.lanes), len(fences)) == (LANES // 2, LANES)
+        core.now += RENEWED
+        await other.lanes.own()
+        assert len(other.lanes) == 0, "a round still uses them"
+    await core.worker.lanes.handed_over()
+    core.now += RENEWED
+    await other.lanes.own()
+    with core.worker.lanes.in_use() as here, other.lanes.in_use() as there:
+        assert len(here) == len(there) == LANES // 2
+        assert here.keys() | there.keys() == set(LANE_NAMES)
+    for person in range(1, 20):
+        await core.hears("ciao", person=person)
+    assert await core.work()
+    assert await core.work(other)
+    assert await core.states() == [(DONE, 1)] * 19
+    await core.worker.lanes.release()
+    core.now += RENEWED
+    await other.lanes.own()
+    assert len(other.lanes) == LANES
+
+
+async def test_a_lane_that_went_away_and_came_back_is_not_the_same(core: Core) -> None:
+    """Lost and taken again between claiming and handling: somebody else may have handled what was claimed."""
+    await core.hears("ciao")
+    await core.worker.lanes.own()
+    with core.worker.lanes.in_use() as fences:
+        claimed = await core.do(lambda c: core.worker.claim(c, fences))
+    await core.do(lambda c: c.execute(text("UPDATE lease SET expires_at = 1")))
+    other = core.another_worker("there")
+    await core.work(other)
+    await other.lanes.release()
+    core.now += RENEWED
+    await core.worker.lanes.own()
+    assert len(core.worker.lanes) == LANES
+    handled = await core.do(lambda c: core.worker._handle(c, claimed, fences))
+    assert (handled.done, handled.heads) == (0, [])
+    assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
+    assert len(core.worker.lanes) == LANES, "what is ours again stays so"
 
 
 # --- what comes from our own clock and people
