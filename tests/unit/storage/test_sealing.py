@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import hmac
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.errors import RejectedInput
-from storage.sealing import MIN_SECRET, Sealer, event_key
+from storage.sealing import MIN_SECRET, NONCE, NONCES, Sealer, event_key
 
 SECRET = "test secret that is long enough to be one"
 SEALER = Sealer(SECRET)
@@ -85,6 +89,23 @@ def test_a_keyed_hash_stands_for_its_parts(one: list[str], other: list[str]) -> 
     assert (SEALER.keyed_hash(*one) == SEALER.keyed_hash(*other)) == same
     assert len(SEALER.keyed_hash(*one, "\ud83d")) == 22
     assert SEALER.keyed_hash(*one) != Sealer(SECRET + "!").keyed_hash(*one)
+
+
+@settings(max_examples=30, deadline=None)
+@given(text=st.text(max_size=200))
+def test_a_keyed_hash_is_the_standards_hmac(text: str) -> None:
+    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"passaparola keyed hash 1").derive(
+        SECRET.encode()
+    )
+    digest = hmac.digest(key, text.encode(), "sha256")[:16]
+    assert SEALER.keyed_hash(text) == base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def test_no_two_values_are_sealed_with_one_nonce_whichever_thread_seals() -> None:
+    sealer = Sealer(SECRET)
+    with ThreadPoolExecutor(4) as threads:
+        sealed = list(threads.map(lambda _: sealer.seal(b"same", **HOME), range(4 * NONCES)))
+    assert len({base64.b64decode(one)[:NONCE] for one in sealed}) == len(sealed)
 
 
 def test_an_events_key_depends_on_kind_and_id() -> None:
