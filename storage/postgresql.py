@@ -1,20 +1,58 @@
-"""The PostgreSQL side of `storage.database`: pooled asyncpg connections, functions run through `run_sync`."""
+"""The PostgreSQL side of `storage.database`: pooled asyncpg connections, functions run in a greenlet of their own.
+
+Theory of operation. A server that is away must cost its callers little time, and a connection that died must not cost
+a caller anything if that can be known before its first statement:
+
+  checkout   a pooled connection that the server has closed meanwhile (a restart, a failover) is replaced unasked;
+             when one turns out dead in use, all that are older go with it
+  away       after a failed attempt to connect the next one waits a moment, drawn at random so that many processes do
+             not come back in step; whoever asks meanwhile is told at once
+  limits     to connect, to wait for a free connection, and for each transaction as a whole, kept by this side: a
+             network that swallows packets answers nothing, also not to the server's own time-outs. Past the limit the
+             connection is dropped, which ends whatever waits on it
+
+A transaction that ends in `Unavailable` was not applied, or was applied and only its word got lost: every caller must
+be able to ask again (duplicates are dropped, versions and attempts are compared).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from domain.errors import Conflict, Unavailable
-from storage.database import IDLE_TIMEOUT_MS, POOL, STATEMENT_TIMEOUT_MS, Database, Queue, T, Work
+from storage.database import (
+    IDLE_TIMEOUT_MS,
+    POOL,
+    READ_LIMIT_S,
+    STATEMENT_TIMEOUT_MS,
+    Database,
+    Queue,
+    T,
+    Work,
+)
 
-CONNECT_TIMEOUT_S = 2.0  # a webhook must get its 503 within 2 s when the database is away
+CONNECT_TIMEOUT_S = 2.0  # a healthy server answers in milliseconds, also across a continent
 POOL_TIMEOUT_S = 2.0
+RESERVED = 3  # connections that only the live queue may take: slow pages never keep a webhook from its commit
+# A transaction as a whole. Live ones take milliseconds; others hold at most 1,000 rows, and end within a lease.
+LIMIT_S = {Queue.live: 5.0, Queue.people: 25.0, Queue.bulk: 25.0}
+AGAIN_S = (0.1, 0.5)  # between attempts to connect, drawn at random
+CLOSE_S = 5.0  # for a goodbye that nobody may answer
+# The kernel's own look at idle connections: a path that is gone is noticed within half a minute, before it is needed.
+KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
+
 # SQLSTATE classes in which the transaction was not applied and may be tried again by its owner.
 _CONFLICTS = {"40001", "40P01", "23505", "55P03"}
 _AWAY = (
@@ -26,16 +64,22 @@ _AWAY = (
 
 
 class PostgresqlDatabase(Database):
-    """One pool; reads and writes differ only in what they say to the server."""
+    """One pool; reads and writes differ only in their limits and in what they say to the server."""
 
-    def __init__(self, url: URL, engine: AsyncEngine) -> None:
+    def __init__(self, url: URL, engine: AsyncEngine, chance: Callable[[float, float], float]) -> None:
         super().__init__(url)
         self._engine = engine
+        self._chance = chance
+        self._loop = asyncio.get_running_loop()
+        self._others = asyncio.Semaphore(POOL - RESERVED)
+        self._again_at = 0.0  # monotonic time before which nobody tries to connect
         self._running = 0
 
     @staticmethod
-    async def connect(url: URL) -> PostgresqlDatabase:
-        """An open pool; no connection is made yet."""
+    async def connect(
+        url: URL, *, chance: Callable[[float, float], float] = random.uniform
+    ) -> PostgresqlDatabase:
+        """An open pool; no connection is made yet. `chance(a, b)` draws the pauses between attempts to connect."""
         settings = {
             "jit": "off",  # our statements are short; compiling them costs more than it saves
             "statement_timeout": str(STATEMENT_TIMEOUT_MS),
@@ -47,40 +91,81 @@ class PostgresqlDatabase(Database):
             pool_size=POOL,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_S,
-            pool_pre_ping=False,
+            pool_pre_ping=False,  # `_prepare` knows without a question what the server has closed
             hide_parameters=True,  # an error's text must not carry what people wrote
             connect_args={
                 "timeout": CONNECT_TIMEOUT_S,
+                "command_timeout": LIMIT_S[
+                    Queue.bulk
+                ],  # for what SQLAlchemy asks before the first transaction
                 "server_settings": settings,
                 "prepared_statement_cache_size": 500,
             },
         )
-        return PostgresqlDatabase(url, engine)
+        event.listen(engine.sync_engine, "connect", _keep_alive)
+        event.listen(engine.sync_engine, "checkout", _replace_closed)
+        return PostgresqlDatabase(url, engine, chance)
 
     async def write(self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True) -> T:
         # Shielded like the writer thread: a commit that is under way is finished though its caller went away.
-        return await asyncio.shield(self._transaction(work, durable))
+        transaction = self._transaction(work, durable, LIMIT_S[queue])
+        return await asyncio.shield(transaction if queue is Queue.live else self._in_turn(transaction))
 
     async def read(self, work: Work[T]) -> T:
-        return await self._transaction(work, True)
+        # Shielded too: to cancel a query is a question to the server, which may be the one that does not answer.
+        return await asyncio.shield(self._in_turn(self._transaction(work, True, READ_LIMIT_S)))
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._engine.dispose()
 
     def waiting(self) -> dict[str, int]:
         return {"live": self._running}
 
-    async def _transaction(self, work: Work[T], durable: bool) -> T:
+    async def _in_turn(self, transaction: Awaitable[T]) -> T:
+        """Not all connections at once: `RESERVED` stay for the live queue."""
+        try:
+            async with asyncio.timeout(POOL_TIMEOUT_S):
+                await self._others.acquire()
+        except TimeoutError:
+            transaction.close()  # type: ignore[attr-defined]
+            raise Unavailable("too much is asked of the store at once", retry_after=2.0) from None
+        try:
+            return await transaction
+        finally:
+            self._others.release()
+
+    async def _transaction(self, work: Work[T], durable: bool, limit_s: float) -> T:
+        if time.monotonic() < self._again_at:
+            raise Unavailable("the store does not answer")
         self._running += 1
         try:
-            async with self._engine.begin() as connection:
-                if not durable:
-                    await connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-                return await connection.run_sync(work)
-        except (DBAPIError, PoolTimeout, OSError, TimeoutError) as error:
+            return await greenlet_spawn(self._run, work, durable, limit_s)
+        except (DBAPIError, PoolTimeout, OSError) as error:
             raise translate(error) from error
         finally:
             self._running -= 1
+
+    def _run(self, work: Work[T], durable: bool, limit_s: float) -> T:
+        """One transaction, in the greenlet."""
+        with self._connected() as connection:
+            driver: Any = connection.connection.driver_connection
+            limit = self._loop.call_later(limit_s, driver.terminate)
+            try:
+                with connection.begin():
+                    if not durable:
+                        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                    return work(connection)
+            finally:
+                limit.cancel()
+
+    def _connected(self) -> Connection:
+        try:
+            return self._engine.sync_engine.connect()
+        except (DBAPIError, OSError):
+            self._again_at = time.monotonic() + self._chance(*AGAIN_S)
+            raise
 
 
 def translate(error: BaseException) -> BaseException:
@@ -99,3 +184,21 @@ def translate(error: BaseException) -> BaseException:
 def _sqlstate(error: DBAPIError) -> str:
     original: Any = error.orig
     return str(getattr(original, "sqlstate", "") or getattr(original, "pgcode", "") or "")
+
+
+def _replace_closed(connection: Any, _record: Any, _proxy: Any) -> None:
+    """Before a pooled connection is handed out: one that the server has closed is replaced, and its age with it."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("closed by the server")
+
+
+def _keep_alive(connection: Any, _record: Any) -> None:
+    """A new connection over TCP: the kernel looks after it while it is idle."""
+    plain = connection.driver_connection._transport.get_extra_info("socket")
+    if plain is None or plain.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with suppress(OSError):  # a kernel that does not know one of them does without
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEPALIVE:
+            if hasattr(socket, name):
+                plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

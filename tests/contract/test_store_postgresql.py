@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 
 from domain.errors import Conflict, Unavailable
-from storage.database import Database, rows_of
+from storage import postgresql
+from storage.database import POOL, Database, Queue, rows_of
+from storage.postgresql import PostgresqlDatabase
+from tests.support.databases import PostgresServer
+from tests.support.postgresql_wire import Faults, Wire
+from tests.support.proxy import Proxy
 
 
 @pytest.fixture
@@ -94,3 +103,178 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
             await database.read(lambda c: rows_of(c, "SELECT 1"))
     finally:
         await database.close()
+
+
+# --- a server or a network that goes away
+
+
+@asynccontextmanager
+async def behind_a_proxy(
+    url: str, server: PostgresServer
+) -> AsyncIterator[tuple[PostgresqlDatabase, Proxy, Faults]]:
+    """A store whose connections can be hurt."""
+    faults = Faults()
+    async with Proxy(server.socket, tap=lambda: Wire(faults)) as proxy:
+        opened = await Database.open(server.url_at(proxy.port, url))
+        assert isinstance(opened, PostgresqlDatabase)
+        yield opened, proxy, faults
+        await proxy.heal()
+        await opened.close()
+
+
+@pytest.fixture
+async def hurt(
+    migrated_postgres_url: str, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[PostgresqlDatabase, Proxy, Faults]]:
+    """A store with limits that a test can wait for."""
+    monkeypatch.setattr(postgresql, "CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(postgresql, "POOL_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(postgresql, "LIMIT_S", dict.fromkeys(Queue, 0.5))
+    async with behind_a_proxy(migrated_postgres_url, postgres) as place:
+        yield place
+
+
+def one(connection: Connection) -> int:
+    return int(connection.execute(text("SELECT 1")).scalar_one())
+
+
+def ours(connection: Connection) -> list[Any]:
+    return list(rows_of(connection, "SELECT subject FROM revision WHERE subject = 'one'"))
+
+
+async def back(database: Database, within_s: float = 5.0) -> float:
+    """Seconds until the store answers again."""
+    started = time.monotonic()
+    while True:
+        try:
+            await database.write(one, queue=Queue.live)
+        except Unavailable:
+            assert time.monotonic() - started < within_s
+            await asyncio.sleep(0.02)
+        else:
+            return time.monotonic() - started
+
+
+async def test_connections_that_the_server_has_closed_cost_nobody_an_error(
+    database: Database, postgres: PostgresServer
+) -> None:
+    """After a restart at night the first webhook of the morning is stored."""
+    await asyncio.gather(*(database.read(one) for _ in range(5)))
+    name = database.url.database
+    postgres.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+    await asyncio.sleep(0.05)  # the news is on its way to this process
+    assert await asyncio.gather(*(database.read(one) for _ in range(5))) == [1] * 5
+    await database.write(put, queue=Queue.live)
+
+
+async def test_a_network_that_swallows_everything_is_noticed_by_this_side(
+    hurt: tuple[PostgresqlDatabase, Proxy, Faults],
+) -> None:
+    """In the middle of a transaction, at rest, and while connecting: each ends within its limit, none hangs."""
+    database, proxy, _ = hurt
+    await database.write(one)
+
+    def silenced(connection: Connection) -> int:
+        connection.execute(text("SELECT 1"))
+        proxy.swallow()
+        return one(connection)
+
+    for work in (silenced, one, one):
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            await database.write(work, queue=Queue.live)
+        assert time.monotonic() - started < 1.0
+    started = time.monotonic()
+    with pytest.raises(Unavailable):
+        await database.read(one)
+    assert time.monotonic() - started < 0.1  # it was just tried: told at once
+    await proxy.heal()
+    assert await back(database) < 1.5
+
+
+async def test_a_hanging_store_does_not_keep_a_cancelled_reader(
+    hurt: tuple[PostgresqlDatabase, Proxy, Faults],
+) -> None:
+    database, proxy, _ = hurt
+    await database.read(one)
+    proxy.silence()
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await database.read(one)
+    assert time.monotonic() - started < 0.3
+
+
+@pytest.mark.parametrize("what", ["cut", "refuse", "half_open"])
+async def test_cut_in_use_and_back(hurt: tuple[PostgresqlDatabase, Proxy, Faults], what: str) -> None:
+    database, proxy, _ = hurt
+
+    async def slow() -> object:
+        return await database.write(lambda c: c.execute(text("SELECT pg_sleep(0.3)")).all(), queue=Queue.live)
+
+    busy = [asyncio.create_task(slow()) for _ in range(4)]
+    while proxy.connections < 4:  # noqa: ASYNC110 (the kernel tells it)
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    getattr(proxy, what)()
+    results = await asyncio.gather(*busy, return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable] * 4
+    await proxy.heal()
+    assert await back(database) < 1.5
+
+
+async def test_pages_and_jobs_leave_connections_for_webhooks(database: Database) -> None:
+    """As many slow reads as there may be: a live write is committed beside them; more reads are turned away."""
+    slow = [
+        asyncio.create_task(database.read(lambda c: c.execute(text("SELECT pg_sleep(2.5)")).all()))
+        for _ in range(20)
+    ]
+    await asyncio.sleep(0.1)
+    started = time.monotonic()
+    await asyncio.gather(*(database.write(one, queue=Queue.live) for _ in range(20)))
+    assert time.monotonic() - started < 1.0
+    results = await asyncio.gather(*slow, return_exceptions=True)
+    assert sum(isinstance(result, Unavailable) for result in results) == 20 - (POOL - postgresql.RESERVED)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_a_commit_whose_word_got_lost_is_unavailable(
+    hurt: tuple[PostgresqlDatabase, Proxy, Faults], committed: bool
+) -> None:
+    database, _, faults = hurt
+    faults.lose("INSERT INTO revision", committed=committed)
+    with pytest.raises(Unavailable):
+        await database.write(put, queue=Queue.live)
+    assert faults.lost == 1
+    assert len(await database.read(ours)) == int(committed)
+    if not committed:
+        await database.write(put, queue=Queue.live)
+
+
+async def test_a_full_disk_is_unavailable_and_reading_goes_on(
+    hurt: tuple[PostgresqlDatabase, Proxy, Faults],
+) -> None:
+    database, _, faults = hurt
+    faults.disk_full = True
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="53100"):
+            await database.write(put, queue=Queue.live)
+        assert await database.read(ours) == []
+    faults.disk_full = False
+    await database.write(put, queue=Queue.live)
+
+
+async def test_idle_connections_are_looked_after_by_the_kernel(
+    hurt: tuple[PostgresqlDatabase, Proxy, Faults],
+) -> None:
+    database, _, _ = hurt
+
+    def options(connection: Connection) -> tuple[int, int]:
+        driver: Any = connection.connection.driver_connection
+        plain = driver._transport.get_extra_info("socket")
+        return (
+            plain.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+        )
+
+    assert await database.read(options) == (1, 10_000)

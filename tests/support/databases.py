@@ -42,6 +42,11 @@ class PostgresServer:
         """Where it listens."""
         return self.folder / ".s.PGSQL.5432"
 
+    def url_at(self, port: int, url: str) -> str:
+        """The URL of one of its databases through a proxy that listens on `port` of this machine."""
+        name = url.removeprefix("postgresql+asyncpg://postgres:@/").split("?")[0]
+        return f"postgresql+asyncpg://postgres:@127.0.0.1:{port}/{name}"
+
     def create(self, template: str = "template0") -> str:
         """Make a database, empty or copied from a template of `template()`; gives its URL."""
         name = f"test_{uuid.uuid4().hex}"

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 
 from tests.support.proxy import Cut
 
-DISK_FULL = "DO $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$"
+DISK_FULL = (
+    "DO $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' "
+    "USING ERRCODE = '53100'; END $$"
+)
 _WRITES = re.compile(r"^\s*(WITH\b.*?\b)?(INSERT|UPDATE|DELETE)\b", re.IGNORECASE | re.DOTALL)
 _HEAD = 5  # bytes: type and length
 
