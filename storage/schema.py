@@ -1,13 +1,23 @@
 """The schema's version: what a database has, what this program needs, and the way from one to the other.
 
-Versions are the numbers of the files in `storage/migrations/versions/` (`0001_first.py`). A start reads one row;
+Versions are the numbers of the files in `storage/migrations/versions/` (`0001_first.py`). A start reads two rows;
 Alembic, whose import takes long, is loaded only when there is something to do. An upgrade is one transaction on both
 databases: a failed one leaves the schema as it was; of several processes at once one upgrades, the others wait for it.
+
+Programs of several versions work side by side on one PostgreSQL (a rolling restart). So a migration only adds, and what
+it adds may be left out (`checks/migrations.py` refuses anything else); a later one, marked `contract = "<version>"`,
+takes away what no program uses that knows that version. The oldest version that a program must know to work with the
+schema is stored beside it, the *floor*, and a program that does not reach it refuses to start. On PostgreSQL no
+statement of an upgrade waits longer than `LOCK_TIMEOUT_MS` for its table, because all messages would wait behind it:
+then the whole upgrade is given up and tried again a little later.
 """
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -16,16 +26,23 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, text
 
-from domain.errors import Conflict
+from domain.errors import Conflict, Unavailable
 from storage.database import Database, parse_url, private_file, sqlite_engine
 from storage.partitions import is_partition
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+LOCK_TIMEOUT_MS = 2_000  # how long messages may wait behind a statement that waits for its table
+TRY_FOR_S = 300.0  # an upgrade that never finds its tables free: something else is wrong, a person must look
+TRY_EVERY_S = 2.0  # as long as messages were held up at most, so that they catch up
+TURN_TIMEOUT_MS = 900_000  # for the other process that upgrades: large tables take minutes
 _LOCK = 7_290_412_226_001  # of PostgreSQL's advisory locks: any number that is only ours
+_FLOOR = "schema_floor"  # the subject of the row of `revision` that holds the floor
 
+_IN_USE = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 _HAS_TABLE = {
     "sqlite": "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'",
     "postgresql": "SELECT 1 WHERE to_regclass('alembic_version') IS NOT NULL",
@@ -62,26 +79,40 @@ def current(connection: Connection) -> str | None:
     return version
 
 
-def refuse_newer(version: str | None) -> None:
-    """Raises Conflict for a database that a newer program has upgraded: its rows may mean what we do not know."""
+def floor(connection: Connection) -> int | None:
+    """The oldest version that a program must know to work with this schema; None: it was not said."""
+    number: int | None = connection.execute(
+        text(f"SELECT number FROM revision WHERE workspace_id = 0 AND subject = '{_FLOOR}'")
+    ).scalar()
+    return number
+
+
+def refuse_newer(connection: Connection) -> str | None:
+    """Gives the database's version. Raises Conflict for one that a newer program has upgraded and that does not say
+    that this one may still work with it: its rows may mean what we do not know."""
+    version = current(connection)
     if version is not None and version not in versions():
-        raise Conflict(
-            f"the database has schema {version}, made by a newer Passaparola; this one knows up to {head()}: "
-            "install the newer version again, or restore a backup made before the upgrade"
-        )
+        needed = floor(connection)
+        if needed is None or needed > int(head()):
+            raise Conflict(
+                f"the database has schema {version}, made by a newer Passaparola; this one knows up to {head()}: "
+                "install the newer version again, or restore a backup made before the upgrade"
+            )
+    return version
 
 
 async def ensure(database: Database) -> Migrated | None:
-    """Brings an open store's schema up to date before it is used; None when it is. What `serve` does at its start."""
-    version = await database.read(current)
-    refuse_newer(version)
-    return None if version == head() else await migrate(database.url)
+    """Brings an open store's schema up to date before it is used; None when it is, or when a newer program has brought
+    it further and this one may still work with it. What `serve` does at its start."""
+    version = await database.read(refuse_newer)
+    return None if _reaches(version) else await migrate(database.url)
 
 
 async def migrate(url: str | URL, *, target: str = "head") -> Migrated:
     """Upgrades a database to `target` in one transaction, on a connection of its own.
 
-    An existing SQLite file is copied beside itself first. Raises Conflict for a newer schema.
+    An existing SQLite file is copied beside itself first. Raises Conflict for a schema that is too new, Unavailable
+    when its tables were in use all the time (PostgreSQL).
     """
     parsed = parse_url(url.render_as_string(hide_password=False) if isinstance(url, URL) else url)
     if parsed.get_backend_name() == "sqlite":
@@ -91,10 +122,28 @@ async def migrate(url: str | URL, *, target: str = "head") -> Migrated:
 
     engine = create_async_engine(parsed, poolclass=NullPool)  # without the time limits of the message path
     try:
-        async with engine.begin() as connection:
-            return await connection.run_sync(_migrate, target)
+        return await _until_tables_are_free(engine, target)
     finally:
         await engine.dispose()
+
+
+async def _until_tables_are_free(engine: AsyncEngine, target: str) -> Migrated:
+    from sqlalchemy.exc import DBAPIError
+
+    give_up = time.monotonic() + TRY_FOR_S
+    while True:
+        try:
+            async with engine.begin() as connection:
+                return await connection.run_sync(_migrate, target)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", "") not in _IN_USE:
+                raise
+            if time.monotonic() > give_up:
+                raise Unavailable(
+                    f"the schema was not upgraded: its tables were in use for {TRY_FOR_S:.0f} s. Look for long "
+                    "transactions (pg_stat_activity) and try again"
+                ) from error
+        await asyncio.sleep(TRY_EVERY_S)
 
 
 def upgrade(connection: Connection, target: str = "head") -> None:
@@ -102,6 +151,7 @@ def upgrade(connection: Connection, target: str = "head") -> None:
     from alembic import command
 
     command.upgrade(configuration(connection), target)
+    _keep_floor(connection)
 
 
 def configuration(connection: Connection | None = None) -> Config:
@@ -120,12 +170,43 @@ def ours(_object: Any, name: str | None, kind: str, reflected: bool, compare_to:
     return not (kind == "table" and reflected and compare_to is None and is_partition(str(name)))
 
 
+def contract_of(version: str) -> str | None:
+    """What a migration takes away is unused by programs that know this version; None: it takes nothing away."""
+    path = next((MIGRATIONS / "versions").glob(f"{version}_*.py"))
+    found = importlib.util.spec_from_file_location(f"_migration_{version}", path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    named: str | None = getattr(module, "contract", None)
+    return named
+
+
+def _keep_floor(connection: Connection) -> None:
+    """Stores what the migrations up to the schema's version ask of a program."""
+    reached = [version for version in versions() if version <= (current(connection) or "")]
+    needed = max((int(contract_of(version) or 1) for version in reached), default=1)
+    connection.execute(
+        text(
+            "INSERT INTO revision (workspace_id, subject, number) VALUES (0, :subject, :needed) "
+            "ON CONFLICT (workspace_id, subject) DO UPDATE SET number = excluded.number"
+        ),
+        {"subject": _FLOOR, "needed": needed},
+    )
+
+
+def _reaches(version: str | None) -> bool:
+    """Whether a schema has all that this program needs; a newer one that was not refused has it, too."""
+    return version is not None and version >= head()
+
+
 def _migrate(connection: Connection, target: str, backup: Path | None = None) -> Migrated:
     if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET LOCAL lock_timeout = {TURN_TIMEOUT_MS}"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    before = current(connection)  # again: another process may have upgraded while this one waited
-    refuse_newer(before)
-    if before != head():
+        connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
+    before = refuse_newer(connection)  # again: another process may have upgraded while this one waited
+    if not _reaches(before):
         upgrade(connection, target)
     return Migrated(before, current(connection) or head(), backup)
 
@@ -136,12 +217,18 @@ def _migrate_sqlite(url: URL, target: str) -> Migrated:
     engine = sqlite_engine(url)
     try:
         with engine.connect() as connection:
-            before = current(connection)
-            refuse_newer(before)
+            before = refuse_newer(connection)
             connection.rollback()
-            backup = _copy(path, before) if before not in (None, head()) else None
+            backup = _copy(path, before) if before is not None and not _reaches(before) else None
+            # SQLite changes a key or a column's type by making the table anew; meanwhile rows that point to it point
+            # nowhere (https://sqlite.org/lang_altertable.html, "Making Other Kinds Of Table Schema Changes").
+            raw: Any = connection.connection.driver_connection
+            raw.execute("PRAGMA foreign_keys=OFF")
             with connection.begin():
-                return _migrate(connection, target, backup)
+                done = _migrate(connection, target, backup)
+                if lost := connection.execute(text("PRAGMA foreign_key_check")).first():
+                    raise RuntimeError(f"the upgrade would leave rows of {lost[0]} that point to nothing")
+                return done
     finally:
         engine.dispose()
 

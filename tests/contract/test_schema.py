@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 import sqlite3
+import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -17,9 +20,11 @@ from sqlalchemy import Connection, text
 from sqlmodel import SQLModel
 
 import storage.tables  # noqa: F401 (fills the metadata)
-from domain.errors import Conflict
+from domain.errors import Conflict, Unavailable
 from storage import schema
 from storage.database import Database
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def differences(connection: Connection) -> list[object]:
@@ -58,19 +63,152 @@ async def test_several_at_once_upgrade_once(any_database_url: str) -> None:
     assert sorted(str(one.before) for one in done) == [*[schema.head()] * 2, "None"]
 
 
-async def test_a_newer_schema_is_refused_and_untouched(any_database_url: str) -> None:
+def set_floor(connection: Connection, number: int | None) -> None:
+    connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    connection.execute(text("DELETE FROM revision WHERE subject = 'schema_floor'"))
+    if number is not None:
+        connection.execute(
+            text("INSERT INTO revision (workspace_id, subject, number) VALUES (0, 'schema_floor', :number)"),
+            {"number": number},
+        )
+
+
+@pytest.mark.parametrize("floor", [None, 9999], ids=["that says nothing", "that says so"])
+async def test_a_newer_schema_is_refused_and_untouched(any_database_url: str, floor: int | None) -> None:
+    """A schema of which we do not know that we may work with it."""
     database = await Database.open(any_database_url)
     try:
         await schema.ensure(database)
-        await database.write(
-            lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9999'")) and None
-        )
-        for attempt in (schema.ensure(database), schema.migrate(any_database_url)):
-            with pytest.raises(Conflict, match="schema 9999, made by a newer Passaparola"):
-                await attempt
+        await database.write(lambda c: set_floor(c, floor))
+        with pytest.raises(Conflict, match="schema 9999, made by a newer Passaparola"):
+            await schema.ensure(database)
+        with pytest.raises(Conflict, match="schema 9999, made by a newer Passaparola"):
+            await schema.migrate(any_database_url)
         assert await database.read(schema.current) == "9999"
     finally:
         await database.close()
+
+
+async def test_a_newer_schema_that_only_added_is_served(any_database_url: str) -> None:
+    """A rolling restart, the other way round: the new program has upgraded, the old one starts once more."""
+    database = await Database.open(any_database_url)
+    try:
+        await schema.ensure(database)
+        assert await database.read(schema.floor) == 1
+        await database.write(lambda c: set_floor(c, int(schema.head())))
+        assert await schema.ensure(database) is None
+        assert (await schema.migrate(any_database_url)).after == "9999"
+    finally:
+        await database.close()
+
+
+@pytest.fixture
+def versions_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The migrations, in a copy to which a test may add."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(schema.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(schema, "MIGRATIONS", folder)
+    schema.versions.cache_clear()
+    yield folder / "versions"
+    schema.versions.cache_clear()
+
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{version}"
+down_revision = "{before}"
+branch_labels = None
+depends_on = None
+contract = {contract!r}
+
+
+def upgrade() -> None:
+    {statement}
+"""
+
+
+def write_next(folder: Path, statement: str, contract: str | None = None) -> str:
+    """A migration after the last one; gives its version."""
+    before = schema.head()
+    version = f"{int(before) + 1:04d}"
+    text_ = NEXT.format(version=version, before=before, contract=contract, statement=statement)
+    (folder / f"{version}_next.py").write_text(text_)
+    schema.versions.cache_clear()
+    return version
+
+
+async def test_what_is_taken_away_raises_the_floor(any_database_url: str, versions_folder: Path) -> None:
+    """Programs that know the version which stopped using it go on; those before refuse to start."""
+    known = schema.versions()
+    write_next(versions_folder, 'op.add_column("stop", sa.Column("why", sa.Text()))')
+    database = await Database.open(any_database_url)
+    try:
+        await schema.ensure(database)
+        assert await database.read(schema.floor) == 1
+        write_next(versions_folder, 'op.drop_column("stop", "why")', contract=schema.head())
+        await schema.ensure(database)
+        assert await database.read(schema.floor) == int(known[-1]) + 1
+    finally:
+        await database.close()
+
+
+async def test_an_upgrade_waits_for_tables_in_use_without_holding_up_messages(
+    postgres_url: str, versions_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody reads a table for long: the upgrade tries again and again; between, writers get through."""
+    await schema.migrate(postgres_url)
+    write_next(versions_folder, 'op.add_column("stop", sa.Column("why", sa.Text()))')
+    monkeypatch.setattr(schema, "LOCK_TIMEOUT_MS", 100)
+    monkeypatch.setattr(schema, "TRY_EVERY_S", 0.05)
+    database = await Database.open(postgres_url)
+    try:
+        async with database._engine.connect() as reader:  # type: ignore[attr-defined]
+            await reader.execute(text("SELECT * FROM stop"))
+            upgrade = asyncio.create_task(schema.migrate(postgres_url))
+            for n in range(5):
+                await database.write(lambda c, n=n: press(c, n))  # type: ignore[misc]
+            assert not upgrade.done()
+        assert (await upgrade).after == schema.head()
+        monkeypatch.setattr(schema, "TRY_FOR_S", 0.0)
+        write_next(versions_folder, 'op.add_column("stop", sa.Column("until", sa.Text()))')
+        async with database._engine.connect() as reader:  # type: ignore[attr-defined]
+            await reader.execute(text("SELECT * FROM stop"))
+            with pytest.raises(Unavailable, match="its tables were in use"):
+                await schema.migrate(postgres_url)
+    finally:
+        await database.close()
+
+
+def press(connection: Connection, n: int) -> None:
+    connection.execute(
+        text(
+            "INSERT INTO stop (workspace_id, scope, target_id, what, by, set_at) "
+            "VALUES (1, 'channel', :n, 'marketing', '', 0)"
+        ),
+        {"n": n},
+    )
+
+
+async def test_four_processes_that_start_at_once_upgrade_once(any_database_url: str) -> None:
+    """Real processes: one makes the schema, the others wait for it and go on."""
+    program = (
+        "import asyncio, sys\nfrom storage import schema\nfrom storage.database import Database\n"
+        "async def main():\n    database = await Database.open(sys.argv[1])\n"
+        "    done = await schema.ensure(database)\n    await database.close()\n"
+        "    print('upgraded' if done and done.before is None else 'waited')\n"
+        "asyncio.run(main())"
+    )
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, any_database_url, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+        )
+        for _ in range(4)
+    ]
+    said = [(await process.communicate())[0].decode().strip() for process in processes]
+    assert sorted(said) == ["upgraded", "waited", "waited", "waited"]
+    assert [process.returncode for process in processes] == [0] * 4
 
 
 async def test_a_failed_upgrade_leaves_nothing(
@@ -112,9 +250,10 @@ async def test_an_older_sqlite_file_is_copied_before(
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     with sqlite3.connect(path) as raw:  # as a release before this one would have left it
         raw.execute("UPDATE alembic_version SET version_num = '0000'")
-        raw.execute("INSERT INTO revision (workspace_id, subject, number) VALUES (0, 'channels', 7)")
+        raw.execute("UPDATE revision SET number = 7")
     raw.close()
-    monkeypatch.setattr(schema, "versions", lambda: ("0000", "0001"))
+    known = ("0000", *schema.versions())
+    monkeypatch.setattr(schema, "versions", lambda: known)
     monkeypatch.setattr(schema, "upgrade", lambda connection, target: None)
     done = await schema.migrate(sqlite_url)
     assert done.before == "0000"
