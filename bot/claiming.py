@@ -120,8 +120,9 @@ def close(connection: Connection, ids: Sequence[int]) -> None:
 
 def reopen(connection: Connection, claimed: Sequence[Claimed]) -> None:
     """Nobody's fault: the attempts are given back."""
-    rows = [_change(row.id, OPEN, row.attempts - 1, 0, "") for row in claimed]
-    connection.execute(_SET_BACK, {"rows": bulk(rows)})
+    if claimed:
+        rows = [_change(row.id, OPEN, row.attempts - 1, 0, "") for row in claimed]
+        connection.execute(_SET_BACK, {"rows": bulk(rows)})
 
 
 class _Looked:
