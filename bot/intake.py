@@ -48,6 +48,9 @@ from storage.sealing import Sealer, event_key
 MAX_WAITING = (
     10_000  # events in memory before their commit: about 20 MB; past it the platform is told to come back
 )
+STUCK_S = (
+    1.8  # a commit that takes longer: the platforms are told to come back before they give up by themselves
+)
 OPEN, PARKED, DONE = 0, 1, 2
 
 _SEEN = {"workspace_id": "BIGINT", "channel_id": "BIGINT", "key": "TEXT", "seen_at": "BIGINT"}
@@ -125,6 +128,11 @@ class Intake:
                         await self._commit([one])
                     except Exception as error:
                         _fail(one.done, error)
+            except Unavailable as error:
+                # Who came meanwhile is told as well: one after the other they would wait ever longer in vain.
+                late, self._waiting, self._size = self._waiting, [], 0
+                for one in (*batch, *late):
+                    _fail(one.done, error)
             except Exception as error:
                 for one in batch:
                     _fail(one.done, error)
@@ -139,9 +147,16 @@ class Intake:
         prepared = [one for waiting in batch for one in waiting.prepared]
         reported = [one for waiting in batch for one in waiting.statuses]
         runtime = self._runtime
-        await runtime.database.write(
+        store = runtime.database.write(
             lambda connection: _store(connection, prepared, reported, runtime), queue=Queue.live, durable=True
         )
+        try:
+            async with asyncio.timeout(STUCK_S):
+                await (
+                    store
+                )  # goes on though nobody waits: what is stored after all is dropped when it comes again
+        except TimeoutError:
+            raise Unavailable("the store does not answer") from None
 
 
 def append_own(
