@@ -25,6 +25,7 @@ from crm import consent, identities
 from domain.events import ExternalId, Person
 from simulators.control import SimulatorControl
 from tests.canary import CANARY_PHONE, CANARY_SECRET, CANARY_TOKEN
+from tests.support.posting import MIRROR
 from tests.support.town import ACCESS, BUSINESS, BUSINESS_JSON, NUMBER, ROOT, VERIFY, WEBHOOK_SECRET
 
 BOT = CANARY_TOKEN
@@ -102,6 +103,25 @@ async def prepare(
         )
 
 
+async def prepare_mirror(folder: Path, *, bulk_per_second: int = 30) -> None:
+    """A data folder with a Telegram bot that gives back what people say, and nothing else."""
+    settings = Settings(
+        data_dir=folder, database_url=f"sqlite:///{folder / 'passaparola.sqlite3'}", _env_file=None
+    )
+
+    def fill(connection: Connection, app: App) -> None:
+        workspace_id = _workspace(connection, app)
+        values = {"token": BOT, "webhook_secret": WEBHOOK_SECRET, "bulk_per_second": str(bulk_per_second)}
+        _channel(connection, app, workspace_id, "telegram", values)
+        new_id, now = app.runtime.new_id, app.clock()
+        flow_store.publish(
+            connection, workspace_id=workspace_id, source=MIRROR, name="mirror", new_id=new_id, now=now
+        )
+
+    async with build(settings, roles=()) as app:
+        await app.database.write(lambda connection: fill(connection, app))
+
+
 def crowd_seed(audience: range) -> dict[str, Any]:
     """`SEED` for many: everybody has opened the chat long ago."""
     crowd = {"first": audience.start, "count": len(audience), "bot": BOT, "language_code": "it"}
@@ -110,14 +130,7 @@ def crowd_seed(audience: range) -> dict[str, Any]:
 
 def _fill(connection: Connection, app: App, talkative: bool, audience: range, bulk_per_second: int) -> None:
     new_id, now = app.runtime.new_id, app.clock()
-    workspace_id = new_id()
-    connection.execute(
-        text(
-            "INSERT INTO workspace (id, workspace_id, name, locale, timezone, state, encrypt_personal, business, "
-            "created_at) VALUES (:id, :id, 'Bottega Esempio', 'it', 'Europe/Rome', 'active', 0, :business, 0)"
-        ),
-        {"id": workspace_id, "business": msgspec.json.encode(BUSINESS_JSON).decode()},
-    )
+    workspace_id = _workspace(connection, app)
     telegram = _channel(
         connection,
         app,
@@ -157,6 +170,18 @@ def _fill(connection: Connection, app: App, talkative: bool, audience: range, bu
         {"id": outlet, "workspace": workspace_id, "channel": telegram, "address": str(OUTLET), "now": now},
     )
     posts.create(connection, workspace_id, outlet, POST_TEXT, at=now + 1, new_id=new_id, now=now)
+
+
+def _workspace(connection: Connection, app: App) -> int:
+    workspace_id = app.runtime.new_id()
+    connection.execute(
+        text(
+            "INSERT INTO workspace (id, workspace_id, name, locale, timezone, state, encrypt_personal, business, "
+            "created_at) VALUES (:id, :id, 'Bottega Esempio', 'it', 'Europe/Rome', 'active', 0, :business, 0)"
+        ),
+        {"id": workspace_id, "business": msgspec.json.encode(BUSINESS_JSON).decode()},
+    )
+    return workspace_id
 
 
 def _channel(connection: Connection, app: App, workspace_id: int, kind: str, values: dict[str, str]) -> int:

@@ -132,7 +132,7 @@ async def _hit(
 
 
 class _Run:
-    """The campaign and the people around it. `said`: every update; `stops`: person → the one in which they opted out."""
+    """The campaign and the people around it. `said`: every update; `stops`: person → the one of their opt-out."""
 
     def __init__(
         self, control: SimulatorControl, database: Database, people: int, chance: random.Random
@@ -187,7 +187,7 @@ class _Run:
         runs.resume(connection, campaign[0], campaign[1], now=0)
 
     async def delivered(self) -> bool:
-        """What was refused while the process was dead is tried again; a second of the platform's time passes at once."""
+        """What was refused while the process was dead comes again; a second of the platform's time passes at once."""
         log = await self._control.log(kind="delivery", network="telegram")
         if self.said <= {entry["update_id"] for entry in log if entry["status"] == 200}:
             return True

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -54,6 +55,16 @@ class Child:
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    def limit_files(self, size: int) -> None:
+        """No file of the process may grow past so many bytes (RLIMIT_FSIZE): to it the disk is full there."""
+        hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+    @property
+    def pid(self) -> int:
+        """For looking at its memory, open files and threads."""
+        return self._process.pid
 
     async def ended(self, within_s: float = READY_S) -> int:
         """Its exit status once it has ended; fails the test when it runs on."""

@@ -23,6 +23,7 @@ from config.settings import Settings
 from domain import ids
 from simulators.app import build_app
 from simulators.control import SimulatorControl
+from simulators.world import WORLD
 from storage.database import rows_of
 
 BOT = "110201543:TEST-abcdefghijklmnopqrstuvwxyz0123456"
@@ -106,6 +107,13 @@ class Town:
             {"id": workspace_id, "business": msgspec.json.encode(BUSINESS_JSON).decode()},
         )
         return workspace_id
+
+    def crowd(self, first: int, count: int, *, token: str = BOT) -> range:
+        """Many people who have opened the chat with a bot long ago."""
+        assert self._sim is not None
+        spec = {"first": first, "count": count, "bot": token, "language_code": "it"}
+        self._sim.app[WORLD].networks["telegram"].seed({"crowds": [spec]})
+        return range(first, first + count)
 
     # --- what the owner does
 

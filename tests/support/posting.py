@@ -1,0 +1,139 @@
+"""Deliveries that a test posts itself, as fast and as many at a time as it likes, with a log that the checker reads.
+
+The simulators deliver like the platforms, with few connections and growing pauses after a refusal. Overload, full disks
+and slow clients need somebody who does not wait: a `Poster` posts Telegram texts to our endpoint and keeps, like the
+simulators' log, what was answered. `MIRROR` is a flow that gives back every text, so that the order of replies shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from tests.support.town import WEBHOOK_SECRET
+
+MIRROR = """
+flow: mirror
+title: {it: Specchio, en: Mirror}
+languages: [it, en]
+triggers: [fallback]
+start: hear
+steps:
+  hear: {ask: text, text: {it: Dimmi, en: Tell me}, save: session.said, next: mirror}
+  mirror: {send: {it: "Hai detto {{ session.said }}", en: "You said {{ session.said }}"}, next: hear}
+"""
+PATIENCE_S = 30.0  # past it a delivery counts as not answered, as it does for Telegram after a minute
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came of a delivery: status (0: no answer), the seconds of Retry-After ("" without), ms until the answer."""
+
+    update_id: int
+    status: int
+    retry_after: str
+    ms: float
+
+
+class Poster:
+    """Posts to one endpoint. `log` has an entry for each attempt, as the simulators keep them."""
+
+    def __init__(self, url: str, *, secret: str = WEBHOOK_SECRET, first: int = 1) -> None:
+        self.url = url
+        self.log: list[dict[str, Any]] = []
+        self.answers: list[Answered] = []
+        self._next = first
+        self._headers = {"X-Telegram-Bot-Api-Secret-Token": secret, "Content-Type": "application/json"}
+        self._session: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=PATIENCE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    def update(self, person: int, text: str) -> tuple[int, bytes]:
+        """A new update: its id and its bytes."""
+        update_id, self._next = self._next, self._next + 1
+        user = {"id": person, "first_name": "Anna", "language_code": "it"}
+        message = {
+            "message_id": update_id,
+            "from": {**user, "is_bot": False},
+            "chat": {"id": person, "type": "private", "first_name": "Anna"},
+            "date": int(time.time()),
+            "text": text,
+        }
+        return update_id, msgspec.json.encode({"update_id": update_id, "message": message})
+
+    async def say(self, person: int, text: str) -> Answered:
+        """One text, one attempt."""
+        return await self.post(*self.update(person, text))
+
+    async def post(self, update_id: int, body: bytes) -> Answered:
+        """One attempt to deliver."""
+        started = time.perf_counter()
+        status, retry_after = 0, ""
+        try:
+            async with self._session.post(self.url, data=body, headers=self._headers) as response:
+                status, retry_after = response.status, response.headers.get("Retry-After", "")
+                await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            status = 0
+        answered = Answered(update_id, status, retry_after, (time.perf_counter() - started) * 1000)
+        self.answers.append(answered)
+        self.log.append(
+            {
+                "kind": "delivery",
+                "network": "telegram",
+                "n": -len(self.log) - 1,  # apart from the simulators' own entries
+                "at": time.time_ns() // 1_000_000,
+                "status": status,
+                "update_id": update_id,
+            }
+        )
+        return answered
+
+    async def insist(self, update_id: int, body: bytes, *, within_s: float = 60.0) -> Answered:
+        """As a platform does: again after the pause that was asked for (at least 50 ms), until it is taken."""
+        deadline = time.monotonic() + within_s
+        while (answered := await self.post(update_id, body)).status != 200:
+            assert time.monotonic() < deadline, (
+                f"update {update_id} not taken within {within_s:.0f} s: {answered}"
+            )
+            await asyncio.sleep(0.05 if answered.status == 0 else float(answered.retry_after or 1))
+        return answered
+
+    def statuses(self) -> dict[int, int]:
+        """How often each status was answered."""
+        return dict(Counter(one.status for one in self.answers))
+
+    def p99_ms(self) -> float:
+        """Of all answers."""
+        return percentile([one.ms for one in self.answers], 0.99)
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The value below which `share` of them lie; 0 of none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+def mirrored(log: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What the mirror said to each person, in order, from the simulators' log."""
+    said: dict[str, list[str]] = {}
+    for entry in log:
+        if entry["kind"] == "message" and str(entry["text"]).startswith("Hai detto "):
+            said.setdefault(entry["to"], []).append(str(entry["text"]).removeprefix("Hai detto "))
+    return said
