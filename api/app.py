@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, text
 
 from api import bodies, openapi
-from api.limits import MAX_CALLERS, Buckets
+from api.limits import MAX_CALLERS, Buckets, Limits, LocalLimits, SharedLimits
 from api.once import HEADER, Claim, Repeated
 from api.problems import Refused, answer_of
 from api.routing import ApiContext, Call, Route, routes
@@ -47,7 +47,11 @@ class Desk:
         clock = live.runtime.monotonic
         self.live = live
         self.context = context
-        self.keys = Buckets(context.per_second, context.burst, clock)
+        self.limits: Limits = (
+            SharedLimits(context.redis_url, context.key_rate, context.workspace_rate, clock)
+            if context.redis_url
+            else LocalLimits(context.key_rate, context.workspace_rate, clock)
+        )
         self.strangers = Buckets(STRANGER_PER_SECOND, STRANGER_BURST, clock)
         self.known: OrderedDict[str, None] = OrderedDict()  # hashes of keys that were right
         self.used: dict[int, int] = {}
@@ -60,7 +64,12 @@ KEY: web.RequestKey[KeyHolder] = web.RequestKey("api_key", KeyHolder)
 def add_routes(app: web.Application, live: Live, context: ApiContext | None = None) -> None:
     """Mounts the API below `/api/v1`. Raises RuntimeError for a route without an access policy."""
     inner = web.Application(middlewares=[answered, allowed])
-    inner[DESK] = Desk(live, context or ApiContext())
+    desk = inner[DESK] = Desk(live, context or ApiContext())
+
+    async def close(_app: web.Application) -> None:
+        await desk.limits.close()
+
+    inner.on_cleanup.append(close)
     for route in routes():
         handler = _handler(route)
         inner.router.add_route(route.method, route.path, handler)
@@ -125,7 +134,7 @@ async def _key_holder(request: web.Request, scope: str) -> KeyHolder:
     _remember(desk, accounts.token_hash(key))
     if not holder.may(scope):
         raise Refused(403, f"this key lacks the scope {scope}", where="Authorization")
-    if wait := desk.keys.take(str(holder.id)):
+    if wait := await desk.limits.take(holder.id, holder.workspace_id):
         raise _too_many(wait)
     await _note_use(desk, holder)
     return holder

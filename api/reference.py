@@ -6,9 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from api.bodies import MAX_BODY, MAX_DEPTH
+from api.limits import KEY_RATE, WORKSPACE_RATE
 from api.models import MAX_PAGE, PAGE
 from api.once import MAX_KEY
-from api.routing import ApiContext, routes
+from api.routing import routes
 from bot.media import MAX_FILE
 
 PAGE_FILE = Path(__file__).resolve().parents[1] / "docs/reference/api.md"
@@ -30,9 +31,10 @@ REST under `/api/v1`, JSON in snake_case. The exact shapes are in `/api/v1/opena
   422 something does not fit, 429 and 503 come back after `Retry-After` seconds.
 - **Once.** A POST with an `Idempotency-Key` (up to {MAX_KEY} characters) happens once: a repetition within a day,
   also at the same moment, gets the same answer with `Idempotent-Replay: true`. The key with another request is 422.
-- **Limits.** {ApiContext().per_second:.0f} requests a second for each key, {ApiContext().burst} at once; bodies up to
-  {MAX_BODY // 1_000_000} MB and {MAX_DEPTH} levels deep; files up to {MAX_FILE // 1_000_000} MB, as the
-  body of `POST /media`.
+- **Limits.** {KEY_RATE.per_second:.0f} requests a second for each key, {KEY_RATE.burst} at once;
+  {WORKSPACE_RATE.per_second:.0f} and {WORKSPACE_RATE.burst} for all keys of a workspace, whichever process they ask
+  (with Redis; else in each process). Bodies up to {MAX_BODY // 1_000_000} MB and {MAX_DEPTH} levels deep; files up
+  to {MAX_FILE // 1_000_000} MB, as the body of `POST /media`.
 - **Bodies are strict.** Unknown members, wrong types, NaN and numbers past 63 bits are refused with their place.
 
 What an agent or a program sends (`POST /messages`) goes the way of every message: it is queued, and whether it may

@@ -15,7 +15,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from api import once
+from api.limits import KEY_RATE, WORKSPACE_RATE, Rate
 from bot.live import Live
 from bot.runtime import Runtime
 from crm.accounts import KeyHolder
@@ -41,13 +42,14 @@ _IN_PATH = re.compile(r"\{([a-z_]+)_id\}")
 @dataclass(frozen=True)
 class ApiContext:
     """What the composition root knows and resources need. `base_url` gives where webhooks reach us (asked when it is
-    needed: a port of 0 is known only then); `public`: whether from outside; `per_second`, `burst`: requests of one key.
-    """
+    needed: a port of 0 is known only then); `public`: whether from outside; `redis_url`: where processes count requests
+    together, empty: each for itself."""
 
     base_url: Callable[[], str] = lambda: "http://127.0.0.1:8080"
     public: bool = False
-    per_second: float = 50.0
-    burst: int = 200
+    key_rate: Rate = KEY_RATE
+    workspace_rate: Rate = WORKSPACE_RATE
+    redis_url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
