@@ -219,7 +219,9 @@ class App:
         settings = self.settings
         app = self.probes()
         receive.add_routes(app, receive.Receiver(self.live.channels, self.live.intake))
-        context = ApiContext(base_url=lambda: self.base_url, public=bool(settings.public_url))
+        context = ApiContext(
+            base_url=lambda: self.base_url, public=bool(settings.public_url), redis_url=settings.redis_url
+        )
         api.add_routes(app, self.live, context)
         console.add_routes(
             app, self.live, secure=settings.public_url.startswith("https://"), say=sentences.say
