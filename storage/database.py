@@ -142,6 +142,34 @@ def insert_rows(table: str, columns: Mapping[str, str], *, conflict: str = "") -
     return f"INSERT INTO {table} ({', '.join(columns)}) {json_rows(columns)} WHERE true {conflict}".rstrip()
 
 
+class BulkInsert:
+    """A bulk INSERT of rows as mappings with the named `columns`; `constants` are the same literal in every row.
+
+    On PostgreSQL one statement over one JSON parameter; on SQLite the driver's own repetition, since making and reading
+    JSON costs as much there as the insert itself.
+    """
+
+    def __init__(
+        self, table: str, columns: Mapping[str, str], *, constants: Mapping[str, str] | None = None
+    ) -> None:
+        fixed = constants or {}
+        names = ", ".join([*columns, *fixed])
+        values = ", ".join([*(f":{name}" for name in columns), *fixed.values()])
+        self._each = f"INSERT INTO {table} ({names}) VALUES ({values})"
+        self._at_once = text(
+            f"INSERT INTO {table} ({names}) {json_rows(columns, constants=fixed)} WHERE true"
+        )
+
+    def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes all rows, or raises and has written none when the transaction is rolled back."""
+        if not rows:
+            return
+        if isinstance(connection, DirectConnection):
+            connection.repeat(self._each, rows)
+        else:
+            connection.execute(self._at_once, {"rows": bulk(rows)})
+
+
 class Database(ABC):
     """The store of one process. `open` gives one; `close` ends its threads and connections."""
 
@@ -342,24 +370,41 @@ class SqliteDatabase(Database):
 
 
 def _commit_group(connection: Connection, requests: list[_Request]) -> None:
-    """One transaction for all; a function that fails is rolled back alone, to its savepoint."""
+    """One transaction for all; a function that fails is rolled back alone, to its savepoint.
+
+    The transaction is the driver's own. SQLAlchemy's, which a function that uses Core or the ORM begins, joins it
+    (`sqlite_engine`) and ends with it.
+    """
+    direct = DirectConnection(connection)
     durable = any(request.durable for request in requests)
-    cursor = connection.connection.driver_connection.cursor()  # type: ignore[union-attr]
-    cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-    direct = cast(Connection, DirectConnection(connection))
-    if len(requests) == 1:  # the usual case at low load: no savepoint needed
-        with connection.begin():
-            requests[0].result = requests[0].work(direct)
-        return
-    with connection.begin():
-        for request in requests:
-            cursor.execute("SAVEPOINT work")
-            try:
-                request.result = request.work(direct)
-            except Exception as error:
-                request.error = _as_unavailable(error)
-                cursor.execute("ROLLBACK TO work")
-            cursor.execute("RELEASE work")
+    direct.run(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    direct.run("BEGIN IMMEDIATE")
+    try:
+        if len(requests) == 1:  # the usual case at low load: no savepoint needed
+            requests[0].result = requests[0].work(cast(Connection, direct))
+        else:
+            for request in requests:
+                _within_savepoint(direct, request)
+        if connection.in_transaction():
+            connection.commit()
+        else:
+            direct.run("COMMIT")
+    except BaseException:
+        if connection.in_transaction():
+            connection.rollback()
+        if direct.in_transaction:
+            direct.run("ROLLBACK")
+        raise
+
+
+def _within_savepoint(direct: DirectConnection, request: _Request) -> None:
+    direct.run("SAVEPOINT work")
+    try:
+        request.result = request.work(cast(Connection, direct))
+    except Exception as error:
+        request.error = _as_unavailable(error)
+        direct.run("ROLLBACK TO work")
+    direct.run("RELEASE work")
 
 
 def _resolve(requests: list[_Request]) -> None:
@@ -410,7 +455,8 @@ def sqlite_engine(url: URL, *, reader: bool = False) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN DEFERRED" if reader else "BEGIN IMMEDIATE")
+        if not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+            connection.exec_driver_sql("BEGIN DEFERRED" if reader else "BEGIN IMMEDIATE")
 
     return engine
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import namedtuple
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, TextClause
@@ -47,6 +47,24 @@ class DirectConnection:
             raise DBAPIError.instance(
                 sql, None, error, sqlite3.Error, hide_parameters=True, dialect=self.dialect
             ) from error
+
+    def repeat(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Runs a statement that gives nothing once for every row."""
+        try:
+            self._driver.executemany(sql, rows)
+        except sqlite3.Error as error:
+            raise DBAPIError.instance(
+                sql, None, error, sqlite3.Error, hide_parameters=True, dialect=self.dialect
+            ) from error
+
+    def run(self, sql: str) -> None:
+        """Runs a statement about the transaction itself. Raises the driver's errors."""
+        self._driver.execute(sql)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the driver has a transaction open."""
+        return self._driver.in_transaction
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
