@@ -26,6 +26,7 @@ from api import app as api
 from api.routing import ApiContext
 from bot.channel_store import ConnectedChannel
 from bot.channels.base import Client, Management
+from bot.channels.posting import Poster
 from bot.live import ROLES, Live
 from bot.runtime import Runtime
 from config import sentences
@@ -68,6 +69,7 @@ class App:
         self.runtime: Runtime
         self.live: Live
         self.session: aiohttp.ClientSession
+        self.poster: Poster | None = None
 
     async def __aenter__(self) -> App:
         await self.start()
@@ -130,6 +132,8 @@ class App:
             await self.runtime.signals.close()
         if hasattr(self, "session"):
             await self.session.close()
+        if self.poster is not None:
+            await self.poster.close()
         with suppress(Unavailable):
             await self.database.write(lambda c: leases.release(c, list(self._node), self.owner))
         await self.database.close()
@@ -141,9 +145,12 @@ class App:
         node = await self._take_node()
         maker = ids.IdMaker(node, self.clock)
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, ttl_dns_cache=60, keepalive_timeout=60)
+        proxy = _proxy(settings)
+        if proxy is None:  # the one request that matters goes straight; a proxy is aiohttp's business
+            self.poster = Poster(lines=CONNECTIONS)
         self.session = aiohttp.ClientSession(
             connector=connector,
-            proxy=_proxy(settings),
+            proxy=proxy,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=HTTP_TIMEOUT_S),
         )
@@ -197,7 +204,9 @@ class App:
         """The channel's client, made once per version of its settings."""
         known = self._clients.get(channel.id)
         if known is None or known[0] is not channel:
-            made = channel.kind.client(channel.credentials, self.session, origin=self._origin(channel))
+            made = channel.kind.client(
+                channel.credentials, self.session, origin=self._origin(channel), poster=self.poster
+            )
             known = self._clients[channel.id] = (channel, made)
         return known[1]
 

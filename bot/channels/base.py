@@ -29,6 +29,7 @@ from aiohttp import ClientSession
 from msgspec import Struct, field
 from pydantic import BaseModel
 
+from bot.channels.posting import Poster
 from domain.errors import RejectedInput, SendError
 from domain.events import PlatformEvent
 from domain.messages import (
@@ -342,7 +343,9 @@ class Channel(Protocol):
     def rate_scope(self, address: str) -> Literal["address", "group"]:
         """Which bucket of `Pace` an address falls into."""
 
-    def client(self, credentials: Credentials, session: ClientSession, *, origin: str) -> Client:
+    def client(
+        self, credentials: Credentials, session: ClientSession, *, origin: str, poster: Poster | None = None
+    ) -> Client:
         """A client for one connected channel; `origin` is the base URL setting."""
 
     def management(self, credentials: Credentials, session: ClientSession, *, origin: str) -> Management:

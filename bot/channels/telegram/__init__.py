@@ -20,6 +20,7 @@ from bot.channels.base import (
     Receipt,
     channel,
 )
+from bot.channels.posting import Poster
 from bot.channels.telegram import answers, inbound, outbound, polling
 from bot.channels.telegram.client import TelegramClient
 from bot.channels.telegram.config import FREE_RATE, TelegramConfig, capabilities
@@ -80,8 +81,10 @@ class Telegram:
     def rate_scope(self, address: str) -> Literal["address", "group"]:
         return "address" if outbound.is_person(address) else "group"
 
-    def client(self, credentials: Credentials, session: ClientSession, *, origin: str) -> TelegramClient:
-        return TelegramClient(credentials, session, origin=origin)
+    def client(
+        self, credentials: Credentials, session: ClientSession, *, origin: str, poster: Poster | None = None
+    ) -> TelegramClient:
+        return TelegramClient(credentials, session, origin=origin, poster=poster)
 
     async def fetch(self, client: TelegramClient, offset: int) -> polling.Batch:
         """What came since `offset`, by long polling."""

@@ -1,4 +1,5 @@
-"""The Bot API over one aiohttp session: bytes out, bytes in, and honest about what is not known.
+"""The Bot API: bytes out, bytes in, and honest about what is not known. Messages without files go by the process's
+`Poster` when there is one, everything else (and all of it, behind a proxy) over one aiohttp session.
 
 The token is part of every address (https://core.telegram.org/bots/api#making-requests), so no address and no text
 of aiohttp's errors ever goes into an error, a log or a repr of ours. Nothing is retried here.
@@ -20,6 +21,7 @@ from aiohttp import ClientResponse, ClientSession, ClientTimeout, FormData
 from yarl import URL
 
 from bot.channels.base import ApiCall, Credentials, Downloaded, Receipt, StoredFile, named
+from bot.channels.posting import NoAnswer, NotConnected, Poster, Target, Times
 from bot.channels.telegram.answers import explain, no_answer
 from domain.errors import SendError, SendFailure
 
@@ -37,9 +39,18 @@ class TelegramClient:
     """One bot. See `bot.channels.base.Client`."""
 
     def __init__(
-        self, credentials: Credentials, session: ClientSession, *, origin: str, read_s: float = READ_S
+        self,
+        credentials: Credentials,
+        session: ClientSession,
+        *,
+        origin: str,
+        poster: Poster | None = None,
+        read_s: float = READ_S,
     ) -> None:
         self._session = session
+        self._poster = poster
+        self._times = Times(CONNECT_S, read_s, TOTAL_S)
+        self._targets: dict[str, Target] = {}
         self._limits = limits(TOTAL_S, read_s)
         self._upload_limits = limits(UPLOAD_S, read_s)
         self._api = f"{origin.rstrip('/')}/bot{credentials['token']}/"
@@ -55,6 +66,8 @@ class TelegramClient:
         if call.needs_media:
             form = _form(payload, call, files or {})
             status, body = await self._post(call, form, None, self._upload_limits)
+        elif self._poster is not None:
+            status, body = await self._post_fast(self._poster, call, _encode(payload))
         else:
             status, body = await self._post(call, _encode(payload), _JSON, self._limits)
         outcome = explain(call, status, body)
@@ -99,15 +112,24 @@ class TelegramClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise no_answer(failed, _name(error)) from None
 
+    async def _post_fast(self, poster: Poster, call: ApiCall, body: bytes) -> tuple[int, bytes]:
+        try:
+            target = self._targets.get(call.method)
+            if target is None:
+                target = self._targets[call.method] = Target(self._url(call.method), _JSON)
+            answer = await poster.post(target, body, self._times, max_answer=MAX_ANSWER)
+        except NotConnected as error:
+            raise SendError(SendFailure.not_connected, str(error), retryable=True, scope="channel") from None
+        except NoAnswer as error:
+            raise no_answer(call, str(error)) from None
+        return answer.status, answer.body
+
     async def _post(
         self, call: ApiCall, data: bytes | FormData, headers: Mapping[str, str] | None, times: ClientTimeout
     ) -> tuple[int, bytes]:
-        url = self._urls.get(call.method)
-        if url is None:
-            url = self._urls[call.method] = URL(self._api + quote(call.method), encoded=True)
         try:
             async with self._session.post(
-                url, data=data, headers=headers, timeout=times, allow_redirects=False
+                self._url(call.method), data=data, headers=headers, timeout=times, allow_redirects=False
             ) as response:
                 answer = await _read(response, MAX_ANSWER)
                 if answer is None:
@@ -117,6 +139,12 @@ class TelegramClient:
             raise _not_connected(error) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise no_answer(call, _name(error)) from None
+
+    def _url(self, method: str) -> URL:
+        url = self._urls.get(method)
+        if url is None:
+            url = self._urls[method] = URL(self._api + quote(method), encoded=True)
+        return url
 
 
 def limits(total_s: float, read_s: float) -> ClientTimeout:

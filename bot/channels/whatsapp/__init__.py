@@ -17,6 +17,7 @@ from bot.channels.base import (
     Receipt,
     channel,
 )
+from bot.channels.posting import Poster
 from bot.channels.whatsapp import inbound, limits, outbound
 from bot.channels.whatsapp.client import WhatsAppClient
 from bot.channels.whatsapp.config import WhatsAppConfig
@@ -75,8 +76,10 @@ class WhatsAppChannel:
     def rate_scope(self, address: str) -> Literal["address", "group"]:
         return "group" if address.startswith(inbound.GROUP) else "address"
 
-    def client(self, credentials: Credentials, session: ClientSession, *, origin: str) -> Client:
-        return WhatsAppClient(credentials, session, origin=origin)
+    def client(
+        self, credentials: Credentials, session: ClientSession, *, origin: str, poster: Poster | None = None
+    ) -> Client:
+        return WhatsAppClient(credentials, session, origin=origin, poster=poster)
 
     def management(self, credentials: Credentials, session: ClientSession, *, origin: str) -> Management:
         return WhatsAppClient(credentials, session, origin=origin)

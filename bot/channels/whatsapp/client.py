@@ -1,4 +1,5 @@
-"""The Graph API on the wire: bytes out, status and bytes back, and what no connection means.
+"""The Graph API on the wire: bytes out, status and bytes back, and what no connection means. Messages go by the
+process's `Poster` when there is one, everything else (and all of it, behind a proxy) over one aiohttp session.
 
 Nothing here retries: the sender has the only retries. The token stands in one header and nowhere else: not in a URL,
 an error or a log. Redirects are refused, because they would carry it to another host.
@@ -28,13 +29,15 @@ from bot.channels.base import (
     WebhookHealth,
     named,
 )
+from bot.channels.posting import NoAnswer, NotConnected, Poster, Target, Times
 from bot.channels.whatsapp import limits
 from bot.channels.whatsapp.outbound import explain
 from domain.errors import SendError, SendFailure
 
 DEFAULT_VERSION = "v25.0"
+CONNECT_S = 5.0
 SEND_TIMEOUT = ClientTimeout(
-    total=30, sock_connect=5
+    total=30, sock_connect=CONNECT_S
 )  # an answer that takes longer has been seen from nobody
 FILE_TIMEOUT = ClientTimeout(total=120, sock_connect=5)  # 100 MB on a slow line
 MAX_ANSWER = 1024 * 1024  # bytes; a page of 100 templates has about 300 kB
@@ -72,8 +75,11 @@ class _Page(Struct):
 class WhatsAppClient:
     """One connected number on a session that somebody else owns."""
 
-    def __init__(self, credentials: Credentials, session: ClientSession, *, origin: str) -> None:
+    def __init__(
+        self, credentials: Credentials, session: ClientSession, *, origin: str, poster: Poster | None = None
+    ) -> None:
         self._session = session
+        self._poster = poster
         self._origin = URL(origin).origin()
         self._base = f"{origin.rstrip('/')}/{credentials.get('api_version') or DEFAULT_VERSION}/"
         self._number = credentials["phone_number_id"]
@@ -83,6 +89,7 @@ class WhatsAppClient:
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": "passaparola"}
         self._json_headers = {**self._headers, "Content-Type": "application/json"}
         self._methods: dict[str, URL] = {}
+        self._targets: dict[str, Target] = {}
 
     # --- the way of every message -----------------------------------------------------------------------------------
 
@@ -109,7 +116,23 @@ class WhatsAppClient:
         url = self._methods.get(method)
         if url is None:
             url = self._methods[method] = self._url(f"{self._number}/{method}")
+        if self._poster is not None:
+            return await self._post_fast(self._poster, url, method, body)
         return await self._call("POST", url, data=body, headers=self._json_headers)
+
+    async def _post_fast(self, poster: Poster, url: URL, method: str, body: bytes) -> _Answered:
+        times = Times(CONNECT_S, SEND_TIMEOUT.total or 0.0, SEND_TIMEOUT.total or 0.0)
+        try:
+            target = self._targets.get(method)
+            if target is None:
+                target = self._targets[method] = Target(url, self._json_headers)
+            answer = await poster.post(target, body, times, max_answer=MAX_ANSWER)
+        except NotConnected as error:
+            raise SendError(SendFailure.not_connected, str(error), retryable=True, scope="channel") from None
+        except NoAnswer as error:
+            raise SendError(SendFailure.unknown, str(error)) from None
+        wait = _seconds(answer.header("retry-after")) if answer.status >= 400 else None
+        return _Answered(answer.status, answer.body, wait)
 
     # --- files that go out ------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer, unused_port
 
 from bot.channels.base import ApiCall, Credentials, MediaNeed, StoredFile
+from bot.channels.posting import Poster
 from bot.channels.telegram import client as client_module
 from bot.channels.telegram.client import TelegramClient
 from bot.channels.telegram.polling import fetch
@@ -23,6 +24,31 @@ CREDENTIALS = Credentials({"token": CANARY_TOKEN, "webhook_secret": "TEST-secret
 SEND = ApiCall(method="sendMessage", payload={"chat_id": 4400100, "text": "Ciao"})
 ANSWER = ApiCall(method="answerCallbackQuery", payload={"callback_query_id": "1"}, idempotent=True)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+straight = True  # messages go by the poster; behind a proxy they go by aiohttp
+
+
+@pytest.fixture(params=["poster", "aiohttp"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways say the same."""
+    monkeypatch.setattr(f"{__name__}.straight", request.param == "poster", raising=True)
+
+
+@asynccontextmanager
+async def connected(
+    origin: str, *, read_s: float = 5.0, credentials: Credentials = CREDENTIALS
+) -> AsyncIterator[TelegramClient]:
+    """A client of that origin."""
+    async with ClientSession() as session, closing() as poster:
+        yield TelegramClient(credentials, session, origin=origin, poster=poster, read_s=read_s)
+
+
+@asynccontextmanager
+async def closing() -> AsyncIterator[Poster | None]:
+    """The poster, or none."""
+    poster = Poster(lines=10) if straight else None
+    yield poster
+    if poster is not None:
+        await poster.close()
 
 
 @asynccontextmanager
@@ -35,8 +61,8 @@ async def serving(
     server = TestServer(app)
     await server.start_server(access_log=None)  # it would log addresses, and they hold the token
     try:
-        async with ClientSession() as session:
-            yield TelegramClient(credentials, session, origin=str(server.make_url("")), read_s=read_s)
+        async with connected(str(server.make_url("")), read_s=read_s, credentials=credentials) as client:
+            yield client
     finally:
         await server.close()
 
@@ -82,8 +108,7 @@ async def test_paid_broadcasts_are_asked_for_on_sends_only() -> None:
 
 async def test_no_connection_means_not_sent() -> None:
     """Nobody listens: certainly not executed, may be tried again."""
-    async with ClientSession() as session:
-        client = TelegramClient(CREDENTIALS, session, origin=f"http://127.0.0.1:{unused_port()}")
+    async with connected(f"http://127.0.0.1:{unused_port()}") as client:
         error = await failing(client)
     assert (error.reason, error.retryable) == (SendFailure.not_connected, True)
 

@@ -12,6 +12,7 @@ from aiohttp import ClientSession, ClientTimeout, web
 from aiohttp.test_utils import TestServer
 
 from bot.channels.base import ApiCall, Credentials, MediaNeed, StoredFile
+from bot.channels.posting import Poster
 from bot.channels.whatsapp import client as client_module
 from bot.channels.whatsapp import outbound
 from bot.channels.whatsapp.client import WhatsAppClient
@@ -77,9 +78,18 @@ def meta(graph: tuple[Graph, TestServer]) -> Graph:
     return graph[0]
 
 
+@pytest.fixture(params=["poster", "aiohttp"])
+async def poster(request: pytest.FixtureRequest) -> AsyncIterator[Poster | None]:
+    """Messages go by the poster; behind a proxy they go by aiohttp. Both ways say the same."""
+    made = Poster(lines=10) if request.param == "poster" else None
+    yield made
+    if made is not None:
+        await made.close()
+
+
 @pytest.fixture
-def client(graph: tuple[Graph, TestServer], session: ClientSession) -> WhatsAppClient:
-    return WhatsAppClient(CREDENTIALS, session, origin=str(graph[1].make_url("")))
+def client(graph: tuple[Graph, TestServer], session: ClientSession, poster: Poster | None) -> WhatsAppClient:
+    return WhatsAppClient(CREDENTIALS, session, origin=str(graph[1].make_url("")), poster=poster)
 
 
 async def failure(awaitable: Awaitable[object]) -> SendError:
@@ -116,8 +126,10 @@ async def test_the_version_of_the_channel_is_used(
     assert graph[0].requests[0][1] == f"/v26.0/{NUMBER}/messages"
 
 
-async def test_no_connection_is_certainly_not_sent(session: ClientSession, unused_tcp_port: int) -> None:
-    away = WhatsAppClient(CREDENTIALS, session, origin=f"http://127.0.0.1:{unused_tcp_port}")
+async def test_no_connection_is_certainly_not_sent(
+    session: ClientSession, poster: Poster | None, unused_tcp_port: int
+) -> None:
+    away = WhatsAppClient(CREDENTIALS, session, origin=f"http://127.0.0.1:{unused_tcp_port}", poster=poster)
     error = await failure(away.send(CALL))
     assert (error.reason, error.retryable, error.scope) == (SendFailure.not_connected, True, "channel")
 
@@ -144,6 +156,7 @@ async def test_no_answer_in_time_is_unknown(
 
     meta.handler = silent
     short = ClientTimeout(total=0.05)
+    monkeypatch.setattr(client_module, "SEND_TIMEOUT", short)
     monkeypatch.setattr(
         client_module.WhatsAppClient._call, "__kwdefaults__", {"timeout": short, "limit": 9, "data": None}
     )
