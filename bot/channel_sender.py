@@ -29,6 +29,7 @@ from crm import gate
 from domain.crash import crash_point
 from domain.errors import Conflict, SendError, SendFailure, Unavailable
 from domain.messages import Album, Ephemeral, Media, MessageClass, Template, decode_content
+from storage import leases
 from storage.database import Queue
 from storage.signals import POLL_S
 
@@ -39,6 +40,10 @@ EPHEMERAL_LIFE_S = 10.0
 EPHEMERAL_LIMIT = 500
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 DRAIN_S = 20.0  # how long a stop waits for requests on the wire
+# A process that was frozen between mark and bytes asks the gate again: by then somebody may have opted out (I5), or a
+# new owner of the channel may have settled the item as unknown (a lease is 30 s).
+MARKETING_MARK_MS = 2_000
+MARK_MS = 15_000
 MARKETING_LANE = outbox.LANE[MessageClass.marketing]
 
 _log = structlog.get_logger("sender")
@@ -60,13 +65,16 @@ class ChannelSender:
         client: Client,
         files: media.MediaStore,
         recent: Sequence[tuple[str, int]],
+        lease: tuple[str, int],
     ) -> None:
-        """`recent`: (address, lane) of what left in the last minute, by whoever owned the channel then."""
+        """`recent`: (address, lane) of what left in the last minute, by whoever owned the channel then. `lease`: the
+        channel's, by name and fence; nothing is sent by a sender that has lost it."""
         self._results = results
         self._runtime = runtime
         self._channel = channel
         self._client = client
         self._files = files
+        self.lease = lease
         capabilities = channel.capabilities
         self._ordered = capabilities.ordering is Ordering.delivered
         self._capabilities = capabilities
@@ -76,9 +84,11 @@ class ChannelSender:
             self._pacing.remember(address, channel.kind.rate_scope(address), lane, now)
         self._ready: dict[int, Item] = {}
         self.busy: set[int] = set()  # marked or on the wire, not yet settled
+        self._doubtful: set[int] = set()  # of these: perhaps marked, surely not sent
         self._ephemerals: list[_Ephemeral] = []
         self._in_flight: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._all_settled = asyncio.Event()  # looked at when stopping
         self._look_at = 0.0  # monotonic time of the next look into the table
         self._more = False  # the last look did not see everything that was due
         self._stopping = False
@@ -116,12 +126,23 @@ class ChannelSender:
     def forget(self, item_id: int) -> None:
         """Its result is recorded."""
         self.busy.discard(item_id)
+        if not self.busy:
+            self._all_settled.set()
 
     async def stop(self) -> None:
-        """Starts nothing more and waits for the wire."""
+        """Starts nothing more and waits, 20 s at most, until what is on the wire has landed and is settled."""
         await self.let_go()
-        if self._in_flight:
-            await asyncio.wait(self._in_flight, timeout=DRAIN_S)
+        if self._doubtful:
+            with suppress(Unavailable, Conflict):
+                await self._take_back()
+            self.busy.difference_update(self._doubtful)  # what is left in doubt is for the next owner
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                if self._in_flight:
+                    await asyncio.wait(self._in_flight)
+                while self.busy:
+                    self._all_settled.clear()
+                    await self._all_settled.wait()
 
     async def let_go(self) -> None:
         """Stops claiming at once."""
@@ -142,6 +163,8 @@ class ChannelSender:
 
     async def _turn(self) -> None:
         self._start_ephemerals()
+        if self._doubtful:
+            await self._take_back()
         now = self._runtime.monotonic()
         # A campaign is a thousand a second: what a look left behind must not wait for the next signal.
         if now >= self._look_at or (self._more and len(self._ready) < SLICE):
@@ -224,12 +247,17 @@ class ChannelSender:
     async def _send(self, slice_: list[Item]) -> None:
         marketing = any(item.lane == MARKETING_LANE for item in slice_)
         crash_point("sender.before_mark")
+        marked_at = self._runtime.clock()
         try:
             allowed = await self._runtime.database.write(
                 lambda connection: self._mark(connection, slice_), queue=Queue.live, durable=marketing
             )
-        except BaseException:
+        except Conflict:
             self.busy.difference_update(item.id for item in slice_)
+            raise
+        except BaseException:
+            # The marks may stand though their commit's word got lost. They stay busy until that is known.
+            self._doubtful.update(item.id for item in slice_)
             raise
         if allowed:
             crash_point("sender.after_mark")
@@ -239,7 +267,21 @@ class ChannelSender:
                 self.busy.discard(item.id)
                 self._look_at = 0.0
             else:
-                self._start(self._attempt(item, attempt))
+                self._start(self._attempt(item, attempt, marked_at))
+
+    async def _take_back(self) -> None:
+        """Marks of which nobody knows whether they were committed: not a byte of them has left, so they are queued
+        again, unless the channel has passed to another sender, who must believe that they were on the wire."""
+        doubtful = list(self._doubtful)
+
+        def take_back(connection: Connection) -> None:
+            if not leases.hold(connection, dict([self.lease])):
+                outbox.unmark(connection, doubtful)
+
+        await self._runtime.database.write(take_back, queue=Queue.live, durable=False)
+        self._doubtful.difference_update(doubtful)
+        self.busy.difference_update(doubtful)
+        self._look_at = 0.0
 
     def _mark(self, connection: Connection, slice_: list[Item]) -> dict[int, int]:
         """Within one transaction: the gate's word for each, then `sending` for those that may go."""
@@ -284,7 +326,9 @@ class ChannelSender:
                     later[item.id] = at
                 case gate.Deny(reason=reason):
                     refused.append(_refusal(item, "skipped", reason.value, now))
-        marked = outbox.mark(connection, go, now=now) if go else {}
+        marked = outbox.mark(connection, go, now=now, lease=self.lease) if go else {}
+        if len(marked) < len(go) and leases.hold(connection, dict([self.lease])):
+            raise Conflict("the channel has another sender by now")
         if consents:
             outbox.note_consents(connection, {k: v for k, v in consents.items() if k in marked})
         spent = [
@@ -317,9 +361,13 @@ class ChannelSender:
         with suppress(SendError):  # it helps now or not at all
             await self._client.send(call)
 
-    async def _attempt(self, item: Item, attempt: int) -> None:
+    async def _attempt(self, item: Item, attempt: int, marked_at: int) -> None:
         now = self._runtime.clock
         try:
+            if now() - marked_at > (MARKETING_MARK_MS if item.lane == MARKETING_LANE else MARK_MS):
+                raise SendError(
+                    SendFailure.not_connected, "marked too long ago", retryable=True, retry_after=0
+                )
             receipts, part = await self._write(item)
         except _Stopped as stopped:
             result = self._result_of(item, attempt, stopped.error, stopped.part)

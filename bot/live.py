@@ -95,12 +95,12 @@ class Live:
         self.scheduler.stop()
         self.jobs.stop()
         await self.worker.stop()
-        if "sender" in self.roles:
-            await self.sender.stop()
+        self.sender.stop()
         _, late = await asyncio.wait(self._tasks, timeout=25) if self._tasks else (set(), set())
         for task in late:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.sender.finish()
 
     async def reload(self) -> None:
         """Reads channels, flows and businesses anew."""
@@ -112,7 +112,7 @@ class Live:
             return revisions
 
         self._revisions = await self.runtime.database.read(read)
-        self.runtime.signals.notify("outbox")
+        self.sender.channels_changed()
 
     def failed(self) -> list[str]:
         """Parts that ended though nobody stopped them."""

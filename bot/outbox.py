@@ -25,7 +25,7 @@ from sqlalchemy import Connection, text
 
 from domain.ids import first_id_at
 from domain.messages import RANK, Content, MessageClass, MessageStatus, encode
-from storage.database import bulk, bulk_values, dialect, json_rows
+from storage.database import DIALECTS, bulk, bulk_values, dialect, json_rows
 
 HELD, QUEUED, SENDING = 0, 1, 3
 LANE = {MessageClass.reply: 0, MessageClass.service: 1, MessageClass.marketing: 2}
@@ -315,17 +315,54 @@ def recent(connection: Connection, channel_id: int, *, since: int) -> list[tuple
     return [(row.address, LANE[MessageClass(row.message_class)]) for row in rows if row.address]
 
 
-_MARK = text(
-    "UPDATE outbox SET state = 3, attempt = attempt + 1, sending_at = :now "
-    "WHERE state = 1 AND id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) RETURNING id, attempt"
+_MARK = (
+    "UPDATE outbox SET state = 3, attempt = attempt + 1, sending_at = :now WHERE state = 1 "
+    "AND id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e){held} RETURNING id, attempt"
 )
+_HELD = " AND EXISTS (SELECT 1 FROM lease WHERE name = :lease AND fence = :fence {lock})"
+_MARK_ANY = text(_MARK.format(held=""))
+_MARK_HELD = {
+    name: text(_MARK.format(held=_HELD.format(lock=kind.for_key_share))) for name, kind in DIALECTS.items()
+}
 
 
-def mark(connection: Connection, ids: Iterable[int], *, now: int) -> dict[int, int]:
-    """Marks queued items `sending`; gives id → attempt of those that still were queued."""
-    return {
-        row.id: row.attempt for row in connection.execute(_MARK, {"now": now, "ids": bulk_values(ids)}).all()
-    }
+def mark(
+    connection: Connection, ids: Iterable[int], *, now: int, lease: tuple[str, int] | None = None
+) -> dict[int, int]:
+    """Marks queued items `sending`; gives id → attempt of those that still were queued.
+
+    `lease`: (name, fence) of the channel's; none is marked when it has another owner by now, and until the
+    transaction ends nobody takes it over.
+    """
+    parameters: dict[str, Any] = {"now": now, "ids": bulk_values(ids)}
+    statement = _MARK_ANY
+    if lease is not None:
+        statement = _MARK_HELD[dialect(connection).name]
+        parameters |= {"lease": lease[0], "fence": lease[1]}
+    rows = connection.execute(statement, parameters).all()
+    return {row.id: row.attempt for row in rows}
+
+
+def unmark(connection: Connection, ids: Iterable[int]) -> None:
+    """Back to queued, for marks whose commit is in doubt and whose bytes were surely not written.
+
+    Locks the rows first: a commit that is still under way at the server is waited for, and then seen.
+    """
+    wanted = bulk_values(ids)
+    connection.execute(
+        text(
+            "SELECT id FROM outbox WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
+            f"ORDER BY id {dialect(connection).for_update}"
+        ),
+        {"ids": wanted},
+    ).all()
+    connection.execute(
+        text(
+            "UPDATE outbox SET state = 1 WHERE state = 3 "
+            "AND id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
+        ),
+        {"ids": wanted},
+    )
 
 
 def note_consents(connection: Connection, consents: dict[int, int]) -> None:

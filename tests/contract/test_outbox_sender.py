@@ -14,8 +14,12 @@ from bot.channels.base import ApiCall, Downloaded, Receipt, StoredFile
 from bot.media import MediaStore
 from bot.outbox import Outgoing
 from bot.results import Results
+from domain.errors import Conflict
 from domain.messages import MessageClass, Text
+from storage import leases
 from tests.support.core import WORKSPACE, Core
+
+LEASE = ("channel:1", 1)
 
 
 class Line:
@@ -34,6 +38,7 @@ class Line:
 @pytest.fixture
 async def core(store_url: str) -> AsyncIterator[Core]:
     made = await Core.open(store_url)
+    await made.do(lambda c: leases.take(c, [LEASE[0]], "here"))
     yield made
     await made.database.close()
 
@@ -43,7 +48,7 @@ def sender_of(core: Core, folder: Path) -> ChannelSender:
     assert channel is not None
     files = MediaStore(folder, core.database, core.sealer, core.new_id, lambda: core.now)
     results = Results(core.runtime, settled=lambda batch: None, released=core.handed.offer)
-    return ChannelSender(results, core.runtime, channel, Line(), files, [])
+    return ChannelSender(results, core.runtime, channel, Line(), files, [], LEASE)
 
 
 async def queue(core: Core, count: int, kind: MessageClass) -> list[outbox.Item]:
@@ -105,3 +110,39 @@ async def test_an_item_that_is_on_its_way_is_not_taken_twice(core: Core, tmp_pat
     assert mine._select() == []
     assert len(await core.do(lambda c: mine._mark(c, [item]))) == 1
     assert await core.do(lambda c: mine._mark(c, [item])) == {}, "only what is queued is marked"
+
+
+async def test_a_sender_that_lost_its_channel_marks_nothing(core: Core, tmp_path: Path) -> None:
+    """Another one has taken the channel over: what this one still holds in memory is not its any more."""
+    mine = sender_of(core, tmp_path)
+    items = await queue(core, 2, MessageClass.reply)
+    await core.do(lambda c: leases.release(c, [LEASE[0]], "here"))
+    await core.do(lambda c: leases.take(c, [LEASE[0]], "there"))
+    with pytest.raises(Conflict):
+        await mine._send(items)
+    assert not mine.busy
+    assert {row.state for row in await core.rows("SELECT state FROM outbox")} == {outbox.QUEUED}
+
+
+@pytest.mark.parametrize(
+    ("kind", "frozen_ms", "leaves"),
+    [
+        (MessageClass.marketing, 1_900, True),
+        (MessageClass.marketing, 2_100, False),
+        (MessageClass.reply, 14_000, True),
+        (MessageClass.reply, 16_000, False),
+    ],
+)
+async def test_frozen_between_mark_and_bytes(
+    core: Core, tmp_path: Path, kind: MessageClass, frozen_ms: int, leaves: bool
+) -> None:
+    """Late bytes could reach somebody who has opted out, or twice after a takeover: then the gate is asked again."""
+    mine = sender_of(core, tmp_path)
+    (item,) = await queue(core, 1, kind)
+    marked = await core.do(lambda c: outbox.mark(c, [item.id], now=core.now, lease=LEASE))
+    marked_at = core.now
+    core.now += frozen_ms
+    await mine._attempt(item, marked[item.id], marked_at)
+    await mine._results.drain()
+    left = await core.rows("SELECT state, tries FROM outbox")
+    assert left == ([] if leaves else [(outbox.QUEUED, 0)])
