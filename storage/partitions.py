@@ -10,7 +10,8 @@ one short transaction of the scheduler; it is called again as long as it says th
 * a large default partition (a database that had none of this, a scheduler that was away for months) is not copied: it
   *becomes* the next partition, up to the first month that ends at least `AHEAD_MS` from now. PostgreSQL wants to be
   sure of its rows first, which takes as long as reading them; so that nobody waits for it the bound is declared, then
-  checked while all goes on, and only then the partition changes its name (three transactions).
+  checked while all goes on, and only then the partition changes its name (three transactions). A bound that could not
+  be checked in days (it took longer than the store lets anything take) is given up again before it refuses a row.
 
 Nothing is detached or dropped here. Each statement waits `LOCK_TIMEOUT_MS` for its lock at most: while it waits,
 messages wait behind it. Then the transaction fails with Conflict and the next tick tries again. SQLite has plain
@@ -139,7 +140,10 @@ def _attach(connection: Connection, found: Partitions, now: int) -> None:
 def _become(connection: Connection, found: Partitions, now: int) -> None:
     """One of the three transactions by which the default partition becomes the next one, whichever is due."""
     default, declared = f"{found.table}_default", _declared(connection, found.table)
-    if declared is None:
+    if declared is not None and not declared.valid and declared.end < first_id_at(now + AHEAD_MS // 2):
+        # It could not be checked for days: no row may be refused for it.
+        connection.execute(text(f"ALTER TABLE {default} DROP CONSTRAINT {_BOUND}"))
+    elif declared is None:
         # NOT VALID: rows from now on are held to it, those that are there are looked at later.
         latest = connection.execute(text(f"SELECT max(id) FROM {default}")).scalar() or 0
         ends = _ends_of_months(max(now + AHEAD_MS, made_at(latest)))

@@ -156,6 +156,20 @@ async def test_a_default_partition_that_grew_large_after_others_becomes_the_next
     assert await names(database) == [f"message_2027_0{n}" for n in (1, 2, 3, 6, 7, 8)]
 
 
+async def test_a_bound_that_cannot_be_checked_is_given_up_before_it_refuses_a_row(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "MOVE_BYTES", 0)
+    await database.write(lambda c: write(c, "2027-01-10T12:00:00"))
+    await database.write(
+        lambda c: partitions.advance(c, now=at("2027-01-10T12:00:00"))
+    )  # until the end of January
+    with pytest.raises(Exception, match="until_next_partition"):
+        await database.write(lambda c: write(c, "2027-02-01T00:00:00"))
+    await database.write(lambda c: partitions.advance(c, now=at("2027-01-29T12:00:00")))
+    await database.write(lambda c: write(c, "2027-02-01T00:00:00"))
+
+
 async def test_partitions_have_what_their_table_has(database: Database) -> None:
     """Every index, and the rule that an id is there once."""
     await advance(database, "2027-01-15T12:00:00")
