@@ -80,7 +80,7 @@ async def test_a_full_disk_is_told_and_passes(tmp_path: Path, counted: Counted) 
                         held.append((update_id, body))
                 assert len(held) >= 20
                 known = await town.value("SELECT count(*) FROM seen")
-                assert known == sum(one.status == 200 for one in poster.answers)
+                assert known >= sum(one.status == 200 for one in poster.answers)
                 await _still_readable(town.app.base_url, town)
                 disk.pages = 0
                 await town.app.database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=4294967294"))
@@ -142,8 +142,9 @@ async def test_a_full_disk_under_a_server_process(
                 if answered.status == 503:
                     held.append((update_id, body))
             assert len(held) >= 10
+            # A commit that failed while its last bytes were written may stand all the same: it comes again and is known.
             known = (await rows(database, "SELECT count(*) FROM seen"))[0][0]
-            assert known == sum(one.status == 200 for one in poster.answers)
+            assert known >= sum(one.status == 200 for one in poster.answers)
             async with aiohttp.ClientSession() as session:
                 for path in ("/healthz", "/readyz", "/console/"):
                     async with session.get(server.base_url + path) as response:
@@ -161,16 +162,16 @@ async def test_a_full_disk_under_a_server_process(
 
 
 async def test_a_file_that_somebody_else_holds(tmp_path: Path, counted: Counted) -> None:
-    """BEGIN EXCLUSIVE for 3 s: all are answered 200 within 5 s; for more than 5 s: 503; then everything arrives."""
+    """BEGIN EXCLUSIVE for a second: all are answered 200 after it; for longer: 503 within 2 s; then all arrive, once."""
     async with Town(tmp_path, f"sqlite:///{tmp_path / 'town.sqlite3'}") as town:
         channel = await town.telegram()
         await town.publish(MIRROR, "mirror")
         people = town.crowd(FIRST, 30)
         async with Poster(town.webhook(channel)) as poster:
-            with _holding(tmp_path / "town.sqlite3", 3.0):
+            with _holding(tmp_path / "town.sqlite3", 1.0):
                 first = await asyncio.gather(*(poster.say(person, "uno") for person in people))
             assert {one.status for one in first} == {200}
-            assert max(one.ms for one in first) < 5_000
+            assert max(one.ms for one in first) < 2_000
             await town.settle()
             with _holding(tmp_path / "town.sqlite3", 7.0):
                 updates = [poster.update(person, "due") for person in people]
@@ -179,7 +180,7 @@ async def test_a_file_that_somebody_else_holds(tmp_path: Path, counted: Counted)
                     assert response.status == 200  # readers do not wait for a writer
             assert {one.status for one in second} == {503}
             assert all(one.retry_after for one in second)
-            assert max(one.ms for one in second) < 6_500
+            assert max(one.ms for one in second) < 2_600
             for one in updates:
                 await poster.insist(*one)
             await town.settle()
