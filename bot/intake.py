@@ -12,12 +12,11 @@ a person. Events of our own (timers, commands) enter by `append_own` inside the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
 
 from bot import statuses
 from bot.channel_store import ConnectedChannel
@@ -42,7 +41,7 @@ from domain.events import (
     Reachability,
     Unrecognised,
 )
-from storage.database import Queue, bulk, insert_rows
+from storage.database import BulkInsert, Queue, bulk, insert_rows
 from storage.sealing import Sealer, event_key
 
 MAX_WAITING = (
@@ -62,13 +61,11 @@ _INTAKE = {
     "intake_key": "TEXT",
     "payload": "TEXT",
     "state": "SMALLINT",
-    "attempts": "SMALLINT",
-    "not_before": "BIGINT",
     "problem": "TEXT",
     "received_at": "BIGINT",
 }
 _INSERT_SEEN = text(insert_rows("seen", _SEEN, conflict="ON CONFLICT DO NOTHING RETURNING channel_id, key"))
-_INSERT_INTAKE = text(insert_rows("intake", _INTAKE))
+_insert_intake = BulkInsert("intake", _INTAKE, constants={"attempts": "0", "not_before": "0"})
 
 
 class _Prepared(NamedTuple):
@@ -80,10 +77,14 @@ class _Prepared(NamedTuple):
     row: dict[str, Any]
 
 
+Arrived = Sequence[tuple[ConnectedChannel, PlatformEvent]]
+Done = Callable[[Exception | None], None]
+
+
 class _Waiting(NamedTuple):
-    prepared: list[_Prepared]
-    statuses: list[statuses.StatusOf]
-    done: asyncio.Future[None]
+    arrived: Arrived
+    at: int  # ms UTC
+    done: Done
 
 
 class Intake:
@@ -95,24 +96,25 @@ class Intake:
         self._size = 0
         self._flushing: asyncio.Task[None] | None = None
 
-    async def append(self, arrived: Sequence[tuple[ConnectedChannel, PlatformEvent]]) -> None:
+    async def append(self, arrived: Arrived) -> None:
         """Returns when every event is committed (or was before). Raises Unavailable when none is acknowledged."""
         if not arrived:
             return
+        waits: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.take(arrived, lambda error: _settle(waits, error))
+        await waits
+
+    def take(self, arrived: Arrived, done: Done) -> None:
+        """Takes events in hand and calls `done(None)` when all are committed, `done(error)` when none is acknowledged.
+
+        Raises Unavailable when too much waits already; `done` is not called then.
+        """
         if self._size + len(arrived) > MAX_WAITING:
             raise Unavailable("too many events wait to be stored", retry_after=2.0)
-        now = self._runtime.clock()
-        waiting = _Waiting([], [], asyncio.get_running_loop().create_future())
-        for channel, event in arrived:
-            if isinstance(event, DeliveryStatus):
-                waiting.statuses.append(statuses.StatusOf(channel.workspace_id, channel.id, event))
-            else:
-                waiting.prepared.append(_prepare(self._runtime, channel, event, now))
         self._size += len(arrived)
-        self._waiting.append(waiting)
+        self._waiting.append(_Waiting(arrived, self._runtime.clock(), done))
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
-        await waiting.done
 
     async def _flush(self) -> None:
         while self._waiting:
@@ -121,42 +123,32 @@ class Intake:
             crash_point("intake.before_commit")
             try:
                 await self._commit(batch)
-            except DBAPIError:
-                # One of them carries what the database refuses: each alone, so that only that one is turned away.
-                for one in batch:
-                    try:
-                        await self._commit([one])
-                    except Exception as error:
-                        _fail(one.done, error)
+                refused: dict[int, Exception] = {}
             except Unavailable as error:
-                # Who came meanwhile is told as well: one after the other they would wait ever longer in vain.
-                late, self._waiting, self._size = self._waiting, [], 0
-                for one in (*batch, *late):
-                    _fail(one.done, error)
+                refused = dict.fromkeys(range(len(batch)), error)
             except Exception as error:
-                for one in batch:
-                    _fail(one.done, error)
+                refused = await self._each_alone(batch) if len(batch) > 1 else {0: error}
             crash_point("intake.after_commit")
-            for one in batch:
-                if not one.done.done():
-                    one.done.set_result(None)
-            if any(one.prepared for one in batch):  # statuses leave nothing for the worker
-                self._runtime.signals.notify("intake")
+            for number, one in enumerate(batch):
+                one.done(refused.get(number))
+            if any(not isinstance(event, DeliveryStatus) for one in batch for _, event in one.arrived):
+                self._runtime.signals.notify("intake")  # statuses leave nothing for the worker
+
+    async def _each_alone(self, batch: list[_Waiting]) -> dict[int, Exception]:
+        """One of them carries what the database refuses: only that one is turned away."""
+        refused: dict[int, Exception] = {}
+        for number, one in enumerate(batch):
+            try:
+                await self._commit([one])
+            except Exception as error:
+                refused[number] = error
+        return refused
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        prepared = [one for waiting in batch for one in waiting.prepared]
-        reported = [one for waiting in batch for one in waiting.statuses]
         runtime = self._runtime
-        store = runtime.database.write(
-            lambda connection: _store(connection, prepared, reported, runtime), queue=Queue.live, durable=True
+        await runtime.database.write(
+            lambda connection: _store(connection, batch, runtime), queue=Queue.live, durable=True
         )
-        try:
-            async with asyncio.timeout(STUCK_S):
-                await (
-                    store
-                )  # goes on though nobody waits: what is stored after all is dropped when it comes again
-        except TimeoutError:
-            raise Unavailable("the store does not answer") from None
 
 
 def append_own(
@@ -171,8 +163,7 @@ def append_own(
     rows = []
     for workspace_id, channel_id, slot, key, event in own:
         rows.append(_row(sealer, new_id(), workspace_id, channel_id, slot, key, event, now))
-    if rows:
-        connection.execute(_INSERT_INTAKE, {"rows": bulk(rows)})
+    _insert_intake(connection, rows)
 
 
 def open_event(sealer: Sealer, row_id: int, payload: str) -> Event:
@@ -247,8 +238,6 @@ def _row(
         "intake_key": key,
         "payload": sealer.seal(_payload(event), table="intake", row=row_id, column="payload"),
         "state": OPEN,
-        "attempts": 0,
-        "not_before": 0,
         "problem": "",
         "received_at": now,
     }
@@ -276,12 +265,20 @@ def _clean(value: Any) -> Any:
     return value
 
 
-def _store(
-    connection: Connection, prepared: list[_Prepared], reported: list[statuses.StatusOf], runtime: Runtime
-) -> None:
+def _store(connection: Connection, batch: list[_Waiting], runtime: Runtime) -> None:
+    # Rows are made here and not as the events arrive: ids ascend in the order of acceptance either way, and thirty in
+    # a row cost half of thirty now and then.
+    prepared: list[_Prepared] = []
+    reported: list[statuses.StatusOf] = []
+    for waiting in batch:
+        for channel, event in waiting.arrived:
+            if isinstance(event, DeliveryStatus):
+                reported.append(statuses.StatusOf(channel.workspace_id, channel.id, event))
+            else:
+                prepared.append(_prepare(runtime, channel, event, waiting.at))
     fresh = _drop_seen(connection, prepared, runtime.clock()) if prepared else []
     if fresh:
-        connection.execute(_INSERT_INTAKE, {"rows": bulk(one.row for one in fresh)})
+        _insert_intake(connection, [one.row for one in fresh])
         consent.suppress_at_intake(
             connection,
             [
@@ -316,7 +313,11 @@ def _drop_seen(connection: Connection, prepared: list[_Prepared], now: int) -> l
     return fresh
 
 
-def _fail(future: asyncio.Future[None], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # a caller that went away leaves no warning
+def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+        return
+    future.set_exception(error)
+    future.exception()  # a caller that went away leaves no warning
