@@ -67,7 +67,7 @@ async def _measure(options: Options, url: str, store: str, suffix: str) -> list[
             works.append(sum(units))
             longest.append(max(units) * 1000)
             for count, workspace in ((small, here.workspace + 1), (people, here.workspace)):
-                sizes[count].append(await _size_ms(database, workspace))
+                sizes[count].append(await size_ms(database, workspace))
     limit = MATERIALISE_S[store] * options.scale
     rows = [
         measured(
@@ -151,7 +151,7 @@ async def _materialise(
     return time.perf_counter() - begun, units
 
 
-async def _size_ms(database: Database, workspace: int) -> float:
+async def size_ms(database: Database, workspace: int) -> float:
     wanted = predicates.parse(SEGMENT, where="segment")
     count: Callable[[Connection], int] = lambda c: segments.count(  # noqa: E731 (one expression, used once)
         c, workspace_id=workspace, predicate=wanted, now=world.clock()

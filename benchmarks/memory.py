@@ -14,7 +14,7 @@ from benchmarks.options import Options
 from benchmarks.rows import Row, measured
 from storage.database import scalar_int
 
-CONVERSATIONS = 50_000  # what fits beside the others within ten minutes
+CONVERSATIONS = 100_000
 PART = 5_000  # begun at a time, then waited for, so that nobody is turned away
 GROWTH_MB = 30.0
 WARM = 500

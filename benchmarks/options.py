@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import postgresql
+from benchmarks.postgresql import PostgreSQL
 
 
 class Skipped(Exception):
@@ -16,12 +16,17 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """`rounds` per row; `scale` of the amounts (1, or a tenth with `--quick`); `stores`: sqlite, postgresql."""
+    """`rounds` per row; `scale` of the amounts (1, or a tenth with `--quick`); `stores`: sqlite, postgresql.
+
+    `long`: also what does not fit into ten minutes.
+    """
 
     folder: Path
     rounds: int = 5
     scale: float = 1.0
-    stores: tuple[str, ...] = ("sqlite",)
+    stores: tuple[str, ...] = ("sqlite", "postgresql")
+    long: bool = False
+    postgresql: PostgreSQL | None = None
 
     def amount(self, full: int, *, least: int = 1) -> int:
         """So many of something, fewer with `--quick`."""
@@ -29,11 +34,13 @@ class Options:
 
     @asynccontextmanager
     async def store(self, kind: str, name: str) -> AsyncIterator[str]:
-        """The URL of an empty database: a file of its own, or a server that runs until this ends."""
+        """The URL of an empty database: a file of its own, or a database of the run's server until this ends."""
         if kind == "sqlite":
             folder = self.folder / name
             folder.mkdir(parents=True, exist_ok=True)
             yield f"sqlite:///{folder / 'passaparola.sqlite3'}"
-        else:
-            async with postgresql.server(self.folder / f"{name}-postgresql") as url:
-                yield url
+            return
+        if self.postgresql is None:
+            raise Skipped("no PostgreSQL server was prepared for this run")
+        async with self.postgresql.database(name) as url:
+            yield url

@@ -1,156 +1,179 @@
 """`pipeline`: Telegram webhook → durable → flow → reply received by the simulator, on a five-step form.
 
-Scripted people walk through the form in the simulator: all at once (saturation), then ten a second (50 steps a second,
-at which nothing batches and latency is what counts). Rounds alternate with the bare echo on the same core.
+Two installations stand side by side on one core: embedded (SQLite) and scaled (PostgreSQL and Redis, which work on the
+other core). Scripted people walk through the form in the simulator: all at once (saturation), then ten a second (50
+steps a second, at which nothing batches and latency is what counts), and on the scaled one two a second (10 steps a
+second). Rounds alternate with the bare echo on the same core.
 """
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
-from benchmarks import world
+from benchmarks import redis_server, world
 from benchmarks.calibration import Calibration, calibrated
 from benchmarks.children import Child, child
 from benchmarks.machine import cores
 from benchmarks.options import Options
 from benchmarks.rows import Row, measured
+from benchmarks.script import STEPS, Walk, walk
 from simulators.control import SimulatorControl
 
-PEOPLE = 500  # of one round at saturation
-SLOW_S = 8.0  # of one round at 50 steps a second
+PEOPLE = 400  # of one round at saturation
+RATE, RATE_S = 50.0, 4.0  # steps a second of the moderate load, and for how long in a round
+LOW_RATE, LOW_RATE_S = 10.0, 4.0
 STEP_US = 600.0
-SCRIPT: list[dict[str, Any]] = [
-    {"do": "say", "text": "hello"},
-    {"wait_for": "your name", "do": "say", "text": "Anna Rossi"},
-    {"wait_for": "e-mail", "do": "say", "text": "anna{n}@example.com"},
-    {"wait_for": "number", "do": "say", "text": "+44 7700 900123"},
-    {"wait_for": {"button": "Yes"}, "do": "tap", "text": "Yes"},
-    {"wait_for": "all done"},
-]
-STEPS = len(SCRIPT) - 1
+SCALED_RATIO = 1.5
+LOW_RATE_US = 2_000.0
+EMBEDDED, SCALED = "", " on PostgreSQL + Redis"
 
 
 @dataclass
-class _Rounds:
-    """Values by round."""
+class Seen:
+    """What one installation showed, by round. `calls` of the platform's API a step."""
 
-    rate: list[float] = field(default_factory=list)
-    cpu_us: list[float] = field(default_factory=list)
-    ratio: list[float] = field(default_factory=list)
-    p50: list[float] = field(default_factory=list)
-    p99: list[float] = field(default_factory=list)
-    slow_cpu_us: list[float] = field(default_factory=list)
-    slow_p50: list[float] = field(default_factory=list)
-    slow_p99: list[float] = field(default_factory=list)
-    memory: list[float] = field(default_factory=list)
+    full: list[Walk] = field(default_factory=list)
     calls: list[float] = field(default_factory=list)
-    busy: list[float] = field(default_factory=list)
+    paced: list[Walk] = field(default_factory=list)
+    low: list[Walk] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Served:
+    token: str
+    server: Child
+    seen: Seen
 
 
 async def run(options: Options) -> list[Row]:
-    """Rows for each store that was asked for."""
-    rows: list[Row] = []
-    for store in options.stores:
-        folder = options.folder / f"pipeline-{store}"
-        async with (
-            calibrated(folder / "echo") as calibration,
-            options.store(store, f"pipeline-{store}") as url,
-        ):
-            rounds = await _rounds(options, store, url, calibration)
-        rows += _rows(rounds, "" if store == "sqlite" else " on PostgreSQL", calibration)
-    return rows
+    """Rows of both installations."""
+    folder = options.folder / "pipeline"
+    seen = {EMBEDDED: Seen(), SCALED: Seen()}
+    async with (
+        calibrated(folder / "echo") as calibration,
+        _simulator(folder / "simulators") as control,
+        redis_server.server(folder / "redis") as redis,
+        options.store("postgresql", "pipeline") as postgresql,
+        _served(control, folder / "embedded", 0, {}, seen[EMBEDDED]) as embedded,
+        _served(
+            control,
+            folder / "scaled",
+            1,
+            {"DATABASE_URL": postgresql, "REDIS_URL": redis},
+            seen[SCALED],
+        ) as scaled,
+    ):
+        for one in (embedded, scaled):  # warm: connections, templates, statements
+            await walk(control, one.server, one.token, people=20)
+        for _ in range(options.rounds):
+            await calibration.echo()
+            for one in (embedded, scaled):
+                await _saturated(options, control, one)
+            await _paced(options, control, one=embedded)
+            await _slowly(options, control, one=scaled)
+    return rows(seen[EMBEDDED], seen[SCALED], calibration)
 
 
-async def _rounds(options: Options, store: str, url: str, calibration: Calibration) -> _Rounds:
-    folder = options.folder / f"pipeline-{store}"
-    served, other = cores()
-    rounds = _Rounds()
-    simulated = child(
-        ["simulators", "--print-url", "--no-limits", "--log-limit", "20000"],
-        core=other,
-        folder=folder / "simulators",
-        plain_url=True,
-    )
-    async with simulated as simulators, SimulatorControl(f"http://127.0.0.1:{simulators.port}") as control:
-        await control.telegram_bot(world.token(0), username="corner_bakery_bot")
-        here = await world.prepare(folder, url=url)
-        settings = here.environment(TELEGRAM_API_URL=f"http://127.0.0.1:{simulators.port}")
-        async with child(
-            ["benchmarks.serving", "app"], core=served, folder=folder / "app", environment=settings
-        ) as app:
-            await control.wait_for("call", method="setWebhook", timeout_s=30)
-            await _walk(control, app, rounds=None, people=20)  # warm: connections, templates, statements
-            for _ in range(options.rounds):
-                echo = await calibration.echo()
-                await _walk(control, app, rounds, people=options.amount(PEOPLE, least=50))
-                rounds.ratio.append(rounds.cpu_us[-1] / echo)
-                await _stroll(control, app, rounds, people=int(options.amount(int(SLOW_S * 10), least=20)))
-                rounds.memory.append(app.resident_mb())
-    return rounds
+async def _saturated(options: Options, control: SimulatorControl, one: _Served) -> None:
+    calls = await _calls(control)
+    found = await walk(control, one.server, one.token, people=options.amount(PEOPLE, least=50))
+    one.seen.full.append(found)
+    one.seen.calls.append((await _calls(control) - calls) / found.steps)
+    one.seen.memory.append(one.server.resident_mb())
 
 
-async def _walk(control: SimulatorControl, app: Child, rounds: _Rounds | None, *, people: int) -> None:
-    """Everybody at once."""
-    calls, cpu = await _calls(control), app.cpu_s()
-    report = await _play(control, people=people)
-    steps, elapsed = people * STEPS, report["elapsed_s"]
-    if rounds is not None:
-        used = app.cpu_s() - cpu
-        rounds.rate.append(steps / elapsed)
-        rounds.cpu_us.append(used / steps * 1e6)
-        rounds.busy.append(used / elapsed * 100)
-        rounds.p50.append(report["answers"]["p50_ms"])
-        rounds.p99.append(report["answers"]["p99_ms"])
-        rounds.calls.append((await _calls(control) - calls) / steps)
+async def _paced(options: Options, control: SimulatorControl, *, one: _Served) -> None:
+    people = options.amount(int(RATE * RATE_S / STEPS), least=10)
+    one.seen.paced.append(await walk(control, one.server, one.token, people=people, steps_per_s=RATE))
 
 
-async def _stroll(control: SimulatorControl, app: Child, rounds: _Rounds, *, people: int) -> None:
-    """Ten people a second, who think between their steps."""
-    cpu = app.cpu_s()
-    report = await _play(control, people=people, rate_per_s=10, think_s=[0.1, 0.5])
-    rounds.slow_cpu_us.append((app.cpu_s() - cpu) / (people * STEPS) * 1e6)
-    rounds.slow_p50.append(report["answers"]["p50_ms"])
-    rounds.slow_p99.append(report["answers"]["p99_ms"])
-
-
-async def _play(control: SimulatorControl, **spec: Any) -> dict[str, Any]:
-    number = await control.play("telegram", world.token(0), SCRIPT, timeout_s=30, **spec)
-    report = await control.play_finished(number, timeout_s=90)
-    assert not report["failed"], f"people who got no answer: {report['failures'][:3]}"
-    return report
+async def _slowly(options: Options, control: SimulatorControl, *, one: _Served) -> None:
+    people = options.amount(int(LOW_RATE * LOW_RATE_S / STEPS), least=4)
+    one.seen.low.append(await walk(control, one.server, one.token, people=people, steps_per_s=LOW_RATE))
 
 
 async def _calls(control: SimulatorControl) -> int:
     return int((await control.counters())["telegram.calls"])
 
 
-def _rows(rounds: _Rounds, suffix: str, calibration: Calibration) -> list[Row]:
-    limit = STEP_US * calibration.scale if not suffix else None
+def rows(embedded: Seen, scaled: Seen, calibration: Calibration) -> list[Row]:
+    """Absolute budgets are scaled by the calibration; scaled is compared with embedded in the same round."""
+    step, low = STEP_US * calibration.scale, LOW_RATE_US * calibration.scale
+    cpu, scaled_cpu = [w.cpu_us for w in embedded.full], [w.cpu_us for w in scaled.full]
     return [
-        measured(f"steps per second at saturation{suffix}", rounds.rate, "steps/s"),
         measured(
-            f"CPU per step at saturation{suffix}",
-            rounds.cpu_us,
+            "CPU per step at saturation",
+            cpu,
             "µs",
-            at_most=limit,
-            ratios=rounds.ratio,
+            at_most=step,
+            ratios=[used / echo for used, echo in zip(cpu, calibration.echo_us, strict=True)],
             against="echo",
-            budget=f"≤ 600 µs, here {limit:.0f} µs" if limit else "",
+            budget=f"≤ 600 µs, here {step:.0f} µs",
         ),
-        measured(f"p50 of a reply at saturation{suffix}", rounds.p50, "ms"),
-        measured(f"p99 of a reply at saturation{suffix}", rounds.p99, "ms"),
-        measured(f"core of the server busy at saturation{suffix}", rounds.busy, "%"),
-        measured(f"API calls per step{suffix}", rounds.calls, "calls"),
-        measured(f"p50 of a reply at 50 steps/s{suffix}", rounds.slow_p50, "ms"),
-        measured(f"p99 of a reply at 50 steps/s{suffix}", rounds.slow_p99, "ms"),
-        measured(f"CPU per step at 50 steps/s{suffix}", rounds.slow_cpu_us, "µs"),
-        measured(f"memory of the server under load{suffix}", rounds.memory, "MB"),
-        measured(f"bare echo beside the pipeline{suffix}", calibration.echo_us, "µs"),
+        *_saturation_rows(embedded, EMBEDDED),
+        measured("p50 of a reply at 50 steps/s", [w.p50_ms for w in embedded.paced], "ms"),
+        measured("p99 of a reply at 50 steps/s", [w.p99_ms for w in embedded.paced], "ms"),
+        measured("CPU per step at 50 steps/s", [w.cpu_us for w in embedded.paced], "µs"),
         measured(
-            f"bare echo, rate beside the pipeline{suffix}",
-            [statistics.median(calibration.rates)],
-            "requests/s",
+            f"CPU per step at saturation{SCALED}",
+            scaled_cpu,
+            "µs",
+            ratios=[one / other for one, other in zip(scaled_cpu, cpu, strict=True)],
+            against="embedded",
+            ratio_at_most=SCALED_RATIO,
+            budget=f"≤ {SCALED_RATIO} × embedded",
         ),
+        *_saturation_rows(scaled, SCALED),
+        measured(
+            f"CPU per step at 10 steps/s{SCALED}",
+            [w.cpu_us for w in scaled.low],
+            "µs",
+            at_most=low,
+            budget=f"≤ 2 ms, here {low:.0f} µs",
+        ),
+        measured(f"p50 of a reply at 10 steps/s{SCALED}", [w.p50_ms for w in scaled.low], "ms"),
+        measured("bare echo beside the pipeline", calibration.echo_us, "µs"),
+        measured("bare echo, rate beside the pipeline", [statistics.median(calibration.rates)], "requests/s"),
     ]
+
+
+def _saturation_rows(seen: Seen, suffix: str) -> list[Row]:
+    busy: Sequence[float] = [w.cpu_s / w.elapsed_s * 100 for w in seen.full]
+    return [
+        measured(f"steps per second at saturation{suffix}", [w.per_s for w in seen.full], "steps/s"),
+        measured(f"p50 of a reply at saturation{suffix}", [w.p50_ms for w in seen.full], "ms"),
+        measured(f"p99 of a reply at saturation{suffix}", [w.p99_ms for w in seen.full], "ms"),
+        measured(f"core of the server busy at saturation{suffix}", busy, "%"),
+        measured(f"API calls per step{suffix}", seen.calls, "calls"),
+        measured(f"memory of the server under load{suffix}", seen.memory, "MB"),
+    ]
+
+
+@asynccontextmanager
+async def _simulator(folder: Path) -> AsyncIterator[SimulatorControl]:
+    arguments = ["simulators", "--print-url", "--no-limits", "--log-limit", "20000"]
+    async with (
+        child(arguments, core=cores()[1], folder=folder, plain_url=True) as running,
+        SimulatorControl(f"http://127.0.0.1:{running.port}") as control,
+    ):
+        yield control
+
+
+@asynccontextmanager
+async def _served(
+    control: SimulatorControl, folder: Path, number: int, settings: Mapping[str, str], seen: Seen
+) -> AsyncIterator[_Served]:
+    """A running installation with a bot of its own in the simulator."""
+    token = world.token(number)
+    await control.telegram_bot(token, username=f"corner_bakery_{number}_bot")
+    here = await world.prepare(folder, url=settings.get("DATABASE_URL", ""), first_bot=number)
+    environment = here.environment(TELEGRAM_API_URL=control.base_url, **settings)
+    arguments = ["benchmarks.serving", "app"]
+    async with child(arguments, core=cores()[0], folder=folder / "app", environment=environment) as server:
+        await control.wait_for("call", method="setWebhook", timeout_s=30, token=token)
+        yield _Served(token, server, seen)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 SLICE = 50_000  # rows of one statement
 IDENTITIES = 1 << 40  # an identity's id is its contact's plus this: apart from everything else, and known
 
-_NUMBERS = (
+NUMBERS = (
     "WITH RECURSIVE numbers (n) AS "
     "(SELECT CAST(:first AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < :last) "
 )
@@ -15,7 +15,7 @@ _NUMBERS = (
 _CONTACTS = text(
     "INSERT INTO contact (id, workspace_id, name, first_name, last_name, email, phone, language, timezone, fields, "
     "source, birth_year, created_at, updated_at) "
-    + _NUMBERS
+    + NUMBERS
     + "SELECT n, :workspace, 'Anna ' || CAST(n AS TEXT), "
     "'Anna', CAST(n AS TEXT), 'anna' || CAST(n AS TEXT) || '@example.com', NULL, CASE n % 2 WHEN 0 THEN 'it' ELSE 'en' "
     "END, NULL, '{\"city\":\"' || CASE n % 3 WHEN 0 THEN 'Roma' WHEN 1 THEN 'Milano' ELSE 'Bari' END || "
@@ -24,13 +24,13 @@ _CONTACTS = text(
 _IDENTITY_ROWS = text(
     "INSERT INTO identity (id, workspace_id, channel_id, contact_id, kind, address, username, display_name, language, "
     "state, state_at, last_inbound_at, marketing_day, marketing_count, marketing_last_at, marketing_not_before, salt, "
-    "created_at) " + _NUMBERS + f"SELECT n + {IDENTITIES}, :workspace, :channel, n, 'telegram_user', "
+    "created_at) " + NUMBERS + f"SELECT n + {IDENTITIES}, :workspace, :channel, n, 'telegram_user', "
     "CAST(n AS TEXT), NULL, '', NULL, 'reachable', NULL, :now, 0, 0, NULL, NULL, '', :now FROM numbers"
 )
 _CONSENTS = text(
     "INSERT INTO consent_state (workspace_id, identity_id, purpose, contact_id, channel_id, state, mailable, "
     "consent_id, double_opt_in, changed_at) "
-    + _NUMBERS
+    + NUMBERS
     + f"SELECT :workspace, n + {IDENTITIES}, 'marketing', n, :channel, "
     "CASE WHEN n % 12 = 0 THEN 'withdrawn' ELSE 'granted' END, CASE WHEN n % 12 = 0 THEN 0 ELSE 1 END, 1, 0, :now "
     "FROM numbers"
