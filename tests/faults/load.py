@@ -103,20 +103,27 @@ async def prepare(
         )
 
 
-async def prepare_mirror(folder: Path, *, bulk_per_second: int = 30) -> None:
-    """A data folder with a Telegram bot that gives back what people say, and nothing else."""
+async def prepare_mirror(
+    folder: Path, url: str = "", *, bulk_per_second: int = 30, audience: range = range(0)
+) -> None:
+    """A data folder (and the database at `url`, if that is another one) with a Telegram bot that gives back what people
+    say, and nothing else but a campaign to the audience, just started, if there is one."""
     settings = Settings(
-        data_dir=folder, database_url=f"sqlite:///{folder / 'passaparola.sqlite3'}", _env_file=None
+        data_dir=folder,
+        database_url=url or f"sqlite:///{folder / 'passaparola.sqlite3'}",
+        _env_file=None,
     )
 
     def fill(connection: Connection, app: App) -> None:
         workspace_id = _workspace(connection, app)
         values = {"token": BOT, "webhook_secret": WEBHOOK_SECRET, "bulk_per_second": str(bulk_per_second)}
-        _channel(connection, app, workspace_id, "telegram", values)
+        telegram = _channel(connection, app, workspace_id, "telegram", values)
         new_id, now = app.runtime.new_id, app.clock()
         flow_store.publish(
             connection, workspace_id=workspace_id, source=MIRROR, name="mirror", new_id=new_id, now=now
         )
+        if audience:
+            _campaign(connection, app, workspace_id, telegram, audience)
 
     async with build(settings, roles=()) as app:
         await app.database.write(lambda connection: fill(connection, app))
@@ -156,11 +163,7 @@ def _fill(connection: Connection, app: App, talkative: bool, audience: range, bu
         flow_store.publish(
             connection, workspace_id=workspace_id, source=source, name=name, new_id=new_id, now=now
         )
-    for first in range(0, len(audience), SLICE):
-        _agree(connection, app, workspace_id, telegram, audience[first : first + SLICE])
-    draft = Draft(name="Saldi", channel_id=telegram, content={"it": CAMPAIGN_TEXT})
-    campaign = drafts.create(connection, workspace_id, draft, new_id=new_id, now=now)
-    runs.start(connection, workspace_id, campaign, new_id=new_id, now=now)
+    _campaign(connection, app, workspace_id, telegram, audience)
     outlet = new_id()
     connection.execute(
         text(
@@ -170,6 +173,18 @@ def _fill(connection: Connection, app: App, talkative: bool, audience: range, bu
         {"id": outlet, "workspace": workspace_id, "channel": telegram, "address": str(OUTLET), "now": now},
     )
     posts.create(connection, workspace_id, outlet, POST_TEXT, at=now + 1, new_id=new_id, now=now)
+
+
+def _campaign(
+    connection: Connection, app: App, workspace_id: int, channel_id: int, audience: Sequence[int]
+) -> None:
+    """An audience that has agreed, and a campaign to it that has just been started."""
+    new_id, now = app.runtime.new_id, app.clock()
+    for first in range(0, len(audience), SLICE):
+        _agree(connection, app, workspace_id, channel_id, audience[first : first + SLICE])
+    draft = Draft(name="Saldi", channel_id=channel_id, content={"it": CAMPAIGN_TEXT})
+    campaign = drafts.create(connection, workspace_id, draft, new_id=new_id, now=now)
+    runs.start(connection, workspace_id, campaign, new_id=new_id, now=now)
 
 
 def _workspace(connection: Connection, app: App) -> int:

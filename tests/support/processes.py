@@ -115,18 +115,28 @@ class Simulators:
 class Server:
     """`passaparola serve`, as often as a test starts it, always on the same port and data.
 
-    `folder` is the data folder; `url` a database URL or "" for the file in it.
+    `folder` is the data folder; `url` a database URL or "" for the file in it; `roles` as on the command line. One
+    without the role `web` answers on its port too: how it fares.
     """
 
     def __init__(
-        self, run: Run, folder: Path, origin: str, *, url: str = "", settings: Mapping[str, str] | None = None
+        self,
+        run: Run,
+        folder: Path,
+        origin: str,
+        *,
+        url: str = "",
+        settings: Mapping[str, str] | None = None,
+        roles: str = "all",
     ) -> None:
         self._run = run
+        self._arguments = ["-m", "config.cli", "serve", "--roles", roles]
         self.port = free_port()
         self.environment = {
             "PASSAPAROLA_DATA_DIR": str(folder),
             "PASSAPAROLA_DATABASE_URL": url or f"sqlite:///{folder / 'passaparola.sqlite3'}",
             "PASSAPAROLA_PORT": str(self.port),
+            "PASSAPAROLA_HEALTH_PORT": str(self.port),
             "PASSAPAROLA_PUBLIC_URL": f"http://127.0.0.1:{self.port}",
             "PASSAPAROLA_TELEGRAM_API_URL": origin,
             "PASSAPAROLA_WHATSAPP_API_URL": origin,
@@ -141,7 +151,7 @@ class Server:
     def launch(self, *, crash_at: str = "") -> Child:
         """Starts it; it may not answer yet."""
         environment = {**self.environment, **({"PASSAPAROLA_CRASH_AT": crash_at} if crash_at else {})}
-        self.child = Child(self._run, "server", [sys.executable, "-m", "config.cli", "serve"], environment)
+        self.child = Child(self._run, "server", [sys.executable, *self._arguments], environment)
         return self.child
 
     async def start(self, *, crash_at: str = "") -> Child:
@@ -157,7 +167,7 @@ class Server:
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
-                session.get(f"{self.base_url}/webhooks/telegram/unknown"),
+                session.get(f"{self.base_url}/healthz"),
             ):
                 return True
         except (aiohttp.ClientError, TimeoutError):
