@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 from sqlalchemy import Connection, text
 
 from bot import statuses
@@ -24,7 +25,7 @@ from bot.runtime import Runtime, slot_of
 from crm import consent
 from domain import events
 from domain.crash import crash_point
-from domain.errors import Unavailable
+from domain.errors import Conflict, Unavailable
 from domain.events import (
     AccountNotice,
     DeliveryStatus,
@@ -47,10 +48,13 @@ from storage.sealing import Sealer, event_key
 MAX_WAITING = (
     10_000  # events in memory before their commit: about 20 MB; past it the platform is told to come back
 )
-STUCK_S = (
-    1.8  # a commit that takes longer: the platforms are told to come back before they give up by themselves
-)
+# A commit that takes longer: the platforms are told to come back. A PostgreSQL that is away is told within 2 s; a
+# SQLite file that somebody else holds (a backup, a person's shell) is waited for, as its busy timeout says.
+STUCK_S = {"sqlite": 5.5, "postgresql": 1.8}
+MAX_RAW = 64_000  # characters that an event keeps which the store refused
 OPEN, PARKED, DONE = 0, 1, 2
+
+_log = structlog.get_logger("intake")
 
 _SEEN = {"workspace_id": "BIGINT", "channel_id": "BIGINT", "key": "TEXT", "seen_at": "BIGINT"}
 _INTAKE = {
@@ -125,9 +129,12 @@ class Intake:
                 await self._commit(batch)
                 refused: dict[int, Exception] = {}
             except Unavailable as error:
+                # Who came meanwhile is told as well: one after the other they would wait ever longer in vain.
+                late, self._waiting, self._size = self._waiting, [], 0
+                batch += late
                 refused = dict.fromkeys(range(len(batch)), error)
-            except Exception as error:
-                refused = await self._each_alone(batch) if len(batch) > 1 else {0: error}
+            except Exception:
+                refused = await self._each_alone(batch)
             crash_point("intake.after_commit")
             for number, one in enumerate(batch):
                 one.done(refused.get(number))
@@ -135,20 +142,38 @@ class Intake:
                 self._runtime.signals.notify("intake")  # statuses leave nothing for the worker
 
     async def _each_alone(self, batch: list[_Waiting]) -> dict[int, Exception]:
-        """One of them carries what the database refuses: only that one is turned away."""
+        """One of them carries what the database refuses, or somebody was first: event by event, so that only that one
+        is set aside. Gives the deliveries of which not everything is stored: they come again."""
         refused: dict[int, Exception] = {}
         for number, one in enumerate(batch):
             try:
-                await self._commit([one])
+                for channel, event in one.arrived:
+                    await self._alone(channel, event, one)
             except Exception as error:
                 refused[number] = error
         return refused
 
+    async def _alone(self, channel: ConnectedChannel, event: PlatformEvent, one: _Waiting) -> None:
+        """One event; what the store will never take is kept for a person to see, or its platform would send it, and
+        hold back what comes after it, for days."""
+        try:
+            await self._commit([one._replace(arrived=[(channel, event)])])
+        except (Unavailable, Conflict):
+            raise
+        except Exception as error:
+            _log.error("event_set_aside", channel=channel.id, problem=type(error).__name__, exc_info=error)
+            await self._commit([one._replace(arrived=[(channel, _set_aside(event, error))])])
+
     async def _commit(self, batch: list[_Waiting]) -> None:
         runtime = self._runtime
-        await runtime.database.write(
+        store = runtime.database.write(
             lambda connection: _store(connection, batch, runtime), queue=Queue.live, durable=True
         )
+        try:
+            async with asyncio.timeout(STUCK_S[runtime.database.dialect.name]):
+                await store  # it goes on though nobody waits: what is stored after all is known when it comes again
+        except TimeoutError:
+            raise Unavailable("the store does not answer") from None
 
 
 def append_own(
@@ -311,6 +336,23 @@ def _drop_seen(connection: Connection, prepared: list[_Prepared], now: int) -> l
             new.discard((one.channel.id, one.seen_key))
             fresh.append(one)
     return fresh
+
+
+def _set_aside(event: PlatformEvent, error: Exception) -> Unrecognised:
+    """An event that the store refused, as one that it takes."""
+    try:
+        raw = events.encode(event).decode()[:MAX_RAW]
+    except (ValueError, OverflowError):  # a lone surrogate, a number past 64 bits
+        raw = ""
+    return Unrecognised(
+        key=event.key,
+        account=event.account,
+        occurred_at=0,
+        what=type(event).__name__,
+        raw=raw,
+        problem=f"the store refused it: {type(error).__name__}",
+        malformed=True,
+    )
 
 
 def _settle(future: asyncio.Future[None], error: Exception | None) -> None:

@@ -19,7 +19,7 @@ from bot.channels.base import Delivery
 from bot.intake import Intake
 from domain import ids
 from domain.access import access
-from domain.errors import NotAllowed, RejectedInput, SignatureInvalid, Unavailable
+from domain.errors import Conflict, NotAllowed, RejectedInput, SignatureInvalid, Unavailable
 from domain.events import PlatformEvent, Unrecognised, encode
 
 MAX_BODY = 4_000_000  # bytes; Meta sends up to 3 MB
@@ -93,10 +93,11 @@ async def receive(request: web.Request) -> web.Response:
     arrived = [receiver.resolve(endpoint, event) for event in endpoint.kind.parse(body)]
     try:
         await receiver.intake.append(arrived)
-    except Unavailable as error:
+    except (Unavailable, Conflict) as error:  # away, or another process was first: the next delivery finds out
         _log.warning("webhook_not_stored", channel=endpoint.id, problem=str(error))
+        wait = error.retry_after if isinstance(error, Unavailable) else 1.0
         raise web.HTTPServiceUnavailable(
-            text="not stored, send it again", headers={"Retry-After": str(max(1, round(error.retry_after)))}
+            text="not stored, send it again", headers={"Retry-After": str(max(1, round(wait)))}
         ) from error
     receiver.accepted += len(arrived)
     return web.Response()
