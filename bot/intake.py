@@ -171,7 +171,8 @@ class Intake:
         )
         try:
             async with asyncio.timeout(STUCK_S[runtime.database.dialect.name]):
-                await store  # it goes on though nobody waits: what is stored after all is known when it comes again
+                # It goes on though nobody waits: what is stored after all is known when it comes again.
+                await store
         except TimeoutError:
             raise Unavailable("the store does not answer") from None
 

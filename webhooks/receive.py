@@ -93,7 +93,7 @@ async def receive(request: web.Request) -> web.Response:
     arrived = [receiver.resolve(endpoint, event) for event in endpoint.kind.parse(body)]
     try:
         await receiver.intake.append(arrived)
-    except (Unavailable, Conflict) as error:  # away, or another process was first: the next delivery finds out
+    except (Unavailable, Conflict) as error:  # away, or another was first: it comes again
         _log.warning("webhook_not_stored", channel=endpoint.id, problem=str(error))
         wait = error.retry_after if isinstance(error, Unavailable) else 1.0
         raise web.HTTPServiceUnavailable(
