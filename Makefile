@@ -32,7 +32,7 @@ REGISTRY = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip
 	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index";
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check format bench peers docs migration lock setup clean
+.PHONY: help run test chaos check format bench peers docs migration schema-dump lock image rehearsal setup clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -70,6 +70,9 @@ docs: $(STAMP) ## renew the generated pages in docs/reference
 migration: $(STAMP) ## write the next migration from the tables     (make migration NAME=what_changed)
 	@$(BIN)/python -m checks.migration $(NAME)
 
+schema-dump: $(STAMP) ## write the filled database of the newest schema   (once for every migration)
+	@$(BIN)/python -m checks.schema_dump
+
 # Universal: one lock for all systems and Pythons; hashed; it names no host. Existing pins stay unless UPGRADE is given:
 #   make lock UPGRADE="--upgrade-package aiohttp"   or   make lock UPGRADE=--upgrade
 # The image needs less: what the program runs with, and what builds its wheel; at the same versions (`-c`).
@@ -80,6 +83,12 @@ lock: $(UV) ## renew requirements*.lock from pyproject.toml
 	@$(REGISTRY) $(COMPILE) --constraint requirements.lock --no-annotate --group build --output-file requirements.build.lock
 	@$(REGISTRY) $(COMPILE) --group pyproject.toml:peers $(UPGRADE) --output-file $(PEERS_LOCK)
 	@$(MAKE) --no-print-directory $(STAMP)
+
+image: ## build the container image (needs Docker)
+	docker build --tag passaparola:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) .
+
+rehearsal: $(STAMP) ## the image's steps and the compose file's services without Docker
+	@$(BIN)/python -m checks.rehearsal $(ARGS)
 
 setup: $(STAMP) ## only make the environment
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from checks import dependencies, http_client, lock_files, routes, tables, words
+from checks import dependencies, deployment, http_client, lock_files, migrations, routes, tables, words
 
-RULES = (dependencies, lock_files, tables, routes, http_client, words)
+RULES = (dependencies, lock_files, tables, migrations, routes, http_client, words, deployment)
 
 
 def main(root: Path) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -218,7 +219,6 @@ def _settings(variables: dict[str, str]) -> Iterator[str]:
 
 def _command(words: list[str]) -> Iterator[str]:
     """Says what the program would answer to this command line; nothing is run."""
-    from typer.main import get_command
 
     from bot.live import ROLES
     from config import cli
@@ -226,7 +226,7 @@ def _command(words: list[str]) -> Iterator[str]:
     if not words or words[0] not in cli.COMMANDS:
         yield f"{' '.join(words) or 'nothing'} is no command"
         return
-    group: Any = get_command(cli.application())
+    group = _program()
     try:
         context = group.make_context("passaparola", list(words))
         _, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
@@ -237,6 +237,16 @@ def _command(words: list[str]) -> Iterator[str]:
     for role in str(parameters.get("roles", "all")).split(","):
         if role not in (*ROLES, "all"):
             yield f"there is no role {role}"
+
+
+@cache
+def _program() -> Any:
+    """The `passaparola` command with all that it can do, as typer holds it."""
+    from typer.main import get_command
+
+    from config import cli
+
+    return get_command(cli.application())
 
 
 def _floats(image: str) -> bool:

@@ -188,9 +188,10 @@ class Builder:
         if parent is not None and any(one.word in ("RUN", "COPY") for one in parent.instructions):
             raise NotSupported(f"the stage {stage.base!r} has files: another cannot be built upon it here")
         self._root(stage).mkdir(parents=True)
-        if any(one.word == "RUN" for one in stage.instructions):
+        if runs := stage.all("RUN"):
             self._say(f"[{stage.name}] a virtual environment in place of {stage.base}")
-            made = [self._python, "-m", "venv", str(self._bin(stage).parent)]
+            without = [] if any("pip" in one.words for one in runs) else ["--without-pip"]
+            made = [self._python, "-m", "venv", *without, str(self._bin(stage).parent)]
             subprocess.run(made, check=True)  # noqa: S603 (the caller's own Python)
         variables, folder = dict(environment(self._stages, parent) if parent else {}), "/"
         for one in stage.instructions:

@@ -39,6 +39,7 @@ BOT = "110201543:TEST-rehearsal-of-the-deployment-0123"
 READY_S = 60.0  # a start takes a second; several at once share two cores
 REPLY_S = 30.0
 LOOK_S = 0.05
+HEALTH_S = 0.5  # between two health checks of a process: each is a Python of its own
 
 Say = Callable[[str], None]
 
@@ -104,7 +105,7 @@ class Deployment:
         while await self._health(one) != 0:
             if one.process.returncode is not None or time.monotonic() > deadline:
                 raise Failed(f"{one.service.name} is not healthy:\n{one.printed[-4000:]}")
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(HEALTH_S)
 
     async def stop(self, one: Running) -> float:
         """SIGTERM; gives the seconds it took. Raises Failed unless it ends in time with status 0."""
