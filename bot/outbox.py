@@ -267,6 +267,88 @@ def enqueue(connection: Connection, items: Sequence[Outgoing], *, now: int) -> l
     return heads
 
 
+class Shared(NamedTuple):
+    """What all messages of one run have in common; they are marketing."""
+
+    workspace_id: int
+    channel_id: int
+    run_id: int
+    campaign_id: int
+    purpose: str
+
+
+class Addressed(Struct):
+    """One of them. `content` is its JSON; `not_before` in ms UTC, 0: at once."""
+
+    id: int
+    conversation_id: int
+    contact_id: int
+    identity_id: int
+    address: str
+    language: str
+    content: str
+    not_before: int = 0
+
+
+_PERSONAL = {"id": "BIGINT", "conversation_id": "BIGINT", "contact_id": "BIGINT", "identity_id": "BIGINT"}
+_SHARED = {
+    "workspace_id": "CAST(:workspace AS BIGINT)",
+    "channel_id": "CAST(:channel AS BIGINT)",
+    "run_id": "CAST(:run AS BIGINT)",
+    "purpose": "CAST(:purpose AS TEXT)",
+    "created_at": "CAST(:now AS BIGINT)",
+    "outlet_id": "0",
+    "turn_id": "0",
+    "message_class": "'marketing'",
+}
+_INSERT_MESSAGES = text(
+    insert_with_constants(
+        "message",
+        {**_PERSONAL, "content": "TEXT"},
+        {
+            **_SHARED,
+            **dict.fromkeys(_MESSAGE_CONSTANTS, "''"),
+            "direction": "'out'",
+            "author": "'campaign'",
+            "status": f"'{MessageStatus.queued.value}'",
+            "status_rank": str(RANK[MessageStatus.queued]),
+            "possibly_twice": "0",
+            "consent_id": "0",
+        },
+    )
+)
+_INSERT_QUEUED = text(
+    insert_with_constants(
+        "outbox",
+        {**_PERSONAL, "content": "TEXT", "address": "TEXT", "language": "TEXT", "not_before": "BIGINT"},
+        {
+            **_SHARED,
+            "campaign_id": "CAST(:campaign AS BIGINT)",
+            "place": "'private'",
+            "lane": str(LANE[MessageClass.marketing]),
+            "state": str(QUEUED),
+            **dict.fromkeys(("position", "attempt", "tries", "waits", "part"), "0"),
+        },
+    )
+)
+
+
+def enqueue_run(connection: Connection, shared: Shared, messages: Sequence[Addressed], *, now: int) -> None:
+    """Stores a campaign's messages and their outbox rows: as `enqueue` does, with less to carry."""
+    if not messages:
+        return
+    values = {
+        "rows": bulk(messages),
+        "workspace": shared.workspace_id,
+        "channel": shared.channel_id,
+        "run": shared.run_id,
+        "purpose": shared.purpose,
+        "now": now,
+    }
+    connection.execute(_INSERT_MESSAGES, values)
+    connection.execute(_INSERT_QUEUED, {**values, "campaign": shared.campaign_id})
+
+
 def lines(connection: Connection, conversation_ids: Iterable[int]) -> dict[int, int]:
     """Conversation → the turn that still has messages to send there. A new turn stands behind it, so that turns do not
     overtake each other either. The rows are locked: whoever settles the last of them waits, and then sees who came."""

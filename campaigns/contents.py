@@ -87,9 +87,13 @@ class Composer:
                 "there is no content in the default language", where=f"content.{default_language}"
             )
         self.default_language = default_language
+        paths: set[str] = set()
         self._compiled = {
-            language: _compiled(content, f"content.{language}") for language, content in contents.items()
+            language: _compiled(content, f"content.{language}", paths)
+            for language, content in contents.items()
         }
+        # Whether a contact's own row is enough: no tags, consents or identities are read.
+        self.plain = all(_is_plain(path) for path in paths)
 
     @property
     def constant(self) -> bool:
@@ -189,11 +193,19 @@ def _parsed(data: Any, where: str) -> Content:
     return content
 
 
-def _compiled(content: Content, where: str) -> tuple[Content | None, Leaf]:
+def _is_plain(path: str) -> bool:
+    root, _, rest = path.partition(".")
+    return root != "contact" or rest.partition(".")[0] in _PLAIN
+
+
+_PLAIN = {"name", "first_name", "last_name", "language", "timezone", "email", "phone", "fields"}
+
+
+def _compiled(content: Content, where: str, paths: set[str]) -> tuple[Content | None, Leaf]:
     tree = msgspec.to_builtins(content)
     markup = bool(tree.get("markup"))
     made = {
-        key: _leaf(node, f"{where}.{key}", markup=markup, readable=key in _TEXTS)
+        key: _leaf(node, f"{where}.{key}", markup=markup, readable=key in _TEXTS, paths=paths)
         for key, node in tree.items()
     }
     parts = {key: leaf for key, leaf in made.items() if leaf is not None}
@@ -208,13 +220,14 @@ def _compiled(content: Content, where: str) -> tuple[Content | None, Leaf]:
     )
 
 
-def _leaf(node: Any, where: str, *, markup: bool, readable: bool) -> Leaf | None:
-    """A function that makes this part anew for each person, or None where nothing in it changes."""
+def _leaf(node: Any, where: str, *, markup: bool, readable: bool, paths: set[str]) -> Leaf | None:
+    """A function that makes this part anew for each person, or None where nothing in it changes. What its templates
+    read is added to `paths`."""
     if isinstance(node, str):
-        return _text(node, where, markup=markup) if readable else None
+        return _text(node, where, markup=markup, paths=paths) if readable else None
     if isinstance(node, dict):
         made = {
-            key: _leaf(value, f"{where}.{key}", markup=markup, readable=key in _TEXTS)
+            key: _leaf(value, f"{where}.{key}", markup=markup, readable=key in _TEXTS, paths=paths)
             for key, value in node.items()
         }
         parts = {key: leaf for key, leaf in made.items() if leaf is not None}
@@ -225,15 +238,17 @@ def _leaf(node: Any, where: str, *, markup: bool, readable: bool) -> Leaf | None
         )
     if isinstance(node, (list, tuple)):
         items = [
-            _leaf(item, f"{where}[{n}]", markup=markup, readable=readable) for n, item in enumerate(node)
+            _leaf(item, f"{where}[{n}]", markup=markup, readable=readable, paths=paths)
+            for n, item in enumerate(node)
         ]
         if any(items):
             return lambda reading: [leaf(reading) if leaf else node[n] for n, leaf in enumerate(items)]
     return None
 
 
-def _text(source: str, where: str, *, markup: bool) -> Leaf | None:
+def _text(source: str, where: str, *, markup: bool, paths: set[str]) -> Leaf | None:
     compiled = template(source, where=where)
+    paths |= compiled.paths
     if compiled.constant is not None:
         return None
     # A template reads of a turn only what `_Reading` has.

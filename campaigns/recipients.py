@@ -17,17 +17,18 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, text
 
 from bot import outbox
-from bot.outbox import Outcome, Outgoing
+from bot.outbox import Addressed, Outcome, Shared
 from bot.withdrawals import Withdrawn, withdraw_run
 from campaigns import contents
 from campaigns.states import RecipientState, after, outcome_name
 from campaigns.totals import Deltas
 from crm.contacts import load_views
 from domain.contacts import ContactView
-from domain.messages import MessageClass
+from domain.messages import MessageClass, encode
 from flows.business import BusinessView
 from storage.database import bulk, dialect, json_rows
 
@@ -60,11 +61,13 @@ def feed(connection: Connection, run_id: int, *, room: int, new_id: Callable[[],
     if not people:
         return 0
     made, changes = _compose(connection, run, people, new_id, now)
-    taken = _take(connection, changes, now)
+    taken = _queue(connection, run.id, made, now) | _take(connection, changes, now)
     leaving = [item for item in made if item.contact_id in taken]
-    for item, slot in zip(leaving, slots, strict=False):
-        item.not_before = slot
-    outbox.enqueue(connection, leaving, now=now)
+    if run.rate:
+        for item, slot in zip(leaving, slots, strict=False):
+            item.not_before = slot
+    shared = Shared(run.workspace_id, run.channel_id, run.id, run.campaign_id, run.purpose)
+    outbox.enqueue_run(connection, shared, leaving, now=now)
     if run.rate and leaving:
         connection.execute(
             text("UPDATE campaign_run SET next_slot_at = :slot WHERE id = :run"),
@@ -72,7 +75,7 @@ def feed(connection: Connection, run_id: int, *, room: int, new_id: Callable[[],
         )
     deltas = Deltas()
     for change in changes:
-        if change["contact_id"] in taken and change["state"] != _STATE.queued:
+        if change["contact_id"] in taken:
             outcome = outcome_name(change["state"])
             deltas.move(run.workspace_id, run_id, ("pending", ""), (outcome, change["reason"]))
     deltas.append(connection, new_id=new_id)
@@ -200,8 +203,9 @@ def _pending(connection: Connection, run: Any, room: int, now: int) -> Sequence[
     lock = dialect(connection).for_update
     return connection.execute(
         text(
-            "SELECT r.contact_id, r.identity_id, i.address, i.language, c.language AS contact_language, "
-            "v.id AS conversation_id FROM recipient r LEFT JOIN contact c ON c.id = r.contact_id "
+            "SELECT r.contact_id, r.identity_id, i.address, i.language, v.id AS conversation_id, c.id AS known, "
+            "c.name, c.first_name, c.last_name, c.language AS contact_language, c.timezone, c.email, c.phone, "
+            "c.fields FROM recipient r LEFT JOIN contact c ON c.id = r.contact_id "
             "LEFT JOIN identity i ON i.id = r.identity_id AND +i.contact_id = c.id AND +i.channel_id = :channel "
             "LEFT JOIN conversation v ON v.channel_id = :channel "
             "AND v.conversation_key = 'i:' || CAST(r.identity_id AS TEXT) "
@@ -217,52 +221,78 @@ _NOBODY = ContactView()  # what a text that is the same for all reads of its per
 
 def _compose(
     connection: Connection, run: Any, people: Sequence[Any], new_id: Callable[[], int], now: int
-) -> tuple[list[Outgoing], list[dict[str, Any]]]:
-    """The messages, and every person's change of state: queued, or failed with the reason."""
+) -> tuple[list[Addressed], list[dict[str, Any]]]:
+    """The messages, and what becomes of those who get none: failed or skipped, with the reason."""
     composer = _composer(run.content, run.default_language)
     business = BusinessView(name=run.business or "", timezone=run.timezone or "UTC")
-    views: dict[tuple[int, int], ContactView] = {}
-    if not composer.constant:
-        views = load_views(connection, [(run.workspace_id, p.contact_id, p.identity_id) for p in people])
-    made: list[Outgoing] = []
+    view_of = _views(connection, run, people, composer)
+    made: list[Addressed] = []
     changes = []
     for person in people:
-        view = _NOBODY if composer.constant else views.get((person.contact_id, person.identity_id))
-        change = {
-            "run_id": run.id,
-            "contact_id": person.contact_id,
-            "receipt": 0,
-            "reason": "",
-            "message_id": 0,
-        }
+        view = view_of(person)
         if view is None or person.address is None:
-            changes.append({**change, "state": _STATE.skipped, "reason": "gone"})
+            changes.append(_change(run.id, person, _STATE.skipped, "gone"))
             continue
         language = composer.language_for(person.contact_language, person.language)
         try:
             content = composer.compose(view, language=language, business=business, now=now)
         except contents.CannotCompose as error:
-            changes.append({**change, "state": _STATE.failed, "reason": error.reason})
+            changes.append(_change(run.id, person, _STATE.failed, error.reason))
             continue
-        message = Outgoing(
-            id=new_id(),
-            workspace_id=run.workspace_id,
-            channel_id=run.channel_id,
-            address=person.address,
-            content=content,
-            conversation_id=person.conversation_id or 0,
-            contact_id=person.contact_id,
-            identity_id=person.identity_id,
-            run_id=run.id,
-            campaign_id=run.campaign_id,
-            message_class=MessageClass.marketing,
-            purpose=run.purpose,
-            author="campaign",
-            language=language,
+        made.append(
+            Addressed(
+                new_id(),
+                person.conversation_id or 0,
+                person.contact_id,
+                person.identity_id,
+                person.address,
+                language,
+                encode(content),
+            )
         )
-        made.append(message)
-        changes.append({**change, "state": _STATE.queued, "message_id": message.id})
     return made, changes
+
+
+def _views(
+    connection: Connection, run: Any, people: Sequence[Any], composer: contents.Composer
+) -> Callable[[Any], ContactView | None]:
+    """What the templates may see of a person, read no further than they look."""
+    if composer.constant:
+        return lambda person: _NOBODY if person.known else None
+    if composer.plain:
+        return _plain_view
+    views = load_views(connection, [(run.workspace_id, p.contact_id, p.identity_id) for p in people])
+    return lambda person: views.get((person.contact_id, person.identity_id))
+
+
+def _plain_view(person: Any) -> ContactView | None:
+    if not person.known:
+        return None
+    return ContactView(
+        id=person.contact_id,
+        name=person.name,
+        first_name=person.first_name,
+        last_name=person.last_name,
+        language=person.contact_language,
+        timezone=person.timezone,
+        email=person.email,
+        phone=person.phone,
+        fields={} if person.fields == "{}" else _fields(person.fields),
+    )
+
+
+_fields = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def _change(run_id: int, person: Any, state: int, reason: str) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "contact_id": person.contact_id,
+        "state": state,
+        "receipt": 0,
+        "reason": reason,
+        "message_id": 0,
+    }
 
 
 @lru_cache(maxsize=64)  # contents are small and campaigns that run at the same time few
@@ -270,6 +300,11 @@ def _composer(content: str, default_language: str) -> contents.Composer:
     return contents.Composer(contents.decode(content), default_language)
 
 
+_QUEUE = text(
+    "UPDATE recipient SET state = 1, reason = '', message_id = v.id, changed_at = :now "
+    f"FROM ({json_rows({'id': 'BIGINT', 'contact_id': 'BIGINT'})}) v WHERE recipient.run_id = :run "
+    "AND recipient.contact_id = v.contact_id AND recipient.state = 0 RETURNING recipient.contact_id"
+)
 _TAKE = text(
     "UPDATE recipient SET state = v.state, reason = v.reason, message_id = v.message_id, changed_at = :now "
     f"FROM ({json_rows(_CHANGE)}) v WHERE recipient.run_id = v.run_id AND recipient.contact_id = v.contact_id "
@@ -277,8 +312,19 @@ _TAKE = text(
 )
 
 
+def _queue(connection: Connection, run_id: int, made: Sequence[Addressed], now: int) -> set[int]:
+    """Marks those as queued who are still pending; only they may get an outbox row."""
+    if not made:
+        return set()
+    rows = bulk({"id": one.id, "contact_id": one.contact_id} for one in made)
+    found = connection.execute(_QUEUE, {"rows": rows, "run": run_id, "now": now})
+    return {row[0] for row in found}
+
+
 def _take(connection: Connection, changes: list[dict[str, Any]], now: int) -> set[int]:
-    """Applies the changes to those who are still pending; only they may get an outbox row."""
+    """Applies the changes to those who are still pending."""
+    if not changes:
+        return set()
     return {row.contact_id for row in connection.execute(_TAKE, {"rows": bulk(changes), "now": now})}
 
 

@@ -122,13 +122,16 @@ def _inside(outer: Getter, rest: list[str | int]) -> Getter:
 
 
 class Template:
-    """A text that is ready to be rendered; `reads` are the paths in it that have no default."""
+    """A text that is ready to be rendered. `paths` are all that it reads, `reads` those of them without a default."""
 
-    __slots__ = ("_parts", "constant", "reads")
+    __slots__ = ("_parts", "constant", "paths", "reads")
 
-    def __init__(self, parts: list[str | Getter], reads: frozenset[str]) -> None:
+    def __init__(
+        self, parts: list[str | Getter], reads: frozenset[str], paths: frozenset[str] = frozenset()
+    ) -> None:
         self._parts = parts
         self.reads = reads
+        self.paths = paths
         whole = not parts or (len(parts) == 1 and isinstance(parts[0], str))
         self.constant: str | None = (str(parts[0]) if parts else "") if whole else None
 
@@ -198,6 +201,7 @@ class _Maker:
         self._where = where
         self._count = 0
         self._reads: set[str] = set()
+        self._paths: set[str] = set()
 
     def make(self, tree: nodes.Template) -> Template:
         parts: list[str | Getter] = []
@@ -207,7 +211,7 @@ class _Maker:
                 raise self._refused(node)
             for item in node.nodes:
                 parts.append(item.data if isinstance(item, nodes.TemplateData) else self._expression(item))
-        return Template(parts, frozenset(self._reads))
+        return Template(parts, frozenset(self._reads), frozenset(self._paths))
 
     def _expression(self, node: nodes.Node, *, has_default: bool = False) -> Getter:
         self._counted(node)
@@ -216,6 +220,7 @@ class _Maker:
                 return lambda turn: value
             case nodes.Name() | nodes.Getattr() | nodes.Getitem():
                 path = tuple(self._path(node))
+                self._paths.add(".".join(str(part) for part in path))
                 if not has_default:
                     self._reads.add(".".join(str(part) for part in path))
                 return getter(path, where=f"{self._where}, line {node.lineno} of the text")
