@@ -42,12 +42,13 @@ from domain.events import (
     Reachability,
     Unrecognised,
 )
-from storage.database import BulkInsert, Queue, bulk, insert_rows
+from storage.database import BulkInsert, Queue, bulk, insert_rows, scalar_int
 from storage.sealing import Sealer, event_key
 
 MAX_WAITING = (
     10_000  # events in memory before their commit: about 20 MB; past it the platform is told to come back
 )
+MAX_OPEN = 50_000  # events stored and not handled, about a minute's work; past it the platforms are told to come back
 # A commit that takes longer: the platforms are told to come back. A PostgreSQL that is away is told within 2 s; a
 # SQLite file that somebody else holds (a backup, a person's shell) is waited for, as its busy timeout says.
 STUCK_S = {"sqlite": 5.5, "postgresql": 1.8}
@@ -98,6 +99,7 @@ class Intake:
         self._runtime = runtime
         self._waiting: list[_Waiting] = []
         self._size = 0
+        self._open = 0  # stored events that nobody has handled: as counted last, and those stored since
         self._flushing: asyncio.Task[None] | None = None
 
     async def append(self, arrived: Arrived) -> None:
@@ -115,6 +117,8 @@ class Intake:
         """
         if self._size + len(arrived) > MAX_WAITING:
             raise Unavailable("too many events wait to be stored", retry_after=2.0)
+        if self._open > MAX_OPEN and any(_is_work(event) for _, event in arrived):
+            raise Unavailable("too many events wait to be handled", retry_after=10.0)
         self._size += len(arrived)
         self._waiting.append(_Waiting(arrived, self._runtime.clock(), done))
         if self._flushing is None or self._flushing.done():
@@ -138,8 +142,15 @@ class Intake:
             crash_point("intake.after_commit")
             for number, one in enumerate(batch):
                 one.done(refused.get(number))
-            if any(not isinstance(event, DeliveryStatus) for one in batch for _, event in one.arrived):
-                self._runtime.signals.notify("intake")  # statuses leave nothing for the worker
+            work = sum(_is_work(event) for one in batch for _, event in one.arrived)
+            if work:
+                self._open += work
+                self._runtime.signals.notify("intake")
+
+    def count_open(self, connection: Connection) -> None:
+        """Counts what is stored and not handled, by the index of open events, up to a little past the limit."""
+        count = "SELECT count(*) FROM (SELECT 1 FROM intake WHERE state = 0 LIMIT :most) o"
+        self._open = scalar_int(connection, count, {"most": MAX_OPEN + 1})
 
     async def _each_alone(self, batch: list[_Waiting]) -> dict[int, Exception]:
         """One of them carries what the database refuses, or somebody was first: event by event, so that only that one
@@ -354,6 +365,11 @@ def _set_aside(event: PlatformEvent, error: Exception) -> Unrecognised:
         problem=f"the store refused it: {type(error).__name__}",
         malformed=True,
     )
+
+
+def _is_work(event: PlatformEvent) -> bool:
+    """Whether it leaves something to do for the worker: statuses are applied as they are stored."""
+    return not isinstance(event, DeliveryStatus)
 
 
 def _settle(future: asyncio.Future[None], error: Exception | None) -> None:

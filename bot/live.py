@@ -122,10 +122,14 @@ class Live:
             if task.done() and not self._stopping.is_set()
         ]
 
+    def _look(self, connection: Connection) -> dict[str, int]:
+        self.intake.count_open(connection)
+        return channel_store.revisions(connection)
+
     async def _watch(self) -> None:
         while not self._stopping.is_set():
             try:
-                current = await self.runtime.database.read(channel_store.revisions)
+                current = await self.runtime.database.read(self._look)
                 if current != self._revisions:
                     await self.reload()
             except (Unavailable, Conflict) as error:
