@@ -103,6 +103,10 @@ class _Facts:
         self._identities = {row.id: row.address for row in self.rows["identity"]}
         self._outlets = {row.id: row.address for row in self.rows["outlet"]}
         self.acknowledged = [e for e in history.log if e["kind"] == "delivery" and e["status"] == 200]
+        self._acknowledged_at: dict[int, int] = {}
+        for entry in self.acknowledged:
+            if "update_id" in entry:
+                self._acknowledged_at.setdefault(entry["update_id"], entry["at"])
         self.calls = [dict(entry) for entry in history.log if _is_send(entry)]
 
     def address(self, message: Any) -> str:
@@ -110,6 +114,10 @@ class _Facts:
         if message.outlet_id:
             return str(self._outlets[message.outlet_id])
         return str(self._addresses.get(message.conversation_id) or self._identities[message.identity_id])
+
+    def acknowledged_at(self, update: int | None) -> int | None:
+        """When an update was first answered 200, ms UTC."""
+        return None if update is None else self._acknowledged_at.get(update)
 
     def sent(self) -> dict[Sent, list[int]]:
         """Executed requests that put a message before somebody: what it is → their places in the log."""
@@ -245,12 +253,14 @@ def _consented(facts: _Facts) -> Iterator[str]:
             proof = proofs.get(message.consent_id)
             if proof is None or proof.identity_id != message.identity_id:
                 yield f"I5: marketing message {message.id} left without its person's consent"
-    reached = _marketing_calls(facts, marketing)
-    for place, calls in reached.items():
+    runs: dict[str, set[int]] = defaultdict(set)
+    for message in marketing:
+        runs[facts.address(message)].add(message.run_id)
+    for place, calls in _marketing_calls(facts, marketing).items():
         # Unknown ones cannot be told apart by id, so requests are told apart by what they said.
-        if len(calls) > len({m.run_id for m in marketing if facts.address(m) == place[1]}):
+        if len(calls) > len(runs[place[1]]):
             yield f"I4: {len(calls)} marketing messages reached one person"
-        acknowledged = _acknowledged_at(facts, facts.history.stops.get(place[1]))
+        acknowledged = facts.acknowledged_at(facts.history.stops.get(place[1]))
         if acknowledged is None:
             continue
         for call in calls:
@@ -278,11 +288,6 @@ def _said(call: Json) -> str:
     """A request's content without whom it is for."""
     told = {key: value for key, value in dict(call["params"]).items() if key not in _PERSONAL}
     return msgspec.json.encode(told, order="deterministic").decode()
-
-
-def _acknowledged_at(facts: _Facts, update: int | None) -> int | None:
-    times = [e["at"] for e in facts.acknowledged if update is not None and e.get("update_id") == update]
-    return min(times) if times else None
 
 
 def _counts(facts: _Facts) -> dict[str, int]:
