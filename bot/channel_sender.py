@@ -18,13 +18,14 @@ from typing import NamedTuple
 import structlog
 from sqlalchemy import Connection
 
-from bot import media, outbox
+from bot import media, outbox, settling
 from bot.channel_store import ConnectedChannel
 from bot.channels.base import ApiCall, Client, Ordering, Receipt, media_ids, with_platform_ids
-from bot.outbox import Item, Result
+from bot.outbox import Item
 from bot.pacing import SLICE_S, Pacing
 from bot.results import Results
 from bot.runtime import Runtime
+from bot.settling import Result
 from crm import gate
 from domain.crash import crash_point
 from domain.errors import Conflict, SendError, SendFailure, Unavailable
@@ -339,7 +340,7 @@ class ChannelSender:
         if later:
             outbox.postpone(connection, later)
         if refused:
-            outbox.settle(connection, refused, new_id=runtime.new_id, now=now)
+            settling.settle(connection, refused, new_id=runtime.new_id, now=now)
         return marked
 
     def _start(self, work: object) -> None:

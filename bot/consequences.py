@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, text
 
 from bot import channel_store
-from bot.outbox import Result
+from bot.settling import Result
 from crm import consent, identities
 from domain.errors import SendFailure
 from storage.database import bulk, insert_rows

@@ -1,7 +1,7 @@
 """The results of attempts on their way into the store: settled in groups, like intake's commits.
 
 A result is only here until its transaction is committed; when the store is away it waits, and the rows say `sending`
-meanwhile. What one settling transaction does to the rows is `bot.outbox.settle`; what a refusal means beyond its
+meanwhile. What one settling transaction does to the rows is `bot.settling.settle`; what a refusal means beyond its
 message is `bot.consequences`.
 """
 
@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 import structlog
 from sqlalchemy import Connection
 
-from bot import consequences, outbox, statuses
-from bot.outbox import Item, Result
+from bot import consequences, settling, statuses
+from bot.outbox import Item
 from bot.runtime import Runtime
+from bot.settling import Result
 from domain.crash import crash_point
 from domain.errors import Conflict, Unavailable
 from storage.database import Queue
@@ -89,7 +90,7 @@ class Results:
             self._tell_settled(batch)
             self._tell_released(settled.released)
 
-    def _count(self, batch: Sequence[Result], settled: outbox.Settled) -> None:
+    def _count(self, batch: Sequence[Result], settled: settling.Settled) -> None:
         self.settled += len(batch)
         for outcome in settled.outcomes:
             self.outcomes[outcome.state] = self.outcomes.get(outcome.state, 0) + 1
@@ -97,11 +98,11 @@ class Results:
             if result.reason:
                 self.refusals[result.reason] = self.refusals.get(result.reason, 0) + 1
 
-    def _settle_rows(self, connection: Connection, batch: Sequence[Result]) -> outbox.Settled:
+    def _settle_rows(self, connection: Connection, batch: Sequence[Result]) -> settling.Settled:
         runtime = self._runtime
         now = runtime.clock()
         consequences.apply(connection, batch, sealer=runtime.sealer, new_id=runtime.new_id, now=now)
-        settled = outbox.settle(connection, batch, new_id=runtime.new_id, now=now)
+        settled = settling.settle(connection, batch, new_id=runtime.new_id, now=now)
         named = [
             (r.channel_id, r.external_id)
             for r in batch

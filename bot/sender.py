@@ -24,9 +24,10 @@ from bot import media, outbox
 from bot.channel_sender import EPHEMERAL_LIFE_S, EPHEMERAL_LIMIT, ChannelSender
 from bot.channel_store import ChannelStore, ConnectedChannel
 from bot.channels.base import ApiCall, Client
-from bot.outbox import Item, Result
+from bot.outbox import Item
 from bot.results import Results
 from bot.runtime import Runtime
+from bot.settling import Result
 from domain.errors import Conflict, SendError, Unavailable
 from domain.messages import Ephemeral
 from storage.sharing import Holding

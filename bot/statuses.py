@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, text
 
-from bot import outbox
+from bot import settling
 from domain.events import DeliveryStatus
 from domain.messages import RANK, MessageStatus
 from storage.database import bulk, dialect, insert_rows, json_rows
@@ -202,7 +202,7 @@ def _apply(connection: Connection, changes: list[_Change], *, new_id: Callable[[
     arrived = [c for c in changes if c.status in _ARRIVED]
     proven: set[int] = set()
     if arrived:
-        proven = outbox.was_delivered(
+        proven = settling.was_delivered(
             connection,
             [c.row.id for c in arrived],
             [c.row.conversation_id for c in arrived if c.row.turn_id and c.status is not MessageStatus.sent],
@@ -210,10 +210,10 @@ def _apply(connection: Connection, changes: list[_Change], *, new_id: Callable[[
         )
     outcomes = [outcome for change in changes for outcome in _outcomes(change, proven, now)]
     if outcomes:
-        outbox.tell(connection, outcomes, new_id=new_id, now=now)
+        settling.tell(connection, outcomes, new_id=new_id, now=now)
 
 
-def _outcomes(change: _Change, proven: set[int], now: int) -> list[outbox.Outcome]:
+def _outcomes(change: _Change, proven: set[int], now: int) -> list[settling.Outcome]:
     row, told = change.row, []
     before = MessageStatus(row.status)
     if before is MessageStatus.unknown and change.status in _ARRIVED:
@@ -224,7 +224,7 @@ def _outcomes(change: _Change, proven: set[int], now: int) -> list[outbox.Outcom
         told.append(("failed", before.value, change.reason))
     told += [(name, "", "") for name in change.first]
     return [
-        outbox.Outcome(
+        settling.Outcome(
             message_id=row.id,
             workspace_id=row.workspace_id,
             run_id=row.run_id,

@@ -14,9 +14,10 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, text
 
-from bot import outbox
+from bot import outbox, settling
 from bot.channels.base import channel_of
-from bot.outbox import Outcome, Outgoing
+from bot.outbox import Outgoing
+from bot.settling import Outcome
 from bot.withdrawals import withdraw_message
 from campaigns.contents import parse_one, showable
 from campaigns.runs import MAX_AHEAD_MS
@@ -184,7 +185,7 @@ def posts(
     return [PostView(**{**row._mapping, "content": msgspec.json.decode(row.content)}) for row in rows]
 
 
-@outbox.settles
+@settling.settles
 def hear(connection: Connection, outcomes: Sequence[Outcome], *, new_id: Callable[[], int], now: int) -> None:
     """Writes outcomes into posts, in the transaction that settles them. A later truth (unknown → sent) counts; what is
     not a post's message matches no row."""

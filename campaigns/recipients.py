@@ -20,8 +20,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
-from bot import outbox
-from bot.outbox import Addressed, Outcome, Shared
+from bot import outbox, settling
+from bot.outbox import Addressed, Shared
+from bot.settling import Outcome
 from bot.withdrawals import Withdrawn, withdraw_run
 from campaigns import contents
 from campaigns.states import RecipientState, after, outcome_name
@@ -82,7 +83,7 @@ def feed(connection: Connection, run_id: int, *, room: int, new_id: Callable[[],
     return len(taken)
 
 
-@outbox.settles
+@settling.settles
 def hear(connection: Connection, outcomes: Sequence[Outcome], *, new_id: Callable[[], int], now: int) -> None:
     """Writes outcomes into the recipients of runs, in the transaction that settles them."""
     mine = [outcome for outcome in outcomes if outcome.run_id and outcome.contact_id]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from bot import outbox
-from bot.outbox import Outcome
+from bot import outbox, settling
+from bot.settling import Outcome
 from campaigns import audiences, drafts, previews, privacy, recipients, reports, runs, scheduler
 from campaigns.drafts import Draft
 from domain.errors import Conflict, NotFound, RejectedInput
@@ -113,7 +113,7 @@ async def test_a_run_goes_to_the_consented_and_reachable_of_the_audience_once(wo
         )
         for s in ("sent", "delivered", "read", "delivered")
     ]
-    await world.do(lambda c: outbox.tell(c, told, new_id=world.new_id, now=world.now))
+    await world.do(lambda c: settling.tell(c, told, new_id=world.new_id, now=world.now))
     seen = await consistent(world, campaign)
     assert (seen.sent, seen.unknown, seen.delivered, seen.read) == (3, 0, 1, 1)
     lines = await world.database.read(lambda c: reports.recipients(c, WORKSPACE, run, state="failed"))

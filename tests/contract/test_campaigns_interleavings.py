@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from bot import outbox
-from bot.outbox import Outcome
+from bot import outbox, settling
+from bot.settling import Outcome
 from campaigns import recipients, reports, runs, scheduler
 from domain.errors import Conflict
 from tests.support.campaigns import CHANNEL, WORKSPACE, World
@@ -108,7 +108,7 @@ class Walk:
         )
         if self.last[message] in ("sent", "unknown"):  # the platform speaks of what it took
             await self.world.do(
-                lambda c: outbox.tell(c, [told, told], new_id=self.world.new_id, now=self.world.now)
+                lambda c: settling.tell(c, [told, told], new_id=self.world.new_id, now=self.world.now)
             )
 
     async def postpone(self, number: int) -> None:

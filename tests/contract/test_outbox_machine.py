@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 
-from bot import outbox, statuses
-from bot.outbox import HELD, QUEUED, REPLY_LIFE_MS, SENDING, Outcome, Outgoing, Result
+from bot import outbox, settling, statuses
+from bot.outbox import HELD, QUEUED, REPLY_LIFE_MS, SENDING, Outgoing
+from bot.settling import Outcome, Result
 from domain.events import DeliveryStatus
 from domain.ids import IdMaker
 from domain.messages import MessageClass, MessageStatus, Text
@@ -145,7 +146,7 @@ class Walk:
 
     def settle(self, results: list[Result]) -> None:
         self.settled += results
-        self.do(lambda c: outbox.settle(c, results, new_id=self.new_id, now=self.now))
+        self.do(lambda c: settling.settle(c, results, new_id=self.new_id, now=self.now))
 
     def again(self, number: int) -> None:
         """A result that was applied before changes nothing and tells nobody."""
@@ -153,7 +154,7 @@ class Walk:
             return
         result = self.settled[number % len(self.settled)]
         before, told = self.rows(), {key: len(value) for key, value in self.told.items()}
-        self.do(lambda c: outbox.settle(c, [result], new_id=self.new_id, now=self.now))
+        self.do(lambda c: settling.settle(c, [result], new_id=self.new_id, now=self.now))
         assert self.rows() == before
         assert {key: len(value) for key, value in self.told.items()} == told
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from bot import outbox, statuses
-from bot.outbox import Outcome, Outgoing, Result
+from bot import outbox, settling, statuses
+from bot.outbox import Outgoing
+from bot.settling import Outcome, Result
 from bot.statuses import ORPHAN_LIFE_MS, StatusOf
 from domain.events import DeliveryStatus
 from domain.ids import IdMaker
@@ -57,7 +58,7 @@ class Desk:
 
     async def settle(self, message: int, state: str, attempt: int = 1, **values: Any) -> None:
         result = Result(id=message, attempt=attempt, state=state, at=self.now, **values)
-        await self.do(lambda c: outbox.settle(c, [result], new_id=self.new_id, now=self.now))
+        await self.do(lambda c: settling.settle(c, [result], new_id=self.new_id, now=self.now))
 
     async def tells(self, *events: DeliveryStatus, channel: int = CHANNEL) -> None:
         told = [StatusOf(WORKSPACE, channel, event) for event in events]
@@ -183,9 +184,9 @@ async def test_the_next_of_a_turn_waits_for_delivered_at_most_three_seconds(desk
     message = await desk.message(run=0, turn=5, size=2)
     await desk.settle(message, "sent", ordered=True, external_id="wamid.A")
     waits = "SELECT not_before FROM outbox"
-    assert (await desk.rows(waits))[0].not_before == desk.now + outbox.ORDER_WAIT_MS
+    assert (await desk.rows(waits))[0].not_before == desk.now + settling.ORDER_WAIT_MS
     await desk.tells(says("sent"))
-    assert (await desk.rows(waits))[0].not_before == desk.now + outbox.ORDER_WAIT_MS
+    assert (await desk.rows(waits))[0].not_before == desk.now + settling.ORDER_WAIT_MS
     await desk.tells(says("delivered"))
     assert (await desk.rows(waits))[0].not_before == 0
 

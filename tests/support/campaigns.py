@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 from sqlmodel import SQLModel
 
 import storage.tables  # noqa: F401  (fills the metadata)
-from bot import outbox
-from bot.outbox import Result
+from bot import outbox, settling
+from bot.settling import Result
 from campaigns import drafts, runs, scheduler
 from campaigns.drafts import Draft
 from domain.ids import IdMaker
@@ -118,7 +118,7 @@ class World:
             Result(id=key, attempt=attempt, state=state, at=self.now, **values)
             for key, attempt in marked.items()
         ]
-        await self.do(lambda c: outbox.settle(c, results, new_id=self.new_id, now=self.now))
+        await self.do(lambda c: settling.settle(c, results, new_id=self.new_id, now=self.now))
 
     async def rows(self, sql: str, **values: Any) -> list[Any]:
         return await self.database.read(lambda c: list(c.execute(text(sql), values).all()))
