@@ -123,8 +123,10 @@ def _attach(connection: Connection, found: Partitions, now: int) -> None:
     since = now if found.end is None else made_at(found.end)
     end = first_id_at(next(_ends_of_months(since)))
     name = _name(found.table, end)
-    # Nobody writes there until it is attached; whoever wants to waits for the lock's end, not longer than a move.
-    connection.execute(text(f"LOCK TABLE {found.table}_default IN ACCESS EXCLUSIVE MODE"))
+    # Nobody uses the table until it is attached; whoever wants to waits for the lock's end, not longer than a move. A
+    # lock on the default partition alone would let a statement be planned without the new one: it would wait, and then
+    # not find the rows that have moved.
+    connection.execute(text(f"LOCK TABLE {found.table} IN ACCESS EXCLUSIVE MODE"))
     connection.execute(text(f"CREATE TABLE {name} (LIKE {found.table} INCLUDING ALL)"))
     connection.execute(
         text(

@@ -214,6 +214,26 @@ async def test_a_lock_that_does_not_come_costs_writers_a_second_at_most(
     await advance(database, "2027-01-15T12:00:00")
 
 
+async def test_a_row_that_moves_while_it_is_changed_is_changed(database: Database) -> None:
+    """Its writer began to wait before the new partition existed: it must not look for the row where that was."""
+    await database.write(lambda c: write(c, "2027-01-15"))
+    loop, waiting = asyncio.get_running_loop(), asyncio.Event()
+
+    def move(connection: Connection) -> None:
+        partitions.advance(connection, now=at("2027-01-15"))
+        loop.call_soon(waiting.set)
+        connection.execute(text("SELECT pg_sleep(0.3)"))  # the writer comes while the rows are on their way
+
+    moving = asyncio.create_task(database.write(move))
+    await waiting.wait()
+    change = "UPDATE intake SET attempts = 7 WHERE id = :id"
+    changed = await database.write(
+        lambda c: c.execute(text(change), {"id": first_id_at(at("2027-01-15")) + 1}).rowcount
+    )
+    await moving
+    assert changed == 1
+
+
 async def test_two_schedulers_at_once_do_no_harm(database: Database) -> None:
     """A lease that was lost in the middle: they take turns."""
 
