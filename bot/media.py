@@ -35,7 +35,7 @@ class MediaStore:
         new_id: Callable[[], int],
         clock: Callable[[], int],
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         self._database = database
         self._sealer = sealer
         self._new_id = new_id
@@ -121,7 +121,7 @@ class MediaStore:
         return self._sealer.open(sealed, table="media_file", row=media_id, column="bytes")
 
     def _path(self, media_id: int) -> Path:
-        return self._folder / f"{media_id % 256:02x}" / str(media_id)
+        return self.folder / f"{media_id % 256:02x}" / str(media_id)
 
 
 def _known_file(connection: Connection, workspace_id: int, contact_id: int, digest: str) -> int | None:

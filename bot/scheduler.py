@@ -28,6 +28,7 @@ LEASE = "scheduler"
 DAY_MS = 86_400_000
 SEEN_LIFE_MS = 8 * DAY_MS  # longer than any platform retries (Meta: 7 days)
 LOG_LIFE_MS = 30 * DAY_MS
+JOB_LIFE_MS = 30 * DAY_MS  # of jobs that are done: so long a second one with the same key is known
 SWEEP = 1_000  # rows of one transaction
 
 _log = structlog.get_logger("scheduler")
@@ -155,7 +156,7 @@ def _orphans(connection: Connection, *, new_id: Callable[[], int], now: int) -> 
 
 
 def _sweep(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
-    """Rows whose time is over: keys of events, handled events, the channels' logs."""
+    """Rows whose time is over: keys of events, handled events, the channels' logs, jobs that are done."""
     gone = 0
     for statement, values in (
         (
@@ -171,6 +172,11 @@ def _sweep(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ti
         (
             "DELETE FROM channel_log WHERE id IN (SELECT id FROM channel_log WHERE id < :before ORDER BY id LIMIT :n)",
             {"before": first_id_at(now - LOG_LIFE_MS)},
+        ),
+        (
+            "DELETE FROM job WHERE id IN (SELECT id FROM job WHERE state = 2 AND updated_at < :before "
+            "ORDER BY updated_at LIMIT :n)",
+            {"before": now - JOB_LIFE_MS},
         ),
     ):
         gone = max(gone, connection.execute(text(statement), {**values, "n": SWEEP}).rowcount)

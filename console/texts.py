@@ -40,6 +40,19 @@ TEXTS: dict[str, tuple[str, str]] = {
         "A part of the program has ended: {detail}",
     ),
     "trouble_writer": ("La scrittura non tiene il passo: {detail}", "Writing cannot keep up: {detail}"),
+    "trouble_schema": (
+        "Il database è di una versione più nuova: questo processo va aggiornato",
+        "The database belongs to a newer version: this process must be upgraded",
+    ),
+    "trouble_slow": ("Il database risponde lentamente: {detail}", "The database answers slowly: {detail}"),
+    "trouble_busy": (
+        "Il server è occupato: risponde con {detail} di ritardo",
+        "The server is busy: it answers {detail} late",
+    ),
+    "trouble_disk": (
+        "Spazio su disco quasi finito: {detail} liberi",
+        "The disk is almost full: {detail} free",
+    ),
     "trouble_late": ("Un evento aspetta da {detail}", "An event has been waiting for {detail}"),
     "trouble_parked": ("Eventi in sospeso: {detail}", "Parked events: {detail}"),
     "trouble_redis": (

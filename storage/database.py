@@ -43,6 +43,7 @@ from sqlalchemy.pool import QueuePool
 
 from domain.errors import Conflict, RejectedInput, Unavailable
 from storage.direct import DirectConnection
+from storage.durations import Durations
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -102,7 +103,7 @@ def dialect(connection: Connection) -> Dialect:
 _encode = msgspec.json.Encoder().encode
 
 
-def bulk(rows: Iterable[Mapping[str, Any]]) -> str:
+def bulk(rows: Iterable[Mapping[str, Any] | msgspec.Struct]) -> str:
     """The one parameter of a bulk statement: a JSON object `{"0": row, "1": row, …}`, in the order of the rows."""
     return _encode({str(n): row for n, row in enumerate(rows)}).decode()
 
@@ -176,6 +177,7 @@ class Database(ABC):
     def __init__(self, url: URL) -> None:
         self.url = url
         self.dialect = DIALECTS[url.get_backend_name()]
+        self.commits = {queue: Durations() for queue in Queue}  # seconds that writing transactions took
 
     @staticmethod
     async def open(url: str, *, exclusive: bool = False) -> Database:
@@ -325,8 +327,9 @@ class SqliteDatabase(Database):
                         connection.invalidate()
                         connection.close()
                     connection = None
+            ended = time.monotonic()
+            self.commits[queue].note(ended - started)
             if queue is Queue.bulk:
-                ended = time.monotonic()
                 self._bulk_rests_until = ended + (ended - started)
             self._answer(requests)
         if connection is not None:

@@ -85,6 +85,19 @@ def renew(connection: Connection, held: dict[str, int], owner: str) -> dict[str,
     return {row.name: row.fence for row in rows if held.get(row.name) == row.fence}
 
 
+def held(connection: Connection, names: Sequence[str]) -> int:
+    """How many of the named leases somebody holds."""
+    return int(
+        connection.execute(
+            text(
+                f"SELECT count(*) FROM lease WHERE owner <> '' AND expires_at >= {clock(connection)} "
+                "AND name IN (SELECT e.value ->> 'v' FROM json_each(:names) e)"
+            ),
+            {"names": bulk_values(names)},
+        ).scalar_one()
+    )
+
+
 def release(connection: Connection, names: Sequence[str], owner: str) -> None:
     """Lets others have them at once."""
     connection.execute(

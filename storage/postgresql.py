@@ -42,6 +42,7 @@ from storage.database import (
     T,
     Work,
 )
+from storage.durations import Durations
 
 CONNECT_TIMEOUT_S = 2.0  # a healthy server answers in milliseconds, also across a continent
 POOL_TIMEOUT_S = 2.0
@@ -108,7 +109,7 @@ class PostgresqlDatabase(Database):
 
     async def write(self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True) -> T:
         # Shielded like the writer thread: a commit that is under way is finished though its caller went away.
-        transaction = self._transaction(work, durable, LIMIT_S[queue])
+        transaction = self._transaction(work, durable, LIMIT_S[queue], self.commits[queue])
         return await asyncio.shield(transaction if queue is Queue.live else self._in_turn(transaction))
 
     async def read(self, work: Work[T]) -> T:
@@ -136,21 +137,24 @@ class PostgresqlDatabase(Database):
         finally:
             self._others.release()
 
-    async def _transaction(self, work: Work[T], durable: bool, limit_s: float) -> T:
+    async def _transaction(
+        self, work: Work[T], durable: bool, limit_s: float, durations: Durations | None = None
+    ) -> T:
         if time.monotonic() < self._again_at:
             raise Unavailable("the store does not answer")
         self._running += 1
         try:
-            return await greenlet_spawn(self._run, work, durable, limit_s)
+            return await greenlet_spawn(self._run, work, durable, limit_s, durations)
         except (DBAPIError, PoolTimeout, OSError) as error:
             raise translate(error) from error
         finally:
             self._running -= 1
 
-    def _run(self, work: Work[T], durable: bool, limit_s: float) -> T:
+    def _run(self, work: Work[T], durable: bool, limit_s: float, durations: Durations | None) -> T:
         """One transaction, in the greenlet."""
         with self._connected() as connection:
             driver: Any = connection.connection.driver_connection
+            started = time.monotonic()
             limit = self._loop.call_later(limit_s, driver.terminate)
             try:
                 with connection.begin():
@@ -159,6 +163,8 @@ class PostgresqlDatabase(Database):
                     return work(connection)
             finally:
                 limit.cancel()
+                if durations is not None:
+                    durations.note(time.monotonic() - started)
 
     def _connected(self) -> Connection:
         try:

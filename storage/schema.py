@@ -79,25 +79,23 @@ def current(connection: Connection) -> str | None:
     return version
 
 
-def floor(connection: Connection) -> int | None:
-    """The oldest version that a program must know to work with this schema; None: it was not said."""
+def floor(connection: Connection) -> int:
+    """The oldest version that a program must know to work with this schema: 1 until something was taken away."""
     number: int | None = connection.execute(
         text(f"SELECT number FROM revision WHERE workspace_id = 0 AND subject = '{_FLOOR}'")
     ).scalar()
-    return number
+    return number or 1
 
 
 def refuse_newer(connection: Connection) -> str | None:
-    """Gives the database's version. Raises Conflict for one that a newer program has upgraded and that does not say
-    that this one may still work with it: its rows may mean what we do not know."""
+    """Gives the database's version. Raises Conflict for one that a newer program has upgraded so far that this one may
+    not work with it any more: its rows may mean what we do not know."""
     version = current(connection)
-    if version is not None and version not in versions():
-        needed = floor(connection)
-        if needed is None or needed > int(head()):
-            raise Conflict(
-                f"the database has schema {version}, made by a newer Passaparola; this one knows up to {head()}: "
-                "install the newer version again, or restore a backup made before the upgrade"
-            )
+    if version is not None and version not in versions() and floor(connection) > int(head()):
+        raise Conflict(
+            f"the database has schema {version}, made by a newer Passaparola; this one knows up to {head()}: "
+            "install the newer version again, or restore a backup made before the upgrade"
+        )
     return version
 
 
@@ -186,6 +184,8 @@ def _keep_floor(connection: Connection) -> None:
     """Stores what the migrations up to the schema's version ask of a program."""
     reached = [version for version in versions() if version <= (current(connection) or "")]
     needed = max((int(contract_of(version) or 1) for version in reached), default=1)
+    if needed == 1:
+        return
     connection.execute(
         text(
             "INSERT INTO revision (workspace_id, subject, number) VALUES (0, :subject, :needed) "

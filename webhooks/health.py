@@ -1,7 +1,8 @@
 """How the process fares: `/healthz` (alive), `/readyz` (able to work; names what is degraded), `/metrics`.
 
 `/readyz` is 200 while the store answers, also when something is degraded: a load balancer must not take a process away
-because one channel's token was refused. What counts as degraded stands in `bot.condition`.
+because one channel's token was refused. It is 503 when the store does not answer, and when a newer program has taken
+away what this one uses. It never takes longer than a second. What counts as degraded stands in `bot.condition`.
 
 `/metrics` is answered to this machine, or to whoever brings the token; for others it does not exist (404). Its numbers
 are read when they are asked for and hold no names of people, channels or workspaces.
@@ -11,25 +12,29 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from bot import condition
-from bot.condition import Rows
+from bot.condition import Here, Rows
 from bot.live import Live
 from domain.access import access
 from domain.errors import Unavailable
+from storage.database import Queue
+from storage.durations import Durations
 from webhooks.receive import RECEIVER
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-READ_S = 2.0  # for the store's answer: a probe that hangs is worse than one that says no
+READ_S = 0.8  # for the store's answer: a probe that hangs is worse than one that says no
 LAG_EVERY_S = 0.5
+LAG_KEPT = 30  # measurements, 15 s: a stall is still seen by whoever asks four times a minute
 
 _PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
@@ -38,11 +43,15 @@ Numbers = Sequence[tuple[tuple[str, ...], float]]  # (values of the labels, numb
 
 @dataclass
 class Health:
-    """What the three handlers need; `lag_s` is how late the event loop woke up last."""
+    """What the three handlers need; `lags`: how late the event loop woke up, the last 15 s."""
 
     live: Live
     token: str
-    lag_s: float = 0.0
+    lags: deque[float] = field(default_factory=lambda: deque(maxlen=LAG_KEPT))
+
+    @property
+    def lag_s(self) -> float:
+        return max(self.lags, default=0.0)
 
 
 HEALTH = web.AppKey("health", Health)
@@ -58,16 +67,22 @@ async def healthz(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """200 `{"status": "ok" | "degraded", "degraded": [what, …]}`, or 503 when the store does not answer."""
     health = request.app[HEALTH]
-    rows = await _rows(health.live)
+    here, rows = await _look(health)
     if rows is None:
-        return web.json_response(
-            {"status": "unavailable", "degraded": ["store"]},
-            status=503,
-            headers={"Retry-After": "5", "Cache-Control": "no-store"},
-        )
-    what = [str(trouble) for trouble in condition.troubles(health.live, rows)]
+        return _unready(["store"])
+    what = [str(trouble) for trouble in condition.troubles(health.live, rows, here=here)]
+    if rows.too_old:
+        return _unready(what)
     answer = {"status": "degraded" if what else "ok", "degraded": what}
     return web.json_response(answer, headers={"Cache-Control": "no-store"})
+
+
+def _unready(what: list[str]) -> web.Response:
+    return web.json_response(
+        {"status": "unavailable", "degraded": what},
+        status=503,
+        headers={"Retry-After": "5", "Cache-Control": "no-store"},
+    )
 
 
 @access("public")
@@ -79,8 +94,8 @@ async def metrics(request: web.Request) -> web.Response:
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-    rows = await _rows(health.live)
-    families = list(_families(request, health, rows))
+    here, rows = await _look(health)
+    families = list(_families(request, health, here, rows))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Snapshot(families))
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -96,13 +111,17 @@ def add_routes(app: web.Application, live: Live, *, metrics_token: str = "") -> 
     app.router.add_get("/metrics", metrics)
 
 
-async def _rows(live: Live) -> Rows | None:
-    now = live.runtime.clock()
+async def _look(health: Health) -> tuple[Here, Rows | None]:
+    """What this process measures and what the store says; None when it does not say it in time."""
+    runtime = health.live.runtime
+    now, started, rows = runtime.clock(), runtime.monotonic(), None
     try:
         async with asyncio.timeout(READ_S):
-            return await live.runtime.database.read(lambda connection: condition.read(connection, now=now))
+            rows = await runtime.database.read(lambda connection: condition.read(connection, now=now))
     except (Unavailable, TimeoutError):
-        return None
+        pass
+    store_s = runtime.monotonic() - started
+    return Here(store_s, health.lag_s, condition.disk_free(health.live.media.folder)), rows
 
 
 async def _measure_lag(app: web.Application) -> AsyncIterator[None]:
@@ -113,7 +132,7 @@ async def _measure_lag(app: web.Application) -> AsyncIterator[None]:
         while True:
             due = loop.time() + LAG_EVERY_S
             await asyncio.sleep(LAG_EVERY_S)
-            health.lag_s = max(0.0, loop.time() - due)
+            health.lags.append(max(0.0, loop.time() - due))
 
     task = asyncio.create_task(measure())
     yield
@@ -148,10 +167,20 @@ _STATES = {0: "held", 1: "queued", 3: "sending"}
 _LANES = {0: "reply", 1: "service", 2: "marketing"}
 
 
-def _families(request: web.Request, health: Health, rows: Rows | None) -> Iterator[Metric]:
+def _families(request: web.Request, health: Health, here: Here, rows: Rows | None) -> Iterator[Metric]:
     live = health.live
-    yield _gauge("event_loop_lag_seconds", "How late the event loop woke up last", [((), health.lag_s)])
+    yield _gauge(
+        "event_loop_lag_seconds", "How late the event loop woke up, at worst in 15 s", [((), here.lag_s)]
+    )
     yield _gauge("store_up", "Whether the store answers", [((), 0 if rows is None else 1)])
+    yield _gauge("store_answer_seconds", "How long the store took for these numbers", [((), here.store_s)])
+    yield _commits(live.runtime.database.commits)
+    away = 1 if live.runtime.signals.trouble() else 0
+    yield _gauge("redis_away", "Whether wake-ups from other processes are missing", [((), away)])
+    if here.disk_free is not None:
+        yield _gauge(
+            "disk_free_bytes", "Space left where this process keeps its data", [((), here.disk_free)]
+        )
     waiting = [((queue,), count) for queue, count in live.runtime.database.waiting().items()]
     yield _gauge("writer_queue", "Functions that wait for the writer", waiting, "queue")
     yield _gauge(
@@ -185,9 +214,26 @@ def _row_families(rows: Rows) -> Iterator[Metric]:
         for (state, lane), count in rows.outbox.items()
     ]
     yield _gauge("outbox", "Messages that have to leave", depths, "state", "lane")
+    yield _gauge("lanes_unowned", "Lanes that no process handles", [((), rows.lanes_unowned)])
+    yield _gauge(
+        "partitions_missing", "Whether this month has no partition", [((), int(rows.partitions_missing))]
+    )
+    yield _gauge("stops", "Stop buttons that are pressed", [((), rows.stops)])
     yield _gauge("channels_stopped", "Channels that send nothing", [((), len(rows.stopped))])
     yield _gauge("jobs_open", "Jobs to do", [((), rows.jobs.get(0, 0))])
     yield _gauge("jobs_failed", "Jobs that were given up", [((), rows.jobs.get(1, 0))])
+
+
+def _commits(by_queue: Mapping[Queue, Durations]) -> Metric:
+    from prometheus_client.core import HistogramMetricFamily
+
+    family = HistogramMetricFamily(
+        "passaparola_commit_seconds", "Transactions that wrote, from begin to commit", labels=["queue"]
+    )
+    for queue, durations in by_queue.items():
+        family.add_metric([queue.value], durations.cumulative(), durations.total_s)
+    made: Metric = family
+    return made
 
 
 def _gauge(name: str, help_: str, values: Numbers, *labels: str) -> Metric:

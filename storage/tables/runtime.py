@@ -22,12 +22,15 @@ class Lease(SQLModel, table=True):
 
 
 class Job(SQLModel, table=True):
-    """Something long: durable, resumable, at least once, progress visible. `state`: 0 open, 1 failed, 2 done."""
+    """Something long: durable, resumable, at least once, progress visible. `state`: 0 open, 1 failed, 2 done (kept for
+    30 days)."""
 
     __tablename__ = "job"
     __table_args__ = (
         UniqueConstraint("workspace_id", "kind", "key"),
         Index("job_due", "due_at", sqlite_where=sql("state = 0"), postgresql_where=sql("state = 0")),
+        Index("job_failed", "id", sqlite_where=sql("state = 1"), postgresql_where=sql("state = 1")),
+        Index("job_done", "updated_at", sqlite_where=sql("state = 2"), postgresql_where=sql("state = 2")),
     )
 
     id: int = identifier()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, Text, text
+from sqlmodel import SQLModel
 
+from bot import condition
 from domain.errors import Unavailable
+from storage import leases
 from tests.support.shop import HOSTILE, Shop
+from webhooks import health
 
 
 @pytest.fixture
@@ -85,7 +90,120 @@ async def test_metrics(shop: Shop) -> None:
     assert numbers["passaparola_lanes_owned"] == 0
     assert numbers["passaparola_webhooks_refused_total"] == 0
     assert numbers["passaparola_event_loop_lag_seconds"] >= 0
+    assert numbers["passaparola_lanes_unowned"] == 64
+    assert numbers["passaparola_redis_away"] == 0
+    assert numbers["passaparola_disk_free_bytes"] > 0
+    assert numbers["passaparola_jobs_failed"] == numbers["passaparola_partitions_missing"] * 0
     assert not [name for name in numbers if re.search(r"Anna|bot|Bottega|777000111", name)]
+
+
+async def test_commits_are_a_histogram(shop: Shop) -> None:
+    """How long transactions took, by queue; buckets hold what is at most so long, the last one all."""
+    _, before = await metrics(shop)
+    await shop.do(lambda c: None)
+    _, after = await metrics(shop)
+    name = 'passaparola_commit_seconds_bucket{le="+Inf",queue="people"}'
+    assert after[name] == before[name] + 1
+    assert after['passaparola_commit_seconds_count{queue="people"}'] == after[name]
+    assert after['passaparola_commit_seconds_bucket{le="10.0",queue="people"}'] <= after[name]
+
+
+async def test_lanes_without_an_owner(shop: Shop) -> None:
+    """Whoever holds a lease counts until it expires."""
+    from bot.runtime import LANE_NAMES
+
+    await shop.do(lambda c: leases.take(c, LANE_NAMES, "somebody", limit=60))
+    assert (await metrics(shop))[1]["passaparola_lanes_unowned"] == 4
+    await shop.do(lambda c: c.execute(text("UPDATE lease SET expires_at = 1")) and None)
+    assert (await metrics(shop))[1]["passaparola_lanes_unowned"] == 64
+
+
+async def test_ready_names_what_this_process_suffers_from(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow store, a busy event loop, a full disk, no Redis: 200, because others are no better off."""
+    await shop.do(lambda c: c.execute(text("UPDATE intake SET state = 2")))
+    monkeypatch.setattr(condition, "SLOW_S", -1.0)
+    monkeypatch.setattr(condition, "LOW_DISK", 10**18)
+    monkeypatch.setattr(type(shop.live.runtime.signals), "trouble", lambda self: "ConnectionError")
+    monkeypatch.setattr(health.Health, "lag_s", 1.5)
+    status, body = await ready(shop)
+    assert (status, body["status"]) == (200, "degraded")
+    assert [one.partition(":")[0] for one in body["degraded"]] == ["slow", "busy", "disk", "redis"]
+
+
+async def test_not_ready_when_a_newer_program_took_away_what_this_one_uses(shop: Shop) -> None:
+    """503: a load balancer sends its requests to the newer ones."""
+    await shop.do(
+        lambda c: c.execute(
+            text("INSERT INTO revision (workspace_id, subject, number) VALUES (0, 'schema_floor', 9999)")
+        )
+    )
+    status, body = await ready(shop)
+    assert (status, body["status"]) == (503, "unavailable")
+    assert body["degraded"][0].startswith("schema: ")
+
+
+async def test_a_store_that_hangs_costs_a_probe_less_than_a_second(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that does not come is a no."""
+
+    async def hang(work: Callable[..., Any]) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(shop.database, "read", hang)
+    async with asyncio.timeout(1.0):
+        status, body = await ready(shop)
+    assert (status, body["degraded"]) == (503, ["store"])
+
+
+class Explaining:
+    """A connection that notes the plan of every query before it runs it."""
+
+    def __init__(self, connection: Connection, plans: list[str]) -> None:
+        self._connection = connection
+        self._plans = plans
+        self.dialect = connection.dialect
+
+    def execute(self, statement: Any, values: Any = None) -> Any:
+        how = "EXPLAIN QUERY PLAN" if self.dialect.name == "sqlite" else "EXPLAIN"
+        for row in self._connection.execute(text(f"{how} {statement}"), values or {}).all():
+            self._plans.append(str(row[-1]))
+        return self._connection.execute(statement, values or {})
+
+
+def fill(connection: Connection) -> None:
+    """Twenty thousand events and jobs that are done: none of them is of interest."""
+    for table in ("intake", "job"):
+        columns = SQLModel.metadata.tables[table].columns
+        shown = {
+            "id": "1000 + n",
+            "state": "2",
+            "kind": "'done'",
+            "key": "CAST(n AS TEXT)",
+            "slot": "0",
+            "attempts": "0",
+        }
+        values = [shown.get(one.name, "''" if isinstance(one.type, Text) else "0") for one in columns]
+        names = ", ".join(columns.keys())
+        connection.execute(
+            text(
+                "WITH RECURSIVE many(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 20000) "
+                f"INSERT INTO {table} ({names}) SELECT {', '.join(values)} FROM many"
+            )
+        )
+    connection.execute(text("ANALYZE"))
+
+
+async def test_the_numbers_are_read_by_index(shop: Shop) -> None:
+    """None of them looks through what is done: what waits has an index of its own, on both databases."""
+    await shop.do(fill)
+    plans: list[str] = []
+    await shop.database.read(lambda c: condition.read(Explaining(c, plans), now=shop.now))  # type: ignore[arg-type]
+    through = [line for line in plans if re.search(r"SCAN (intake|job)$|Seq Scan on (intake|job)\w*", line)]
+    assert plans
+    assert through == []
 
 
 async def test_who_may_read_metrics(shop: Shop) -> None:
