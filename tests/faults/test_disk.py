@@ -162,16 +162,16 @@ async def test_a_full_disk_under_a_server_process(
 
 
 async def test_a_file_that_somebody_else_holds(tmp_path: Path, counted: Counted) -> None:
-    """BEGIN EXCLUSIVE for a second: all are answered 200 after it; for longer: 503 within 2 s; then all arrive, once."""
+    """BEGIN EXCLUSIVE for 3 s: all are answered 200 within 5 s; for longer: 503 after 5 s; then all arrive, once."""
     async with Town(tmp_path, f"sqlite:///{tmp_path / 'town.sqlite3'}") as town:
         channel = await town.telegram()
         await town.publish(MIRROR, "mirror")
         people = town.crowd(FIRST, 30)
         async with Poster(town.webhook(channel)) as poster:
-            with _holding(tmp_path / "town.sqlite3", 1.0):
+            with _holding(tmp_path / "town.sqlite3", 3.0):
                 first = await asyncio.gather(*(poster.say(person, "uno") for person in people))
             assert {one.status for one in first} == {200}
-            assert max(one.ms for one in first) < 2_000
+            assert max(one.ms for one in first) < 5_000
             await town.settle()
             with _holding(tmp_path / "town.sqlite3", 7.0):
                 updates = [poster.update(person, "due") for person in people]
@@ -180,7 +180,7 @@ async def test_a_file_that_somebody_else_holds(tmp_path: Path, counted: Counted)
                     assert response.status == 200  # readers do not wait for a writer
             assert {one.status for one in second} == {503}
             assert all(one.retry_after for one in second)
-            assert max(one.ms for one in second) < 2_600
+            assert max(one.ms for one in second) < 6_500
             for one in updates:
                 await poster.insist(*one)
             await town.settle()

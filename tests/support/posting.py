@@ -26,8 +26,11 @@ languages: [it, en]
 triggers: [fallback]
 start: hear
 steps:
-  hear: {ask: text, text: {it: Dimmi, en: Tell me}, save: session.said, next: mirror}
-  mirror: {send: {it: "Hai detto {{ session.said }}", en: "You said {{ session.said }}"}, next: hear}
+  hear:
+    ask: text
+    text: {it: "Hai detto {{ session.said | default('') }}", en: "You said {{ session.said | default('') }}"}
+    save: session.said
+    next: hear
 """
 PATIENCE_S = 30.0  # past it a delivery counts as not answered, as it does for Telegram after a minute
 
@@ -131,7 +134,7 @@ def percentile(values: Iterable[float], share: float) -> float:
 
 
 def mirrored(log: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """What the mirror said to each person, in order, from the simulators' log."""
+    """What the mirror gave back to each person, in order, from the simulators' log; a first text only starts it."""
     said: dict[str, list[str]] = {}
     for entry in log:
         if entry["kind"] == "message" and str(entry["text"]).startswith("Hai detto "):
