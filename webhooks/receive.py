@@ -147,10 +147,15 @@ async def _read(request: web.Request, receiver: Receiver) -> bytes:
                             text="too much at once, send it again", headers={"Retry-After": "2"}
                         )
     except TimeoutError:
-        raise web.HTTPRequestTimeout(text=f"the body did not arrive within {BODY_S:.0f} seconds") from None
+        raise web.HTTPRequestTimeout(text=too_slow()) from None
     finally:
         receiver.large -= counted
     return bytes(body)
+
+
+def too_slow() -> str:
+    """What a client is told whose body did not come."""
+    return f"the body did not arrive within {BODY_S:.0f} seconds"
 
 
 def _only(request: web.Request, name: str) -> str | None:

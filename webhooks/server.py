@@ -13,7 +13,7 @@ import errno
 import resource
 from collections.abc import Callable
 from contextlib import suppress
-from typing import cast
+from typing import Protocol, cast
 
 from aiohttp import web
 
@@ -27,6 +27,16 @@ MAX_CONNECTIONS = 4_096  # about 40 kB each; fewer where the system allows us fe
 OTHER_FILES = 500  # open files kept free of them: 300 connections to platforms, the store's, stored media
 SHUTDOWN_S = 5.0
 LINGER_S = 2.0  # after a refusal: what a client still sends is read, so that it sees the answer, then the door closes
+
+
+class Front(Protocol):
+    """Stands before aiohttp's protocol on each connection (`webhooks.express`)."""
+
+    def __call__(self, inner: asyncio.Protocol) -> asyncio.Protocol:
+        """The protocol of a new connection, which passes on to `inner` what it does not take."""
+
+    async def close(self) -> None:
+        """Answers what is under way and ends its connections."""
 
 
 class Guard(asyncio.Protocol):
@@ -91,14 +101,19 @@ class Guard(asyncio.Protocol):
 class Listener:
     """A running server."""
 
-    def __init__(self, runner: web.AppRunner, server: asyncio.Server, port: int) -> None:
+    def __init__(
+        self, runner: web.AppRunner, server: asyncio.Server, port: int, front: Front | None = None
+    ) -> None:
         self._runner = runner
         self._server = server
+        self._front = front
         self.port = port
 
     async def close(self) -> None:
         """Accepts nothing more and ends what is open within 5 seconds."""
         self._server.close()
+        if self._front is not None:
+            await self._front.close()
         await self._runner.cleanup()
 
 
@@ -117,8 +132,11 @@ def room_for_connections() -> int:
     return min(MAX_CONNECTIONS, max(now - OTHER_FILES, now // 2))
 
 
-async def listen(app: web.Application, host: str, port: int) -> Listener:
-    """Serves the application. Raises Conflict with a plain sentence when the port is taken."""
+async def listen(app: web.Application, host: str, port: int, front: Front | None = None) -> Listener:
+    """Serves the application. `front` is asked first for what each connection brings.
+
+    Raises Conflict with a plain sentence when the port is taken.
+    """
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -129,7 +147,8 @@ async def listen(app: web.Application, host: str, port: int) -> Listener:
         auto_decompress=False,  # nobody takes compressed bodies, and aiohttp inflates also what it only reads away
     )
     await runner.setup()
-    make = cast(Callable[[], asyncio.Protocol], runner.server)
+    inner = cast(Callable[[], asyncio.Protocol], runner.server)
+    make = inner if front is None else lambda: front(inner())
     connections: set[Guard] = set()
     most = room_for_connections()
     loop = asyncio.get_running_loop()
@@ -142,4 +161,4 @@ async def listen(app: web.Application, host: str, port: int) -> Listener:
                 f"port {port} is already taken by another program: stop it, or choose another with PORT=…"
             ) from error
         raise Conflict(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    return Listener(runner, server, server.sockets[0].getsockname()[1])
+    return Listener(runner, server, server.sockets[0].getsockname()[1], front)
