@@ -53,7 +53,9 @@ from flows import state
 from storage.database import Queue, bulk, bulk_values
 from storage.signals import POLL_S
 
-SUSPECTS = 1_000  # events remembered over which the store failed; an outage has at most a round of them in front
+SUSPECTS = (
+    1_000  # events remembered over which the store failed; an outage has at most a round of them in front
+)
 
 _log = structlog.get_logger("worker")
 
@@ -181,7 +183,10 @@ class Worker:
 
     async def _failed_as_a_whole(self, claimed: Sequence[Claimed], error: Exception) -> None:
         """A round of several goes back, each to run alone; an event that was alone has its failure counted."""
-        _log.error("round_failed", events=len(claimed), problem=type(error).__name__, exc_info=error)
+        if isinstance(error, Conflict):  # a deadlock, or somebody was first: usual where many write
+            _log.warning("round_failed", events=len(claimed), problem=str(error))
+        else:
+            _log.error("round_failed", events=len(claimed), problem=type(error).__name__, exc_info=error)
         if len(claimed) > 1:
             return  # their attempts are raised: each runs alone from now on
         now = self._runtime.clock()

@@ -322,14 +322,24 @@ def recent(connection: Connection, channel_id: int, *, since: int) -> list[tuple
     return [(row.address, LANE[MessageClass(row.message_class)]) for row in rows if row.address]
 
 
+# Where others write at the same time rows are locked in the order of their ids, here as everywhere: a worker that puts
+# new turns behind those that still have to leave (`lines`) would else meet us crosswise.
+_IDS = "SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e"
+_ORDERED = f"SELECT o.id FROM outbox o WHERE o.state = 1 AND o.id IN ({_IDS}) ORDER BY o.id FOR UPDATE"
 _MARK = (
     "UPDATE outbox SET state = 3, attempt = attempt + 1, sending_at = :now WHERE state = 1 "
-    "AND id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e){held} RETURNING id, attempt"
+    "AND id IN ({ids}){held} RETURNING id, attempt"
 )
 _HELD = " AND EXISTS (SELECT 1 FROM lease WHERE name = :lease AND fence = :fence {lock})"
-_MARK_ANY = text(_MARK.format(held=""))
+_MARK_ANY = {
+    name: text(_MARK.format(ids=_ORDERED if kind.for_update else _IDS, held=""))
+    for name, kind in DIALECTS.items()
+}
 _MARK_HELD = {
-    name: text(_MARK.format(held=_HELD.format(lock=kind.for_key_share))) for name, kind in DIALECTS.items()
+    name: text(
+        _MARK.format(ids=_ORDERED if kind.for_update else _IDS, held=_HELD.format(lock=kind.for_key_share))
+    )
+    for name, kind in DIALECTS.items()
 }
 
 
@@ -342,7 +352,7 @@ def mark(
     transaction ends nobody takes it over.
     """
     parameters: dict[str, Any] = {"now": now, "ids": bulk_values(ids)}
-    statement = _MARK_ANY
+    statement = _MARK_ANY[dialect(connection).name]
     if lease is not None:
         statement = _MARK_HELD[dialect(connection).name]
         parameters |= {"lease": lease[0], "fence": lease[1]}
