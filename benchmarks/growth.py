@@ -32,9 +32,9 @@ from storage.database import scalar_int
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 BOTS = 4  # of every installation: a campaign goes over all of them, conversations over the first
-PEOPLE = 250  # who walk through the form on every store in a round
+PEOPLE = 150  # who walk through the form on every store in a round
 STEP_RATIO = 1.2
-RATE, RATE_S = 50.0, 3.0  # steps a second beside the making of recipients
+RATE, RATE_S = 50.0, 2.5  # steps a second beside the making of recipients
 P99_RATIO = 2.0
 FIRST = 1_000_000
 DISPATCH_S = 12.0  # of the part of the campaign that is measured
@@ -73,17 +73,20 @@ class Dispatched:
 class _Store:
     here: world.Installation
     size: int
+    first_bot: int
 
     @property
     def token(self) -> str:
-        return world.token(BOTS * SIZES.index(self.size))
+        """Of the bot that conversations go over."""
+        return world.token(self.first_bot)
 
 
 async def run(options: Options) -> list[Row]:
-    """Sizes are a tenth with `--quick`; the rows keep the names of the full sizes."""
-    rows = await _grown(options, "sqlite", SIZES)
+    """On SQLite; with `--long` the smallest and the largest on PostgreSQL as well."""
+    sizes = [options.amount(size) for size in SIZES]
+    rows = await _grown(options, "sqlite", sizes)
     if options.long:
-        rows += await _grown(options, "postgresql", (SIZES[0], SIZES[-1]))
+        rows += await _grown(options, "postgresql", [sizes[0], sizes[-1]])
     return rows
 
 
@@ -92,7 +95,10 @@ async def _grown(options: Options, kind: str, sizes: Sequence[int]) -> list[Row]
     seen = {size: Seen() for size in sizes}
     beside = Beside()
     async with AsyncExitStack() as kept:
-        stores = [await _filled(options, kept, kind, folder, size) for size in sizes]
+        stores = [
+            await _filled(options, kept, kind, folder, size, BOTS * number)
+            for number, size in enumerate(sizes)
+        ]
         async with _simulator(folder) as control, _servers(control, stores) as servers:
             for store in stores:  # warm
                 await walk(control, servers[store.size], store.token, people=20)
@@ -107,11 +113,10 @@ async def _grown(options: Options, kind: str, sizes: Sequence[int]) -> list[Row]
                 await _beside_recipients(options, control, servers[sizes[-1]], stores[-1], beside)
         dispatched = await _dispatched(options, stores[-1])
     suffix = "" if kind == "sqlite" else " on PostgreSQL"
-    people = _mailable(stores[-1].here, options.amount(sizes[-1]))
     return [
         *step_rows(seen, suffix),
-        *beside_rows(beside, suffix),
-        *dispatch_rows(dispatched, people, suffix),
+        *beside_rows(beside, sizes[-1], suffix),
+        *dispatch_rows(dispatched, sizes[-1], suffix),
     ]
 
 
@@ -140,13 +145,13 @@ def step_rows(seen: Mapping[int, Seen], suffix: str) -> list[Row]:
     return rows
 
 
-def beside_rows(beside: Beside, suffix: str) -> list[Row]:
+def beside_rows(beside: Beside, size: int, suffix: str) -> list[Row]:
     """How conversations fare while a campaign's recipients are made."""
     quiet, busy = [w.p99_ms for w in beside.quiet], [w.p99_ms for w in beside.busy]
     return [
-        measured(f"p99 of a reply at 50 steps/s with a million contacts, quiet{suffix}", quiet, "ms"),
+        measured(f"p99 of a reply at 50 steps/s with {size:,} contacts, quiet{suffix}", quiet, "ms"),
         measured(
-            f"p99 of a reply at 50 steps/s while a million recipients are made{suffix}",
+            f"p99 of a reply at 50 steps/s while recipients of {size:,} are made{suffix}",
             busy,
             "ms",
             ratios=[one / other for one, other in zip(busy, quiet, strict=True)],
@@ -154,30 +159,34 @@ def beside_rows(beside: Beside, suffix: str) -> list[Row]:
             ratio_at_most=P99_RATIO,
             budget=f"≤ {P99_RATIO:g} × quiet",
         ),
-        measured(f"a million recipients made by a server in use{suffix}", beside.made_s, "s"),
+        measured(f"recipients of {size:,} contacts made by a server in use{suffix}", beside.made_s, "s"),
     ]
 
 
-def dispatch_rows(dispatched: Dispatched, people: int, suffix: str) -> list[Row]:
-    """A part of the campaign, or all of it, and how long everybody takes at that speed."""
+def dispatch_rows(dispatched: Dispatched, size: int, suffix: str) -> list[Row]:
+    """A part of the campaign, or all of it, and how long everybody who consented takes at that speed."""
+    everybody = population.mailable(size, FIRST)
     per_s = dispatched.messages / dispatched.elapsed_s
     cpu_us = dispatched.cpu_s / dispatched.messages * 1e6
     return [
-        measured(f"messages of the campaign that were measured{suffix}", [float(dispatched.messages)], ""),
-        measured(f"messages per second of a campaign to a million{suffix}", [per_s], "messages/s"),
-        measured(f"CPU per message of a campaign to a million{suffix}", [cpu_us], "µs"),
-        measured(f"all {people:,} of them at that speed (projected){suffix}", [people / per_s / 60], "min"),
+        measured(f"messages of it that were measured{suffix}", [float(dispatched.messages)], "messages"),
+        measured(f"messages per second of a campaign to {size:,}{suffix}", [per_s], "messages/s"),
+        measured(f"CPU per message of a campaign to {size:,}{suffix}", [cpu_us], "µs"),
+        measured(
+            f"all {everybody:,} of it at that speed (projected){suffix}", [everybody / per_s / 60], "min"
+        ),
     ]
 
 
-async def _filled(options: Options, kept: AsyncExitStack, kind: str, folder: Path, size: int) -> _Store:
+async def _filled(
+    options: Options, kept: AsyncExitStack, kind: str, folder: Path, size: int, first_bot: int
+) -> _Store:
     """A store of that size, its people in equal parts on every bot."""
     url = await kept.enter_async_context(options.store(kind, f"growth-{size}"))
-    first_bot = BOTS * SIZES.index(size)
     here = await world.prepare(
         folder / str(size), url=url, bots=BOTS, first_bot=first_bot, bulk_per_second=1_000
     )
-    part = options.amount(size) // BOTS
+    part = size // BOTS
 
     async with world.opened(url) as database:
         for number, channel in enumerate(here.telegram):
@@ -194,7 +203,7 @@ async def _filled(options: Options, kept: AsyncExitStack, kind: str, folder: Pat
 
                 await database.write(people, durable=False)
         await database.write(_analysed)
-    return _Store(here, size)
+    return _Store(here, size, first_bot)
 
 
 def _analysed(connection: Connection) -> None:
@@ -218,8 +227,7 @@ async def _servers(control: SimulatorControl, stores: Sequence[_Store]) -> Async
     async with AsyncExitStack() as stack:
         servers: dict[int, Child] = {}
         for store in stores:
-            first = BOTS * SIZES.index(store.size)
-            for number in range(first, first + BOTS):
+            for number in range(store.first_bot, store.first_bot + BOTS):
                 await control.telegram_bot(world.token(number), username=f"corner_bakery_{number}_bot")
             environment = store.here.environment(TELEGRAM_API_URL=control.base_url)
             servers[store.size] = await stack.enter_async_context(
@@ -278,7 +286,7 @@ def _end(connection: Connection, runs_listed: str) -> None:
 async def _dispatched(options: Options, store: _Store) -> Dispatched:
     """A server of its own on the largest store, and campaigns on all bots; measured once they are on their way."""
     here, folder = store.here, store.here.folder / "dispatch"
-    wanted = _mailable(here, options.amount(store.size))
+    wanted = population.mailable(store.size, FIRST)
     platform = child(["benchmarks.serving", "answers", "0"], core=cores()[1], folder=folder / "api")
     async with platform as api:
         environment = here.environment(PUBLIC_URL="", TELEGRAM_API_URL=f"http://127.0.0.1:{api.port}")
@@ -300,8 +308,3 @@ async def _dispatched(options: Options, store: _Store) -> Dispatched:
                     sent, lambda n: n >= wanted or time.perf_counter() >= ends, "campaign messages"
                 )
             return Dispatched(last - first, time.perf_counter() - begun, app.cpu_s() - cpu)
-
-
-def _mailable(here: world.Installation, people: int) -> int:
-    """How many of all bots' people have consented."""
-    return population.mailable(people // BOTS * BOTS, FIRST)

@@ -1,4 +1,4 @@
-"""What many people have left behind: of each one a form walked through long ago, made by the database itself.
+"""What many people have left behind: of each one a form walked through a day ago, made by the database itself.
 
 The tables are those that a step of a conversation reads and writes: the key of the address, conversation, ended
 session, turn, message, timeline entry, and the key of an update that was seen. The people are those of
@@ -12,11 +12,10 @@ from sqlalchemy import Connection, text
 from benchmarks.population import IDENTITIES, NUMBERS, SLICE
 from domain import ids
 
-MONTH_MS = 30 * 86_400_000
-_BEGUN = ids.first_id_at(ids.EPOCH_MS + 12 * MONTH_MS)  # before every id that a server makes now
+DAY_MS = 86_400_000
 _MILLISECOND = ids.first_id_at(ids.EPOCH_MS + 1)  # between ids of neighbouring milliseconds
 # The n-th person's rows are of one millisecond; within it, every kind of row has a place of its own.
-_ID = f"({_BEGUN} + n * {_MILLISECOND})"
+_ID = f"(:begun + n * {_MILLISECOND})"
 _IDENTITY = f"n + {IDENTITIES}"
 _HASH = "CAST((n * 2654435761) % 4294967291 AS TEXT) || '-' || CAST(n AS TEXT)"  # as far apart as keyed hashes are
 _CONTENT = '{"kind":"text","text":"All done, Anna: thanks for joining Corner Bakery."}'
@@ -85,7 +84,8 @@ def add(connection: Connection, *, workspace: int, channel: int, first: int, cou
             "channel": channel,
             "flow": flow,
             "version": version,
-            "now": now - MONTH_MS,
+            "now": now - DAY_MS,  # nothing of it is old enough to be swept away
+            "begun": ids.first_id_at((now // DAY_MS - 1) * DAY_MS),  # the same in every call
             "content": _CONTENT,
         }
         for statement in _STATEMENTS:
