@@ -40,6 +40,7 @@ from storage.schema import ensure
 from storage.sealing import Sealer
 from storage.signals import Signals
 from webhooks import health, receive
+from webhooks.express import ExpressWay
 from webhooks.server import Listener, listen
 
 NODE_LEASE_MS = 600_000  # a process that sleeps longer must not come back and give ids of another's number
@@ -105,7 +106,9 @@ class App:
             await self._start_runtime()
             await self.live.reload()  # before the first delivery comes: a channel not known yet answers 401
             if "web" in self.roles:
-                self._listener = await listen(self.application(), settings.host, settings.port)
+                app = self.application()
+                front = ExpressWay(app[receive.RECEIVER])
+                self._listener = await listen(app, settings.host, settings.port, front)
             elif self.roles and settings.health_port:  # not a command beside the server
                 self._health = await listen(self.probes(), settings.host, settings.health_port)
             await self.live.start()

@@ -113,7 +113,7 @@ async def test_a_round_that_fails_as_a_whole_finds_the_guilty_event(
     def refused_later(scope: Any, flows: Any, event: MessageReceived) -> None:
         healthy(scope, flows, event)
         if isinstance(event.content, ReceivedText) and event.content.text == "veleno":
-            scope.batch.received[-1]["id"] = None  # the database refuses it at the end of the round
+            scope.batch.received[-1]["content"] = None  # the database refuses it at the end of the round
 
     monkeypatch.setitem(registry, MessageReceived, refused_later)
     bodies = [(n, 7_400 + n, "veleno" if n == 3 else "ciao") for n in range(1, 9)]
