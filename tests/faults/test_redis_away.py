@@ -126,7 +126,7 @@ async def suffers(
         scaled.traffic.start()
         windows: list[Window] = []
         for fault, seconds in faults.items():
-            window = await scaled.window(fault.__name__)
+            window = scaled.window(fault.__name__)
             await fault(scaled, seconds)
             windows.append(scaled.close(window))
             await scaled.until_degraded("redis", there=False)

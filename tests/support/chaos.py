@@ -95,10 +95,15 @@ class Traffic:
 
     async def say(self, person: int) -> str:
         """One text, posted until it is taken; gives the text."""
-        text = str(len(self.said))
-        self.said[text] = said = Said(person, now_ms())
+        text = self.note(person)
         await self.poster.insist(*self.poster.update(person, text), within_s=150)
-        said.taken = now_ms()
+        self.said[text].taken = now_ms()
+        return text
+
+    def note(self, person: int) -> str:
+        """A new text that a person is about to say."""
+        text = str(len(self.said))
+        self.said[text] = Said(person, now_ms())
         return text
 
     def late_s(self, log: Sequence[Any], start: int = 0, end: int = 1 << 62) -> list[float]:
@@ -230,7 +235,7 @@ class Scaled:
             await poster.insist(*poster.update(person, "ciao"))
         await self.drained(campaign=False)
 
-    async def window(self, name: str) -> Window:
+    def window(self, name: str) -> Window:
         """A fault begins."""
         return Window(name, now_ms())
 
@@ -242,16 +247,23 @@ class Scaled:
         return window
 
     async def recovered(self) -> float:
-        """Seconds until a new text is taken and mirrored."""
+        """Seconds until a new text is taken and mirrored; asks more often than a platform would."""
         started = time.monotonic()
-        text = await self.traffic.say(self._people[0])
+        since = await self.control.log_position()
+        text = self.traffic.note(self._people[0])
+        update = self.traffic.poster.update(self._people[0], text)
+
+        async def taken() -> bool:
+            return (await self.traffic.poster.post(*update)).status == 200
+
+        await until(taken, f"{text} is taken", within_s=30, every_s=0.1)
+        self.traffic.said[text].taken = now_ms()
 
         async def mirrored() -> bool:
-            return any(
-                entry["text"] == _SAID + text for entry in mirrors(await self.control.log(kind="message"))
-            )
+            log = await self.control.log(since=since, kind="message")
+            return any(entry["text"] == _SAID + text for entry in mirrors(log))
 
-        await until(mirrored, f"{text} is mirrored")
+        await until(mirrored, f"{text} is mirrored", every_s=0.05)
         return time.monotonic() - started
 
     async def drained(self, *, campaign: bool = True) -> None:
@@ -261,7 +273,24 @@ class Scaled:
         async def quiet() -> bool:
             return bool((await self.rows(what))[0][0] == 0)
 
-        await until(quiet, "everything drained", within_s=60)
+        try:
+            await until(quiet, "everything drained", within_s=60, every_s=0.1)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {await self._left()}") from error
+
+    async def _left(self) -> str:
+        """What has not drained, for people."""
+        found = []
+        for what, columns in (
+            ("intake", "id, attempts, not_before, problem FROM intake WHERE state = 0"),
+            ("outbox", "id, state, attempt, lane, not_before FROM outbox"),
+            ("run", "id, state, totals FROM campaign_run WHERE state = 'running'"),
+            ("recipient", "state, count(*) FROM recipient GROUP BY state"),
+            ("lease", "name, owner, fence, expires_at FROM lease WHERE name NOT LIKE 'lane:%'"),
+        ):
+            rows = await self.rows(f"SELECT {columns} ORDER BY 1 LIMIT 8")
+            found.append(f"{what} {[tuple(row) for row in rows]}")
+        return f"at {now_ms()}: " + "; ".join(found)
 
     async def degraded(self) -> list[list[str]]:
         """What `/readyz` of each process says; a process that says 503 names the store."""
