@@ -49,6 +49,7 @@ POOL_TIMEOUT_S = 2.0
 RESERVED = 3  # connections that only the live queue may take: slow pages never keep a webhook from its commit
 # A transaction as a whole. Live ones take milliseconds; others hold at most 1,000 rows, and end within a lease.
 LIMIT_S = {Queue.live: 5.0, Queue.people: 25.0, Queue.bulk: 25.0}
+TRANSACTION_TIMEOUT_MS = int(max(LIMIT_S.values()) * 1000)  # by the server; within a lease (30 s)
 AGAIN_S = (0.1, 0.5)  # between attempts to connect, drawn at random
 CLOSE_S = 5.0  # for a goodbye that nobody may answer
 # The kernel's own look at idle connections: a path that is gone is noticed within half a minute, before it is needed.
@@ -104,6 +105,7 @@ class PostgresqlDatabase(Database):
             },
         )
         event.listen(engine.sync_engine, "connect", _keep_alive)
+        event.listen(engine.sync_engine, "connect", _limit_transactions)
         event.listen(engine.sync_engine, "checkout", _replace_closed)
         return PostgresqlDatabase(url, engine, chance)
 
@@ -196,6 +198,16 @@ def _replace_closed(connection: Any, _record: Any, _proxy: Any) -> None:
     """Before a pooled connection is handed out: one that the server has closed is replaced, and its age with it."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError("closed by the server")
+
+
+def _limit_transactions(connection: Any, _record: Any) -> None:
+    """The server's own limit for a whole transaction, where it has one (17 and later). A process that is frozen after
+    it has announced a statement and before it runs it counts neither as idle nor as running one: without this limit
+    it would keep its locks for as long as it sleeps, and its lanes with them."""
+    if connection.driver_connection.get_server_version().major >= 17:
+        cursor = connection.cursor()
+        cursor.execute(f"SET transaction_timeout = {TRANSACTION_TIMEOUT_MS}")
+        cursor.close()
 
 
 def _keep_alive(connection: Any, _record: Any) -> None:
