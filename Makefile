@@ -44,8 +44,8 @@ run: $(STAMP) ## start everything embedded with the demo town; Ctrl-C ends it
 test: $(STAMP) ## the whole test suite (ARGS="…" is handed to pytest)
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
-chaos: $(STAMP) ## the long fault tests that `make test` leaves out (ARGS="…" is handed to pytest)
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m chaos tests/faults $(ARGS)
+chaos: $(STAMP) ## the long fault tests, on both databases     (make chaos STORE=sqlite or STORE=postgresql: on one)
+	@FAULT_STORE=$(STORE) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m chaos tests/faults $(ARGS)
 
 check: $(STAMP) ## style, types, import contracts and the project's own checks
 	@$(BIN)/ruff check .

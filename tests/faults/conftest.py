@@ -2,6 +2,7 @@
 
 `seed` is where all chance of a test comes from: FAULT_SEED in the environment, else the day's own; a failure prints it.
 `counted` is how a test says what it has counted: it travels with the test's report to the summary of `make chaos`.
+FAULT_STORE (sqlite or postgresql; empty: both) chooses the tests of one side: `make chaos STORE=sqlite`.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ def counted(record_property: Callable[[str, object], None]) -> Counted:
 
 
 @pytest.fixture
-def seed() -> int:
+def seed(record_property: Callable[[str, object], None]) -> int:
     """Of everything random in a test: FAULT_SEED, or a new one each day."""
     chosen = int(os.environ.get("FAULT_SEED") or time.time() // 86_400)
+    record_property("seed", chosen)
     print(f"FAULT_SEED={chosen}")
     return chosen
 
@@ -64,3 +66,44 @@ def plain_logs() -> Iterator[None]:
     )
     yield
     structlog.reset_defaults()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Only the tests of one store, when one is chosen."""
+    chosen = os.environ.get("FAULT_STORE", "")
+    if chosen not in ("", "sqlite", "postgresql"):
+        raise pytest.UsageError(f"FAULT_STORE must be sqlite or postgresql, not {chosen!r}")
+    others = [item for item in items if chosen and store_of(item) != chosen]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
+def store_of(item: pytest.Item) -> str:
+    """Which database a test stands on: PostgreSQL when it asks for that server, by itself or by its parameter."""
+    callspec = getattr(item, "callspec", None)
+    asks = {*getattr(item, "fixturenames", ()), *(map(str, callspec.params.values()) if callspec else ())}
+    return "postgresql" if asks & {"postgres", "postgresql"} else "sqlite"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """After `make chaos`: what each test has counted, and the seeds it drew from."""
+    if config.option.markexpr != "chaos":
+        return
+    reports = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if getattr(report, "user_properties", None) and report.when == "call"
+    ]
+    if reports:
+        terminalreporter.section("what was counted")
+    for report in reports:
+        told = dict.fromkeys(value for name, value in report.user_properties if name == "seed")
+        seeds = "".join(f", FAULT_SEED={seed}" for seed in told)
+        terminalreporter.write_line(f"{report.nodeid}: {report.outcome}, {report.duration:.0f} s{seeds}")
+        for name, value in report.user_properties:
+            if name == "counted":
+                counts = {key: number for key, number in value.items() if key != "what"}
+                told_counts = ", ".join(f"{key.replace('_', ' ')} {n:g}" for key, n in counts.items())
+                terminalreporter.write_line(f"    {value['what']}: {told_counts}")
