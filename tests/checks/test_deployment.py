@@ -63,7 +63,7 @@ SPOILED = [
     ("requirements.run.lock", "aiohttp==", "aiohttp==1.", "pins another aiohttp"),
     ("requirements.run.lock", "aiohttp==", "nothing==", "does not pin aiohttp"),
     ("docker-compose.yml", "x-app: &app", "\n" * 10 + "x-app: &app", "more than 40"),
-    ("docker-compose.yml", "postgres:16", "postgres", "names no fixed version"),
+    ("docker-compose.yml", "postgres:18", "postgres", "names no fixed version"),
     ("docker-compose.yml", "valkey:9", "valkey:latest", "names no fixed version"),
     ("docker-compose.yml", "PASSAPAROLA_REDIS_URL", "PASSAPAROLA_REDIS", "no setting PASSAPAROLA_REDIS"),
     ("docker-compose.yml", "@postgres/", "@database/", "names the host database, which is no service"),
