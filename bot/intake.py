@@ -146,6 +146,8 @@ class Intake:
             if work:
                 self._open += work
                 self._runtime.signals.notify("intake")
+            else:
+                self._runtime.signals.notify("live")  # statuses: nobody handles them, but open pages show them
 
     def count_open(self, connection: Connection) -> None:
         """Counts what is stored and not handled, by the index of open events, up to a little past the limit."""
