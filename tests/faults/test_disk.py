@@ -142,7 +142,7 @@ async def test_a_full_disk_under_a_server_process(
                 if answered.status == 503:
                     held.append((update_id, body))
             assert len(held) >= 10
-            # A commit that failed while its last bytes were written may stand all the same: it comes again and is known.
+            # A commit that failed over its last bytes may stand all the same: it comes again and is known.
             known = (await rows(database, "SELECT count(*) FROM seen"))[0][0]
             assert known >= sum(one.status == 200 for one in poster.answers)
             async with aiohttp.ClientSession() as session:
