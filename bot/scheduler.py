@@ -2,6 +2,10 @@
 
 A tick is one transaction that starts from the state it finds. It says whether there is more to do at once and which
 channels got something to send. Rooms above hand in their own tickers; the conversation runtime's stand here.
+
+Nearly always there is nothing to do. So one statement asks for all tickers together, a few times a second, whether
+there may be something; only then they are called. A transaction for each of them would be most of what an idle process
+does.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ SEEN_LIFE_MS = 8 * DAY_MS  # longer than any platform retries (Meta: 7 days)
 LOG_LIFE_MS = 30 * DAY_MS
 JOB_LIFE_MS = 30 * DAY_MS  # of jobs that are done: so long a second one with the same key is known
 SWEEP = 1_000  # rows of one transaction
+LOOK_EVERY_S = 0.25
 
 _log = structlog.get_logger("scheduler")
 
@@ -52,7 +57,8 @@ class Tick(Protocol):
 @dataclass(frozen=True)
 class Ticker:
     """A tick and how it wants to be called. `durable` False: after a power cut it simply finds the old state again.
-    `wakes`: the signal that it gives when it did something."""
+    `wakes`: the signal that it gives when it did something. `due`: an SQL condition over `:now` (ms UTC), found by an
+    index, without which there is nothing to do; empty: there may always be something."""
 
     name: str
     tick: Tick
@@ -61,6 +67,7 @@ class Ticker:
     durable: bool = False
     crash_at: str = field(default="")
     wakes: str = field(default="outbox")
+    due: str = field(default="")
 
 
 class Scheduler:
@@ -70,12 +77,14 @@ class Scheduler:
         self._runtime = runtime
         self._tickers = tickers
         self._held = False
+        self._due: frozenset[str] = frozenset()  # names of tickers, as of the last look
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Works until stopped."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hold())
+            group.create_task(self._look())
             for ticker in self._tickers:
                 group.create_task(self._repeat(ticker))
         with suppress(Unavailable):
@@ -96,10 +105,22 @@ class Scheduler:
                 _log.warning("scheduler_waits", problem=str(error))
             await self._pause(leases.RENEW_EVERY_S if self._held else 1.0)
 
-    async def _repeat(self, ticker: Ticker) -> None:
+    async def _look(self) -> None:
         while not self._stopping.is_set():
-            more = False
             if self._held:
+                try:
+                    self._due = await self._runtime.database.read(
+                        lambda c: due(c, self._tickers, now=self._runtime.clock())
+                    )
+                except (Unavailable, Conflict) as error:
+                    _log.warning("scheduler_waits", problem=str(error))
+            await self._pause(LOOK_EVERY_S)
+
+    async def _repeat(self, ticker: Ticker) -> None:
+        more = False
+        while not self._stopping.is_set():
+            called, more = more or not ticker.due or ticker.name in self._due, False
+            if self._held and called:
                 try:
                     more = await self._tick(ticker)
                 except (Unavailable, Conflict) as error:
@@ -129,6 +150,16 @@ class Scheduler:
                 await self._stopping.wait()
 
 
+def due(connection: Connection, tickers: Sequence[Ticker], *, now: int) -> frozenset[str]:
+    """The names of those whose condition holds, by one statement."""
+    asked = [ticker for ticker in tickers if ticker.due]
+    answers = ", ".join(f"CASE WHEN {ticker.due} THEN 1 ELSE 0 END" for ticker in asked)
+    if not asked:
+        return frozenset()
+    found = connection.execute(text(f"SELECT {answers}"), {"now": now}).one()
+    return frozenset(ticker.name for ticker, holds in zip(asked, found, strict=True) if holds)
+
+
 def tickers(runtime: Runtime) -> tuple[Ticker, ...]:
     """Those of the conversation runtime."""
 
@@ -140,9 +171,24 @@ def tickers(runtime: Runtime) -> tuple[Ticker, ...]:
 
     return (
         Ticker(
-            "timers", fire, 0.5, Queue.live, durable=True, crash_at="scheduler.after_timers", wakes="intake"
+            "timers",
+            fire,
+            0.5,
+            Queue.live,
+            durable=True,
+            crash_at="scheduler.after_timers",
+            wakes="intake",
+            due="EXISTS (SELECT 1 FROM timer WHERE state = 0 AND due_at <= :now)",
         ),
-        Ticker("albums", albums, 0.25, Queue.live, durable=True, wakes="intake"),
+        Ticker(
+            "albums",
+            albums,
+            0.25,
+            Queue.live,
+            durable=True,
+            wakes="intake",
+            due="EXISTS (SELECT 1 FROM album_part WHERE due_at <= :now)",
+        ),
         Ticker("orphans", _orphans, 60.0, Queue.bulk),
         Ticker("sweep", _sweep, 300.0, Queue.bulk),
         Ticker("anchors", _anchors, 3600.0, Queue.people, durable=True),

@@ -112,15 +112,50 @@ def sweep_cancelled(connection: Connection, *, new_id: Callable[[], int], now: i
     return Ticked(more=True)
 
 
+_RUNNING = "EXISTS (SELECT 1 FROM campaign_run WHERE state = 'running')"
+
 TICKERS = (
-    Ticker("campaigns_start", start_due, 1.0, Queue.people, durable=True),
-    Ticker("campaigns_posts", queue_due_posts, 1.0, Queue.people, durable=True),
-    Ticker("campaigns_materialise", materialise, 0.5, Queue.bulk, crash_at="campaign.after_slice"),
-    Ticker("campaigns_feed", feed, 0.25, Queue.bulk, crash_at="campaign.after_feed"),
-    Ticker("campaigns_fold", fold, 1.0, Queue.bulk),
-    Ticker("campaigns_brake", brake_and_finish, 1.0, Queue.people),
-    Ticker("campaigns_take_back", take_back, 1.0, Queue.bulk),
-    Ticker("campaigns_sweep", sweep_cancelled, 1.0, Queue.bulk),
+    Ticker(
+        "campaigns_start",
+        start_due,
+        1.0,
+        Queue.people,
+        durable=True,
+        due="EXISTS (SELECT 1 FROM campaign WHERE state = 'scheduled' AND scheduled_at <= :now)",
+    ),
+    Ticker(
+        "campaigns_posts",
+        queue_due_posts,
+        1.0,
+        Queue.people,
+        durable=True,
+        due="EXISTS (SELECT 1 FROM post WHERE state = 'scheduled' AND due_at <= :now)",
+    ),
+    Ticker(
+        "campaigns_materialise",
+        materialise,
+        0.5,
+        Queue.bulk,
+        crash_at="campaign.after_slice",
+        due="EXISTS (SELECT 1 FROM campaign_run WHERE state = 'running' AND materialised = 0)",
+    ),
+    Ticker("campaigns_feed", feed, 0.25, Queue.bulk, crash_at="campaign.after_feed", due=_RUNNING),
+    Ticker("campaigns_fold", fold, 1.0, Queue.bulk, due="EXISTS (SELECT 1 FROM run_delta)"),
+    Ticker("campaigns_brake", brake_and_finish, 1.0, Queue.people, due=_RUNNING),
+    Ticker(
+        "campaigns_take_back",
+        take_back,
+        1.0,
+        Queue.bulk,
+        due="EXISTS (SELECT 1 FROM outbox WHERE run_id <> 0)",
+    ),
+    Ticker(
+        "campaigns_sweep",
+        sweep_cancelled,
+        1.0,
+        Queue.bulk,
+        due="EXISTS (SELECT 1 FROM campaign_run WHERE state = 'cancelled')",
+    ),
 )
 
 
