@@ -28,7 +28,7 @@ FIRST = 5_300_000
 CLOSED_WITHIN_S = 15.0
 LATE_S = 2.5  # what a busy machine may be late, and the second in which a refusal is still read
 RATE = 20.0  # deliveries a second of those who behave
-CANCELLED = 300
+CANCELLED = 150
 
 
 async def test_slow_clients_for_a_moment(
@@ -150,7 +150,7 @@ async def test_clients_that_go_away_in_the_middle(
     assert not verdict.problems, "\n".join(verdict.problems[:20])
     said = mirrored(history.log)
     for person in people:
-        assert said[str(person)] == ["", *(str(n) for n in range(CANCELLED // len(people)))]
+        assert said[str(person)] == [str(n) for n in range(CANCELLED // len(people))]
     counted("hung up in the middle", hung_up=CANCELLED, with_all_bytes=whole, turns=verdict.counts["turns"])
 
 
