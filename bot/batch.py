@@ -7,7 +7,8 @@ the worker take back everything that a failing event had gathered, so that one b
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -16,7 +17,7 @@ from bot import outbox
 from bot.outbox import Outgoing
 from crm import consent, contacts
 from domain.messages import Ephemeral
-from storage.database import bulk, insert_rows, json_rows
+from storage.database import BulkInsert, bulk, json_rows
 from storage.sealing import Sealer
 
 
@@ -115,6 +116,9 @@ class Batch:
         default_factory=list
     )  # rare writes, in order, after the rows
 
+    def __post_init__(self) -> None:
+        self.lists: tuple[list[Any], ...] = tuple(getattr(self, name) for name in _LISTS)
+
     def cancel_timers(self, session_id: int) -> None:
         """The session's timers are stale: those of before, and those that this batch has gathered so far."""
         self.cancelled.append((session_id, len(self.timers)))
@@ -124,7 +128,7 @@ class Batch:
 class Mark:
     """How far the batch had come. `sessions`: how many it held; those of this event come after them."""
 
-    lengths: dict[str, int]
+    lengths: list[int]
     conversation: ConversationRow | None
     session: SessionRow | None
     sessions: int
@@ -133,17 +137,17 @@ class Mark:
 def mark(batch: Batch, conversation: ConversationRow | None, session: SessionRow | None) -> Mark:
     """Remembers where the batch, this conversation and its session stand."""
     return Mark(
-        {name: len(getattr(batch, name)) for name in _LISTS},
-        None if conversation is None else replace(conversation),
-        None if session is None else replace(session),
+        [len(rows) for rows in batch.lists],
+        None if conversation is None else copy(conversation),
+        None if session is None else copy(session),
         len(batch.sessions),
     )
 
 
 def take_back(batch: Batch, to: Mark) -> None:
     """Forgets what was gathered since the mark; what earlier events of the round did to other sessions stays."""
-    for name, length in to.lengths.items():
-        del getattr(batch, name)[length:]
+    for rows, length in zip(batch.lists, to.lengths, strict=True):
+        del rows[length:]
     for session_id in list(batch.sessions)[to.sessions :]:
         del batch.sessions[session_id]
     if to.conversation is not None:
@@ -274,9 +278,9 @@ def _update(table: str, columns: dict[str, str], changes: tuple[str, ...]) -> st
     )
 
 
-_INSERT_CONVERSATIONS = text(insert_rows("conversation", _CONVERSATION))
+_insert_conversations = BulkInsert("conversation", _CONVERSATION)
 _UPDATE_CONVERSATIONS = text(_update("conversation", _CONVERSATION, _CONVERSATION_CHANGES))
-_INSERT_SESSIONS = text(insert_rows("flow_session", _SESSION))
+_insert_sessions = BulkInsert("flow_session", _SESSION)
 _UPDATE_SESSIONS = text(_update("flow_session", _SESSION, _SESSION_CHANGES))
 _RECEIVED_CONSTANTS = {
     "outlet_id": "0",
@@ -289,11 +293,11 @@ _RECEIVED_CONSTANTS = {
     "consent_id": "0",
     "pricing": "''",
 }
-_INSERT_RECEIVED = text(outbox.insert_with_constants("message", _RECEIVED, _RECEIVED_CONSTANTS))
-_INSERT_TURNS = text(insert_rows("turn", _TURN))
-_INSERT_TIMERS = text(insert_rows("timer", _TIMER))
-_INSERT_ALBUM_PARTS = text(insert_rows("album_part", _ALBUM_PART))
-_INSERT_LOG = text(insert_rows("channel_log", _LOG))
+_insert_received = BulkInsert("message", _RECEIVED, constants=_RECEIVED_CONSTANTS)
+_insert_turns = BulkInsert("turn", _TURN)
+_insert_timers = BulkInsert("timer", _TIMER)
+_insert_album_parts = BulkInsert("album_part", _ALBUM_PART)
+_insert_log = BulkInsert("channel_log", _LOG)
 _CANCEL_TIMERS = text(
     "DELETE FROM timer WHERE state = 0 AND session_id IN "
     "(SELECT CAST(e.value ->> 'id' AS BIGINT) FROM json_each(:rows) e)"
@@ -310,19 +314,18 @@ def flush(
     """Writes everything; gives the queued heads for a sender in this process. Raises VersionConflict."""
     conversations = list(batch.conversations.values())
     sessions = list(batch.sessions.values())
-    _insert(connection, _INSERT_CONVERSATIONS, [vars(c) for c in conversations if c.new])
+    _insert_conversations(connection, [vars(c) for c in conversations if c.new])
     _versioned(connection, _UPDATE_CONVERSATIONS, [vars(c) for c in conversations if c.changed and not c.new])
-    _insert(connection, _INSERT_SESSIONS, [vars(s) for s in sessions if s.new])
+    _insert_sessions(connection, [vars(s) for s in sessions if s.new])
     _versioned(connection, _UPDATE_SESSIONS, [vars(s) for s in sessions if s.changed and not s.new])
-    _insert(connection, _INSERT_RECEIVED, batch.received)
-    _insert(connection, _INSERT_TURNS, batch.turns)
+    _insert_received(connection, batch.received)
+    _insert_turns(connection, batch.turns)
     if batch.cancelled:
         connection.execute(_CANCEL_TIMERS, {"rows": bulk({"id": i} for i, _ in batch.cancelled)})
     line = _stand_behind(connection, batch)
     stale = dict(batch.cancelled)  # of a session's cancellings the last one counts
-    _insert(
+    _insert_timers(
         connection,
-        _INSERT_TIMERS,
         [
             {**timer, "turn_id": line.get(timer["turn_id"], timer["turn_id"])}
             for n, timer in enumerate(batch.timers)
@@ -335,8 +338,8 @@ def flush(
         consent.write(connection, batch.consents, keyed_hash=sealer.keyed_hash, new_id=new_id, now=now)
     if batch.timeline:
         contacts.append_timeline(connection, batch.timeline, new_id=new_id)
-    _insert(connection, _INSERT_ALBUM_PARTS, batch.album_parts)
-    _insert(connection, _INSERT_LOG, batch.log)
+    _insert_album_parts(connection, batch.album_parts)
+    _insert_log(connection, batch.log)
     heads = outbox.enqueue(connection, batch.outgoing, now=now)
     for write in batch.after:
         write(connection)
@@ -358,11 +361,6 @@ def _stand_behind(connection: Connection, batch: Batch) -> dict[int, int]:
         if first != item.turn_id:
             item.behind = line[item.turn_id] = first
     return line
-
-
-def _insert(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(statement, {"rows": bulk(rows)})
 
 
 def _versioned(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
