@@ -87,6 +87,8 @@ class Live:
         if "web" in self.roles:
             work.append(self.pollers.run())
         self._tasks = [asyncio.create_task(one) for one in work]
+        for task in self._tasks:
+            task.add_done_callback(_ended)
 
     async def stop(self) -> None:
         """Ends everything; what was accepted is stored, what is on the wire is given 20 s."""
@@ -139,3 +141,9 @@ class Live:
                     await self._stopping.wait()
             except TimeoutError:
                 continue
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """Whoever watches `Live.failed` ends the process; this is why."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("part_failed", problem=type(error).__name__, exc_info=error)

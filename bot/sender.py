@@ -145,7 +145,8 @@ class Sender:
     async def _follow(self) -> None:
         """Begins with what was taken, lets go of what was lost, tells the others of changed settings."""
         held = self._holding.held
-        for channel_id in [c for c in self._owned if _lease(c) not in held]:
+        kept = held.keys() | self._holding.leaving  # `_hand_over` looks after the latter
+        for channel_id in [c for c in self._owned if _lease(c) not in kept]:
             await self._owned.pop(channel_id).let_go()
         for name, fence in held.items():
             channel = self._channels.get(int(name.partition(":")[2]))

@@ -84,7 +84,8 @@ def survey(connection: Connection, kind: str, names: Iterable[str], owner: str) 
 
 
 class Holding:
-    """What one process holds of a kind. `held` is never changed, only replaced: a snapshot stays what it was."""
+    """What one process holds of a kind: `held`, to be used, and `leaving`, to be finished with. Neither is ever
+    changed, only replaced: a snapshot stays what it was."""
 
     def __init__(
         self,
@@ -109,10 +110,10 @@ class Holding:
         # A SQLite file has one server: nobody joins or leaves between two renewals.
         self._alone = database.dialect.name == "sqlite"
         self._known: frozenset[str] = frozenset()
-        self._leaving: frozenset[str] = frozenset()
         self._giving: asyncio.Task[None] | None = None
         self._renew_at = 0.0
         self.held: Mapping[str, int] = {}
+        self.leaving: frozenset[str] = frozenset()
         self.members = 0
 
     @property
@@ -123,18 +124,18 @@ class Holding:
     async def tick(self) -> None:
         """Renews, takes and hands over what is due; what was lost is not in `held` any more. Raises Unavailable."""
         names = frozenset(self._names())
-        if names == self._known and not self._leaving and self._monotonic() < self._renew_at:
+        if names == self._known and not self.leaving and self._monotonic() < self._renew_at:
             if self._alone:
                 return
             seen = await self._database.read(lambda c: survey(c, self._kind, names, self._owner))
             if plan(seen, names, (), self._owner) == Plan(self.held, frozenset(), 0):
                 return
-        await self._act(names, self._leaving)
+        await self._act(names, self.leaving)
         if self._giving is not None and self._giving.done():
             self._giving.result()  # a fault of ours: better a restart than a lease that nobody uses
             self._giving = None
-        if self._leaving and self._giving is None:
-            self._giving = asyncio.create_task(self._give(self._leaving))
+        if self.leaving and self._giving is None:
+            self._giving = asyncio.create_task(self._give(self.leaving))
 
     async def given(self) -> None:
         """Returns when what is being handed over at this moment has been."""
@@ -154,8 +155,8 @@ class Holding:
         if self._giving is not None:
             self._giving.cancel()
             await asyncio.gather(self._giving, return_exceptions=True)
-        names = [*self.held, *self._leaving]
-        self.held, self._leaving, self._known, self._renew_at = {}, frozenset(), frozenset(), 0.0
+        names = [*self.held, *self.leaving]
+        self.held, self.leaving, self._known, self._renew_at = {}, frozenset(), frozenset(), 0.0
 
         def work(connection: Connection) -> None:
             leases.release(connection, names, self._owner)
@@ -175,7 +176,7 @@ class Holding:
         self._renew_at = begun + leases.RENEW_EVERY_S
         self._known = names
         grown = held.keys() - self.held.keys()
-        self.held, self._leaving, self.members = held, self._leaving | give, members
+        self.held, self.leaving, self.members = held, self.leaving | give, members
         if joining or grown or give:
             _log.info(
                 "leases_shared", kind=self._kind, held=len(held), handing_over=len(give), members=members
@@ -206,7 +207,7 @@ class Holding:
                 "leases_not_given_back", kind=self._kind, problem=str(error)
             )  # the next tick does it
             return
-        self._leaving -= names
+        self.leaving -= names
         self._signals.notify(self.topic)
 
 
