@@ -36,11 +36,13 @@ async def app(*roles: str) -> None:
     from bot.live import ROLES
     from config import logs
     from config.bootstrap import build
+    from config.serving import settle_memory
     from config.settings import load_settings
 
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)
     async with build(settings, roles=roles or ROLES) as running:
+        settle_memory()
         _ready(port=running.port)
         await _told_to_end()
 

@@ -9,6 +9,7 @@ more.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
@@ -43,6 +44,15 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return uvloop.run(work)
 
 
+def settle_memory() -> None:
+    """After the start: what it made stays as long as the process, so the collector need not look through it again; and
+    new objects are looked through by twenty thousands instead of seven hundreds, since hardly any here form cycles
+    (a third of the CPU of accepting an event went there)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 async def serve(
     settings: Settings,
     roles: Collection[str],
@@ -67,6 +77,7 @@ async def serve(
             app = await stack.enter_async_context(build(settings, roles=roles))
             if settings.store_url.startswith("sqlite"):  # on PostgreSQL commands need no server
                 await stack.enter_async_context(control.serve(app))
+            settle_memory()
             if ready is not None:
                 await ready(app)
             watched.append(asyncio.create_task(_failed(app)))
