@@ -204,7 +204,8 @@ def _sent_as_recorded(facts: _Facts) -> Iterator[str]:
         if message.external_id:
             recorded[(*place, message.external_id)] += 1
         if message.possibly_twice or message.status == "unknown":
-            allowed[place] += 1
+            # One that is marked and unknown has lost both its answers.
+            allowed[place] += bool(message.possibly_twice) + (message.status == "unknown")
             if message.id not in facts.history.sending_at_death:
                 yield f"unknown: message {message.id} is {message.status}, though it was not being sent at the death"
         if message.status in _ARRIVED and message.external_id and not sent.get((*place, message.external_id)):
