@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -25,11 +25,11 @@ from bot.outbox import Item
 from bot.pacing import SLICE_S, Pacing
 from bot.results import Results
 from bot.runtime import Runtime
-from bot.settling import Result
+from bot.settling import Result, Settled
 from crm import gate
 from domain.crash import crash_point
 from domain.errors import Conflict, SendError, SendFailure, Unavailable
-from domain.messages import Album, Ephemeral, Media, MessageClass, Template, decode_content
+from domain.messages import Album, Ephemeral, Media, MessageClass, Template, Text, decode_content
 from storage import leases
 from storage.database import Queue
 from storage.signals import POLL_S
@@ -39,12 +39,14 @@ IN_FLIGHT = 200  # requests at a time and channel: 1,000/s at 200 ms each
 READY = 1_000  # items in memory per channel; the table holds the rest
 EPHEMERAL_LIFE_S = 10.0
 EPHEMERAL_LIMIT = 500
+LEAST_PAUSE_S = 0.005  # what waits for a token is not looked at more often
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 DRAIN_S = 20.0  # how long a stop waits for requests on the wire
 # A process that was frozen between mark and bytes asks the gate again: by then somebody may have opted out (I5), or a
 # new owner of the channel may have settled the item as unknown (a lease is 30 s).
 MARKETING_MARK_MS = 2_000
 MARK_MS = 15_000
+_CLASSES = {each.value: each for each in MessageClass}
 MARKETING_LANE = outbox.LANE[MessageClass.marketing]
 
 _log = structlog.get_logger("sender")
@@ -84,6 +86,11 @@ class ChannelSender:
         for address, lane in recent:
             self._pacing.remember(address, channel.kind.rate_scope(address), lane, now)
         self._ready: dict[int, Item] = {}
+        self._lines: tuple[list[int], ...] = (
+            [],
+            [],
+            [],
+        )  # the ids of these by lane, each a heap: the oldest first
         self.busy: set[int] = set()  # marked or on the wire, not yet settled
         self._doubtful: set[int] = set()  # of these: perhaps marked, surely not sent
         self._ephemerals: list[_Ephemeral] = []
@@ -92,6 +99,7 @@ class ChannelSender:
         self._all_settled = asyncio.Event()  # looked at when stopping
         self._look_at = 0.0  # monotonic time of the next look into the table
         self._more = False  # the last look did not see everything that was due
+        self._bulk_at = 0.0  # monotonic time of the next slice of bulk
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -109,6 +117,8 @@ class ChannelSender:
         """An item that is queued; known ones are ignored. Answers find room when bulk has filled the memory."""
         room = READY if item.lane else 2 * READY
         if item.id not in self.busy and len(self._ready) < room:
+            if item.id not in self._ready:
+                heapq.heappush(self._lines[item.lane], item.id)
             self._ready[item.id] = item
             self._wake.set()
 
@@ -150,6 +160,8 @@ class ChannelSender:
         self._stopping = True
         self._wake.set()
         self._ready.clear()
+        for waiting in self._lines:
+            waiting.clear()
         if self._task is not None:
             await self._task
 
@@ -209,28 +221,26 @@ class ChannelSender:
             return []
         now, clock = self._runtime.monotonic(), self._runtime.clock()
         chosen: list[Item] = []
-        closed = {lane for lane in (0, 1, 2) if not self._pacing.open(lane, now)}
-        if len(closed) == 3:
-            return []
-        # Of hundreds a slice takes the first few: a heap finds them without sorting the rest.
-        waiting = [
-            (item.lane, item.id)
-            for item in self._ready.values()
-            if item.not_before <= clock and item.lane not in closed
-        ]
-        heapq.heapify(waiting)
-        while waiting:
-            item = self._ready[heapq.heappop(waiting)[1]]
-            scope = self._channel.kind.rate_scope(item.address)
-            if self._pacing.release(item.address, scope, item.lane, now):
-                chosen.append(item)
-                if len(chosen) >= room:
-                    break
-            elif not self._pacing.open(item.lane, now):
+        for lane, waiting in enumerate(self._lines):
+            if lane == MARKETING_LANE and now < self._bulk_at:
                 break
-        for item in chosen:
-            del self._ready[item.id]
-            self.busy.add(item.id)
+            aside: list[int] = []
+            while waiting and len(chosen) < room and self._pacing.open(lane, now):
+                number = heapq.heappop(waiting)
+                item = self._ready.get(number)
+                if item is None:  # offered twice, and gone
+                    continue
+                scope = self._channel.kind.rate_scope(item.address)
+                if item.not_before <= clock and self._pacing.release(item.address, scope, lane, now):
+                    del self._ready[number]
+                    chosen.append(item)
+                else:
+                    aside.append(number)
+            for number in aside:
+                heapq.heappush(waiting, number)
+        if chosen and chosen[-1].lane == MARKETING_LANE:
+            self._bulk_at = now + SLICE_S
+        self.busy.update(item.id for item in chosen)
         return chosen
 
     def _idle_s(self) -> float:
@@ -242,24 +252,32 @@ class ChannelSender:
         for item in list(self._ready.values())[:SLICE]:
             scope = self._channel.kind.rate_scope(item.address)
             due_in = max(0.0, (item.not_before - clock) / 1000)
-            waits.append(max(due_in, self._pacing.pause_s(item.address, scope, item.lane, now), SLICE_S))
+            slice_in = self._bulk_at - now if item.lane == MARKETING_LANE else 0.0
+            pause = self._pacing.pause_s(item.address, scope, item.lane, now)
+            waits.append(max(due_in, slice_in, pause, LEAST_PAUSE_S))
         return min(waits)
 
     async def _send(self, slice_: list[Item]) -> None:
         marketing = any(item.lane == MARKETING_LANE for item in slice_)
         crash_point("sender.before_mark")
         marked_at = self._runtime.clock()
+        results = self._results.take()  # one commit for both
+
+        def write(connection: Connection) -> tuple[dict[int, int], Settled]:
+            return self._mark(connection, slice_), self._results.write(connection, results)
+
         try:
-            allowed = await self._runtime.database.write(
-                lambda connection: self._mark(connection, slice_), queue=Queue.live, durable=marketing
-            )
+            allowed, settled = await self._runtime.database.write(write, queue=Queue.live, durable=marketing)
         except Conflict:
+            self._results.put_back(results)
             self.busy.difference_update(item.id for item in slice_)
             raise
         except BaseException:
             # The marks may stand though their commit's word got lost. They stay busy until that is known.
+            self._results.put_back(results)
             self._doubtful.update(item.id for item in slice_)
             raise
+        self._results.written(results, settled)
         if allowed:
             crash_point("sender.after_mark")
         for item in slice_:
@@ -298,10 +316,10 @@ class ChannelSender:
                     identity_id=item.identity_id,
                     contact_id=item.contact_id,
                     campaign_id=item.campaign_id,
-                    message_class=MessageClass(item.message_class),
+                    message_class=_CLASSES[item.message_class],
                     purpose=item.purpose,
-                    template=is_template(item.content),
-                    template_category=_category(item.content),
+                    template=(template := is_template(item.content)),
+                    template_category=_category(item.content) if template else "",
                     window_hours=self._capabilities.window_hours,
                 )
                 for item in slice_
@@ -343,8 +361,8 @@ class ChannelSender:
             settling.settle(connection, refused, new_id=runtime.new_id, now=now)
         return marked
 
-    def _start(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
         self._in_flight.add(task)
         task.add_done_callback(self._landed)
 
@@ -400,9 +418,8 @@ class ChannelSender:
     async def _write(self, item: Item) -> tuple[list[Receipt], int]:
         """All calls of a message, from the part that is still to do."""
         content = decode_content(item.content)
-        needed = media_ids(content)
         cached: dict[int, str] = {}
-        if needed:
+        if type(content) is not Text and (needed := media_ids(content)):
             cached = await self._files.known(self._channel.id, needed)
             content = with_platform_ids(content, cached)
         calls = self._channel.kind.render(
@@ -509,7 +526,7 @@ def is_template(content: str) -> bool:
 
 
 def _category(content: str) -> str:
-    decoded = decode_content(content) if is_template(content) else None
+    decoded = decode_content(content)
     return decoded.category if isinstance(decoded, Template) else ""
 
 

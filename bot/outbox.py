@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from sqlalchemy import Connection, text
 
+from crm.statements import prepared
 from domain.ids import first_id_at
 from domain.messages import RANK, Content, MessageClass, MessageStatus, encode
 from storage.database import DIALECTS, bulk, bulk_values, dialect, json_rows
@@ -278,7 +279,7 @@ def lines(connection: Connection, conversation_ids: Iterable[int]) -> dict[int, 
     """Conversation → the turn that still has messages to send there. A new turn stands behind it, so that turns do not
     overtake each other either. The rows are locked: whoever settles the last of them waits, and then sees who came."""
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT conversation_id, turn_id FROM outbox WHERE turn_id <> 0 AND conversation_id <> 0 "
             "AND conversation_id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
             f"ORDER BY id {dialect(connection).for_update}"
@@ -291,7 +292,7 @@ def lines(connection: Connection, conversation_ids: Iterable[int]) -> dict[int, 
 def due(connection: Connection, channel_id: int, *, now: int, limit: int) -> list[Item]:
     """Queued items of a channel whose time has come, replies first, then by age (index outbox_due)."""
     rows = connection.execute(
-        text(
+        prepared(
             f"SELECT {_COLUMNS} FROM outbox WHERE channel_id = :channel AND state = 1 AND not_before <= :now "
             "ORDER BY lane, id LIMIT :limit"
         ),
@@ -303,7 +304,7 @@ def due(connection: Connection, channel_id: int, *, now: int, limit: int) -> lis
 def orphans(connection: Connection, channel_id: int) -> list[Item]:
     """Items that a former owner of the channel had marked `sending` and never settled."""
     rows = connection.execute(
-        text(f"SELECT {_COLUMNS} FROM outbox WHERE channel_id = :channel AND state = 3"),
+        prepared(f"SELECT {_COLUMNS} FROM outbox WHERE channel_id = :channel AND state = 3"),
         {"channel": channel_id},
     ).all()
     return [Item(*row) for row in rows]
@@ -312,7 +313,7 @@ def orphans(connection: Connection, channel_id: int) -> list[Item]:
 def recent(connection: Connection, channel_id: int, *, since: int) -> list[tuple[str, int]]:
     """(address, lane) of what left the channel since a time (ms): by the primary key, ids being time-ordered."""
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT COALESCE(i.address, o.address, '') AS address, m.message_class FROM message m "
             "LEFT JOIN identity i ON i.id = m.identity_id LEFT JOIN outlet o ON o.id = m.outlet_id "
             "WHERE m.id >= :first AND m.channel_id = :channel AND m.direction = 'out' AND m.sent_at >= :since"
@@ -367,14 +368,14 @@ def unmark(connection: Connection, ids: Iterable[int]) -> None:
     """
     wanted = bulk_values(ids)
     connection.execute(
-        text(
+        prepared(
             "SELECT id FROM outbox WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
             f"ORDER BY id {dialect(connection).for_update}"
         ),
         {"ids": wanted},
     ).all()
     connection.execute(
-        text(
+        prepared(
             "UPDATE outbox SET state = 1 WHERE state = 3 "
             "AND id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
         ),
@@ -385,7 +386,7 @@ def unmark(connection: Connection, ids: Iterable[int]) -> None:
 def note_consents(connection: Connection, consents: dict[int, int]) -> None:
     """Writes which ledger row allowed each marketing message."""
     connection.execute(
-        text(
+        prepared(
             "UPDATE message SET consent_id = v.consent_id FROM "
             f"({json_rows({'id': 'BIGINT', 'consent_id': 'BIGINT'})}) v WHERE message.id = v.id"
         ),
@@ -396,7 +397,7 @@ def note_consents(connection: Connection, consents: dict[int, int]) -> None:
 def postpone(connection: Connection, until: dict[int, int]) -> None:
     """Not now: queued items that may go later (quiet hours, a platform's cap)."""
     connection.execute(
-        text(
+        prepared(
             "UPDATE outbox SET not_before = v.at FROM "
             f"({json_rows({'id': 'BIGINT', 'at': 'BIGINT'})}) v WHERE outbox.id = v.id AND outbox.state = 1"
         ),

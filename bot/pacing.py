@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from bot.channels.base import Pace, Rate
 
-SLICE_S = (
-    0.008  # how often bulk is released; 5-10 ms costs less than a sleep per message and is below any window
-)
+# How often bulk is released. A slice costs a commit, so it is not shorter; a bucket holds 50 ms' worth, so it is not
+# longer: a waking that comes late may lose no token.
+SLICE_S = 0.020
 MAX_ADDRESSES = 50_000  # buckets kept; at 30 messages/s far more than a window's worth
 
 

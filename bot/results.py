@@ -1,14 +1,16 @@
 """The results of attempts on their way into the store: settled in groups, like intake's commits.
 
-A result is only here until its transaction is committed; when the store is away it waits, and the rows say `sending`
-meanwhile. What one settling transaction does to the rows is `bot.settling.settle`; what a refusal means beyond its
-message is `bot.consequences`.
+They settle with the next slice that is marked, in the same transaction, or, when none comes or an answer's turn waits
+for it, in one of their own. A result is only here until that is committed; when the store is away it waits, and the
+rows say `sending` meanwhile. What a settling transaction does to the rows is `bot.settling`; what a refusal means
+beyond its message is `bot.consequences`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 from sqlalchemy import Connection
@@ -21,7 +23,7 @@ from domain.crash import crash_point
 from domain.errors import Conflict, Unavailable
 from storage.database import Queue
 
-GATHER_S = 0.005  # bulk results settle in groups: at 1,000/s five in a transaction instead of one or two
+GATHER_S = 0.025  # bulk results wait for the next slice's commit, and no longer than this
 
 _log = structlog.get_logger("sender")
 
@@ -42,7 +44,7 @@ class Results:
         self._tell_released = released
         self._waiting: list[Result] = []
         self._settling: asyncio.Task[None] | None = None
-        self._pressing = False  # among the results is one that the next of its turn waits for
+        self._pressing = asyncio.Event()  # among the results is one that the next of its turn waits for
         self._closing = False
         self.settled = 0
         self.outcomes: dict[str, int] = {}
@@ -51,13 +53,41 @@ class Results:
     def record(self, result: Result, *, bulk: bool = False) -> None:
         """Hands a result to the next settling transaction; one of a bulk message waits a moment for others."""
         self._waiting.append(result)
-        self._pressing = self._pressing or not bulk
+        if not bulk:
+            self._pressing.set()
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle())
 
     def hurry(self) -> None:
         """No result waits for others any more: the process is about to end."""
         self._closing = True
+        self._pressing.set()
+
+    def take(self) -> list[Result]:
+        """What waits, for a transaction of the caller's that calls `write`; then `written`, or `put_back`."""
+        taken, self._waiting = self._waiting, []
+        if not self._closing:
+            self._pressing.clear()
+        if taken:
+            crash_point("sender.before_settle")
+        return taken
+
+    def put_back(self, taken: list[Result]) -> None:
+        """Their transaction failed: they settle in one of their own."""
+        if taken:
+            self._waiting = taken + self._waiting
+            self._pressing.set()
+            if self._settling is None or self._settling.done():
+                self._settling = asyncio.create_task(self._settle())
+
+    def written(self, taken: Sequence[Result], settled: settling.Settled) -> None:
+        """Their transaction is committed."""
+        if taken:
+            crash_point("sender.after_settle")
+            self._count(taken, settled)
+            self._tell_settled(taken)
+            self._runtime.signals.notify("live")
+            self._tell_released(settled.released)
 
     async def drain(self) -> None:
         """Returns when every result is settled."""
@@ -67,13 +97,15 @@ class Results:
     async def _settle(self) -> None:
         pause = 0.05
         while self._waiting:
-            if not self._pressing and not self._closing:
-                await asyncio.sleep(GATHER_S)
-            batch, self._waiting, self._pressing = self._waiting, [], False
-            crash_point("sender.before_settle")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_S):
+                    await self._pressing.wait()
+            batch = self.take()
+            if not batch:
+                return
             try:
                 settled = await self._runtime.database.write(
-                    lambda connection, batch=batch: self._settle_rows(connection, batch),  # type: ignore[misc]
+                    lambda connection, batch=batch: self.write(connection, batch),  # type: ignore[misc]
                     queue=Queue.live,
                     durable=False,
                 )
@@ -85,10 +117,7 @@ class Results:
                 pause = min(pause * 2, 2.0)
                 continue
             pause = 0.05
-            crash_point("sender.after_settle")
-            self._count(batch, settled)
-            self._tell_settled(batch)
-            self._tell_released(settled.released)
+            self.written(batch, settled)
 
     def _count(self, batch: Sequence[Result], settled: settling.Settled) -> None:
         self.settled += len(batch)
@@ -98,7 +127,10 @@ class Results:
             if result.reason:
                 self.refusals[result.reason] = self.refusals.get(result.reason, 0) + 1
 
-    def _settle_rows(self, connection: Connection, batch: Sequence[Result]) -> settling.Settled:
+    def write(self, connection: Connection, batch: Sequence[Result]) -> settling.Settled:
+        """Within a transaction: what these results mean for rows, people and channels."""
+        if not batch:
+            return settling.Settled([], [])
         runtime = self._runtime
         now = runtime.clock()
         consequences.apply(connection, batch, sealer=runtime.sealer, new_id=runtime.new_id, now=now)

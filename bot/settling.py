@@ -22,8 +22,9 @@ from msgspec import Struct, structs
 from sqlalchemy import Connection, text
 
 from bot.outbox import LANE, SENDING, Item
+from crm.statements import prepared
 from domain.messages import RANK, MessageClass, MessageStatus
-from storage.database import bulk, bulk_values, dialect, json_rows
+from storage.database import DIALECTS, bulk, bulk_values, dialect, json_rows
 
 MAX_TRIES = 12  # certain failures in a row (back-off up to a minute each) before an item counts as failed
 ORDER_WAIT_MS = 3_000  # how long the next of a turn waits for "delivered" where acceptance gives no order
@@ -107,14 +108,71 @@ def settle(
     connection: Connection, results: Sequence[Result], *, new_id: Callable[[], int], now: int
 ) -> Settled:
     """Applies results; gives what they released. Applying a result twice changes nothing."""
-    first, others = _one_each(results)
-    settled = _settle(connection, first, new_id=new_id, now=now)
-    if (
-        others
-    ):  # of one item: a former owner's result beside the next one's, each after what the one before did
-        after = settle(connection, others, new_id=new_id, now=now)
+    settled = Settled([], [])
+    if all(result.state == "sent" for result in results) and len({r.id for r in results}) == len(results):
+        settled, results = _settle_sent(connection, results, new_id=new_id, now=now)
+    while results:
+        # Of one item: a former owner's result beside the next one's, each after what the one before did.
+        first, results = _one_each(results)
+        after = _settle(connection, first, new_id=new_id, now=now)
         settled = Settled([*settled.released, *after.released], [*settled.outcomes, *after.outcomes])
     return settled
+
+
+_TAKE_SENT = {
+    name: text(
+        "DELETE FROM outbox WHERE id IN (SELECT o.id FROM "
+        f"({json_rows({'id': 'BIGINT', 'attempt': 'SMALLINT'})}) v JOIN outbox o ON o.id = v.id "
+        f"WHERE o.state = {SENDING} AND o.attempt = v.attempt "
+        + (f"ORDER BY o.id {kind.for_update} OF o" if kind.for_update else "")
+        + ") RETURNING id, workspace_id, contact_id, outlet_id, turn_id, run_id, campaign_id"
+    )
+    for name, kind in DIALECTS.items()
+}
+_SENT_RANK = RANK[MessageStatus.sent]
+_APPLY_SENT = text(
+    f"UPDATE message SET status = CASE WHEN status_rank < {_SENT_RANK} THEN 'sent' ELSE status END, "
+    f"status_rank = CASE WHEN status_rank < {_SENT_RANK} THEN {_SENT_RANK} ELSE status_rank END, "
+    "external_id = CASE WHEN v.external_id <> '' THEN v.external_id ELSE message.external_id END, "
+    "reason = '', code = '', sent_at = COALESCE(sent_at, v.at) "
+    f"FROM ({json_rows({'id': 'BIGINT', 'external_id': 'TEXT', 'at': 'BIGINT'})}) v WHERE message.id = v.id"
+)
+
+
+def _settle_sent(
+    connection: Connection, results: Sequence[Result], *, new_id: Callable[[], int], now: int
+) -> tuple[Settled, Sequence[Result]]:
+    """What was sent by the attempt that is under way is out. Gives those results, too, of which that is not so."""
+    by_id = {result.id: result for result in results}
+    rows = connection.execute(
+        _TAKE_SENT[dialect(connection).name],
+        {"rows": bulk({"id": r.id, "attempt": r.attempt} for r in by_id.values())},
+    ).all()
+    if not rows:
+        return Settled([], []), results
+    outcomes: list[Outcome] = []
+    changes: list[dict[str, Any]] = []
+    turns: dict[int, int] = {}
+    for row in rows:
+        result = by_id.pop(row.id)
+        changes.append({"id": result.id, "external_id": result.external_id, "at": result.at})
+        outcomes.append(_outcome(row, result, "sent", campaign_id=row.campaign_id))
+        if row.turn_id:
+            turns[row.turn_id] = now + ORDER_WAIT_MS if result.ordered else 0
+    connection.execute(_APPLY_SENT, {"rows": bulk(changes)})
+    released = _go_on(connection, turns, now) if turns else []
+    tell(connection, outcomes, new_id=new_id, now=now)
+    settled = Settled(released, outcomes)
+    return settled, list(by_id.values())
+
+
+def _go_on(connection: Connection, turns: dict[int, int], now: int) -> list[Item]:
+    """These turns lost their head: the next is queued, or the turn is through."""
+    released = release_next(connection, turns)
+    ended = turns.keys() - {item.turn_id for item in released}
+    if ended:
+        _start_timeouts(connection, ended, now)
+    return released
 
 
 def _one_each(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
@@ -154,12 +212,7 @@ def _settle(connection: Connection, results: list[Result], *, new_id: Callable[[
     if requeued:
         _requeue(connection, requeued)
     if gone:
-        connection.execute(
-            text(
-                "DELETE FROM outbox WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
-            ),
-            {"ids": bulk_values(gone)},
-        )
+        connection.execute(_DELETE, {"ids": bulk_values(gone)})
         connection.execute(_APPLY, {"rows": bulk(changes)})
     if skipped_turns:
         outcomes += _skip_rest(connection, skipped_turns)
@@ -171,6 +224,9 @@ def _settle(connection: Connection, results: list[Result], *, new_id: Callable[[
     return Settled(released, outcomes)
 
 
+_DELETE = text(
+    "DELETE FROM outbox WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
+)
 _APPLY = text(
     "UPDATE message SET status = CASE WHEN v.rank > message.status_rank THEN v.status ELSE message.status END, "
     "status_rank = CASE WHEN v.rank > message.status_rank THEN v.rank ELSE message.status_rank END, "
@@ -212,7 +268,7 @@ def _outcome(row: Any, result: Result, state: str, *, campaign_id: int = 0, prev
 
 def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT id, workspace_id, contact_id, outlet_id, turn_id, run_id, campaign_id, lane, state, attempt, "
             "tries, waits, expires_at FROM outbox "
             "WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
@@ -241,7 +297,7 @@ def _believed(connection: Connection, results: list[Result]) -> list[Result]:
     if not doubtful:
         return results
     arrived = connection.execute(
-        text(
+        prepared(
             "SELECT id FROM message WHERE status IN ('sent', 'delivered', 'read') AND id IN "
             "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
         ),
@@ -287,7 +343,7 @@ def _requeue(connection: Connection, rows: list[dict[str, Any]]) -> None:
     columns = {"id": "BIGINT", "not_before": "BIGINT", "tries": "SMALLINT", "waits": "SMALLINT"}
     columns["part"] = "SMALLINT"
     connection.execute(
-        text(
+        prepared(
             "UPDATE outbox SET state = 1, not_before = v.not_before, tries = v.tries, waits = v.waits, part = v.part, "
             f"sending_at = NULL FROM ({json_rows(columns)}) v WHERE outbox.id = v.id"
         ),
@@ -296,7 +352,7 @@ def _requeue(connection: Connection, rows: list[dict[str, Any]]) -> None:
     twice = [row["id"] for row in rows if row["twice"]]
     if twice:
         connection.execute(
-            text(
+            prepared(
                 "UPDATE message SET possibly_twice = 1 "
                 "WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
             ),
@@ -322,7 +378,7 @@ def _late_truth(connection: Connection, result: Result, *, waits: bool) -> list[
     then it is noted and the request under way settles it."""
     change = _change(result, result.state)
     row = connection.execute(
-        text(
+        prepared(
             "SELECT workspace_id, run_id, contact_id, outlet_id, status, possibly_twice FROM message WHERE id = :id"
         ),
         {"id": result.id},
@@ -340,7 +396,7 @@ def _late_truth(connection: Connection, result: Result, *, waits: bool) -> list[
 
 def _skip_rest(connection: Connection, turns: dict[int, Result]) -> list[Outcome]:
     rows = connection.execute(
-        text(
+        prepared(
             "DELETE FROM outbox WHERE state = 0 AND turn_id IN "
             "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:turns) e) "
             "RETURNING id, turn_id, workspace_id, run_id, campaign_id, contact_id, outlet_id"
@@ -361,29 +417,29 @@ def _skip_rest(connection: Connection, turns: dict[int, Result]) -> list[Outcome
     return outcomes
 
 
+_RELEASE = text(
+    "UPDATE outbox SET state = 1, not_before = v.at FROM "
+    f"({json_rows({'turn': 'BIGINT', 'at': 'BIGINT'})}) v WHERE outbox.turn_id = v.turn AND outbox.state = 0 "
+    "AND outbox.id = (SELECT min(o.id) FROM outbox o WHERE o.turn_id = v.turn) "
+    f"RETURNING {', '.join('outbox.' + name for name in Item._fields)}"
+)
+
+
 def release_next(connection: Connection, turns: dict[int, int]) -> list[Item]:
     """Queues the next held item of each turn, not before the given time (ms, 0: now)."""
-    rows = connection.execute(
-        text(
-            "UPDATE outbox SET state = 1, not_before = v.at FROM "
-            f"({json_rows({'turn': 'BIGINT', 'at': 'BIGINT'})}) v WHERE outbox.turn_id = v.turn AND outbox.state = 0 "
-            "AND outbox.id = (SELECT min(o.id) FROM outbox o WHERE o.turn_id = v.turn) "
-            f"RETURNING {', '.join('outbox.' + name for name in Item._fields)}"
-        ),
-        {"rows": bulk({"turn": turn, "at": at} for turn, at in turns.items())},
-    ).all()
-    return [Item(*row) for row in rows]
+    rows = bulk({"turn": turn, "at": at} for turn, at in turns.items())
+    return [Item(*row) for row in connection.execute(_RELEASE, {"rows": rows})]
+
+
+_START_TIMEOUTS = text(
+    "UPDATE timer SET due_at = :now + after_sent, turn_id = 0 WHERE state = 0 AND after_sent IS NOT NULL "
+    "AND turn_id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:turns) e)"
+)
 
 
 def _start_timeouts(connection: Connection, turns: Iterable[int], now: int) -> None:
     """The last message of these turns has been accepted (or will never be): their answer timeouts start now."""
-    connection.execute(
-        text(
-            "UPDATE timer SET due_at = :now + after_sent, turn_id = 0 WHERE state = 0 AND after_sent IS NOT NULL "
-            "AND turn_id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:turns) e)"
-        ),
-        {"now": now, "turns": bulk_values(turns)},
-    )
+    connection.execute(_START_TIMEOUTS, {"now": now, "turns": bulk_values(turns)})
 
 
 def was_delivered(
@@ -392,7 +448,7 @@ def was_delivered(
     """A status proved that these messages left: what waits for that goes on, what was to be sent again is not. Gives
     the messages that were taken out of the outbox for it: nobody will settle them."""
     proven = connection.execute(
-        text(
+        prepared(
             "DELETE FROM outbox WHERE state = 1 AND attempt > 0 AND id IN "
             "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) RETURNING id, turn_id"
         ),
@@ -406,7 +462,7 @@ def was_delivered(
             _start_timeouts(connection, ended, now)
     if conversations:  # what follows a file there need not wait its three seconds
         connection.execute(
-            text(
+            prepared(
                 "UPDATE outbox SET not_before = 0 WHERE state = 1 AND tries = 0 AND waits = 0 AND not_before > :now "
                 "AND conversation_id <> 0 AND turn_id <> 0 AND conversation_id IN "
                 "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"

@@ -13,6 +13,7 @@ so a pause that has been committed is never followed by rows of a feed that had 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -28,6 +29,7 @@ from campaigns import contents
 from campaigns.states import RecipientState, after, outcome_name
 from campaigns.totals import Deltas
 from crm.contacts import load_views
+from crm.statements import prepared
 from domain.contacts import ContactView
 from domain.messages import MessageClass, encode
 from flows.business import BusinessView
@@ -71,7 +73,7 @@ def feed(connection: Connection, run_id: int, *, room: int, new_id: Callable[[],
     outbox.enqueue_run(connection, shared, leaving, now=now)
     if run.rate and leaving:
         connection.execute(
-            text("UPDATE campaign_run SET next_slot_at = :slot WHERE id = :run"),
+            prepared("UPDATE campaign_run SET next_slot_at = :slot WHERE id = :run"),
             {"slot": slots[len(leaving) - 1] + 1_000 // run.rate, "run": run_id},
         )
     deltas = Deltas()
@@ -87,6 +89,8 @@ def feed(connection: Connection, run_id: int, *, room: int, new_id: Callable[[],
 def hear(connection: Connection, outcomes: Sequence[Outcome], *, new_id: Callable[[], int], now: int) -> None:
     """Writes outcomes into the recipients of runs, in the transaction that settles them."""
     mine = [outcome for outcome in outcomes if outcome.run_id and outcome.contact_id]
+    if all(outcome.state == "sent" and not outcome.previous for outcome in mine):
+        mine = _hear_sent(connection, mine, new_id, now)
     if not mine:
         return
     rows = _heard_of(connection, mine)
@@ -141,7 +145,7 @@ def drop_pending(
 ) -> int:
     """Pending recipients of a cancelled run are skipped, at most SWEEP in one transaction; gives how many."""
     dropped = connection.execute(
-        text(
+        prepared(
             "UPDATE recipient SET state = 4, reason = 'cancelled', changed_at = :now "
             "WHERE run_id = :run AND state = 0 AND contact_id IN "
             "(SELECT contact_id FROM recipient WHERE run_id = :run AND state = 0 "
@@ -158,7 +162,9 @@ def queued_on(connection: Connection, channel_id: int) -> int:
     """How many campaign messages wait in a channel's outbox (index outbox_due)."""
     return int(
         connection.execute(
-            text("SELECT count(*) FROM outbox WHERE channel_id = :channel AND state = 1 AND lane = :lane"),
+            prepared(
+                "SELECT count(*) FROM outbox WHERE channel_id = :channel AND state = 1 AND lane = :lane"
+            ),
             {"channel": channel_id, "lane": outbox.LANE[MessageClass.marketing]},
         ).scalar_one()
     )
@@ -168,7 +174,7 @@ def queued_of(connection: Connection, run_id: int) -> int:
     """How many messages of a run are in the outbox, those on the wire among them (index outbox_run)."""
     return int(
         connection.execute(
-            text("SELECT count(*) FROM outbox WHERE run_id = :run AND run_id <> 0"), {"run": run_id}
+            prepared("SELECT count(*) FROM outbox WHERE run_id = :run AND run_id <> 0"), {"run": run_id}
         ).scalar_one()
     )
 
@@ -179,7 +185,7 @@ def queued_of(connection: Connection, run_id: int) -> int:
 def _locked_run(connection: Connection, run_id: int) -> Any:
     lock = dialect(connection).for_update
     return connection.execute(
-        text(
+        prepared(
             "SELECT r.id, r.workspace_id, r.campaign_id, r.channel_id, r.state, r.next_slot_at, c.rate, c.purpose, "
             "c.content, c.default_language, w.name AS business, w.timezone FROM campaign_run r "
             "JOIN campaign c ON c.id = r.campaign_id AND c.workspace_id = r.workspace_id "
@@ -203,7 +209,7 @@ def _pending(connection: Connection, run: Any, room: int, now: int) -> Sequence[
     """The next people by (time, contact id) (index recipient_pending), with where they are written to."""
     lock = dialect(connection).for_update
     return connection.execute(
-        text(
+        prepared(
             "SELECT r.contact_id, r.identity_id, i.address, i.language, v.id AS conversation_id, c.id AS known, "
             "c.name, c.first_name, c.last_name, c.language AS contact_language, c.timezone, c.email, c.phone, "
             "c.fields FROM recipient r LEFT JOIN contact c ON c.id = r.contact_id "
@@ -332,11 +338,44 @@ def _take(connection: Connection, changes: list[dict[str, Any]], now: int) -> se
 # --- hearing ----------------------------------------------------------------------------------------------------------
 
 
+_ROW_OF = json_rows({"run_id": "BIGINT", "contact_id": "BIGINT", "id": "BIGINT"})
+_STILL_QUEUED = "r.run_id = v.run_id AND r.contact_id = v.contact_id AND r.state = 1 AND r.message_id = v.id"
+_SENT = {
+    # In the order in which others lock them; where the writer is alone there is nothing to lock.
+    "postgresql": text(
+        f"WITH mine AS (SELECT r.run_id, r.contact_id FROM ({_ROW_OF}) v JOIN recipient r ON {_STILL_QUEUED} "
+        "ORDER BY r.run_id, r.contact_id FOR UPDATE OF r) UPDATE recipient r SET state = 2, reason = '', "
+        "changed_at = :now FROM mine m WHERE r.run_id = m.run_id AND r.contact_id = m.contact_id "
+        "RETURNING r.run_id, r.contact_id"
+    ),
+    "sqlite": text(
+        "UPDATE recipient AS r SET state = 2, reason = '', changed_at = :now "
+        f"FROM ({_ROW_OF}) v WHERE {_STILL_QUEUED} RETURNING run_id, contact_id"
+    ),
+}
+
+
+def _hear_sent(
+    connection: Connection, outcomes: Sequence[Outcome], new_id: Callable[[], int], now: int
+) -> list[Outcome]:
+    """The usual case in one statement: people who were queued have been written to. Gives the other outcomes."""
+    rows = bulk({"run_id": o.run_id, "contact_id": o.contact_id, "id": o.message_id} for o in outcomes)
+    found = connection.execute(_SENT[dialect(connection).name], {"rows": rows, "now": now})
+    done = {(row[0], row[1]) for row in found}
+    deltas = Deltas()
+    of_runs = Counter((o.workspace_id, o.run_id) for o in outcomes if (o.run_id, o.contact_id) in done)
+    for (workspace_id, run_id), people in of_runs.items():
+        deltas.add(workspace_id, run_id, "pending", -people)
+        deltas.add(workspace_id, run_id, "sent", people)
+    deltas.append(connection, new_id=new_id)
+    return [o for o in outcomes if (o.run_id, o.contact_id) not in done]
+
+
 def _heard_of(connection: Connection, outcomes: Sequence[Outcome]) -> dict[tuple[int, int], dict[str, Any]]:
     keys = {(outcome.run_id, outcome.contact_id) for outcome in outcomes}
     lock = dialect(connection).for_update
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT r.run_id, r.contact_id, r.state, r.receipt, r.reason, r.message_id FROM "
             f"({json_rows({'run_id': 'BIGINT', 'contact_id': 'BIGINT'})}) v JOIN recipient r "
             "ON r.run_id = v.run_id AND r.contact_id = v.contact_id "

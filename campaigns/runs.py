@@ -12,12 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from campaigns import brakes, recipients
 from campaigns.drafts import check_sendable, locked
 from campaigns.states import CampaignState, next_state
 from campaigns.totals import current
+from crm.statements import prepared
 from domain.errors import AppError, Conflict, RejectedInput
 
 MAX_AHEAD_MS = 366 * 86_400_000  # a campaign scheduled later than a year from now is a slip of the pen
@@ -58,7 +59,7 @@ def start(
     check_sendable(connection, campaign)
     run_id = new_id()
     connection.execute(
-        text(
+        prepared(
             "INSERT INTO campaign_run (id, workspace_id, campaign_id, channel_id, state, state_reason, materialised, "
             "cursor, ceiling, totals, baseline, samples, next_slot_at, started_at) VALUES (:run, :workspace, "
             ":campaign, :channel, "
@@ -74,7 +75,7 @@ def start(
         },
     )
     connection.execute(
-        text("UPDATE campaign SET run_id = :run WHERE id = :campaign"),
+        prepared("UPDATE campaign SET run_id = :run WHERE id = :campaign"),
         {"run": run_id, "campaign": campaign_id},
     )
     _set_state(connection, campaign_id, state, "", now)
@@ -105,7 +106,7 @@ def resume(connection: Connection, workspace_id: int, campaign_id: int, *, now: 
     totals = current(connection, workspace_id, [campaign.run_id])[campaign.run_id]
     _set_run_state(connection, campaign.run_id, state, "")
     connection.execute(
-        text("UPDATE campaign_run SET baseline = :baseline, samples = '[]' WHERE id = :run"),
+        prepared("UPDATE campaign_run SET baseline = :baseline, samples = '[]' WHERE id = :run"),
         {"baseline": _encode(totals).decode(), "run": campaign.run_id},
     )
     _set_state(connection, campaign_id, state, "", now)
@@ -130,7 +131,7 @@ def cancel(
 def finish_done(connection: Connection, *, now: int) -> int:
     """Ends the runs whose contacts were all looked at and of whom nobody is pending or queued; gives how many."""
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT id, workspace_id, campaign_id FROM campaign_run r WHERE state = 'running' AND materialised = 1 "
             "AND NOT EXISTS (SELECT 1 FROM recipient p WHERE p.run_id = r.id AND p.state = 0 AND p.not_before >= 0) "
             "AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.run_id = r.id AND o.run_id <> 0) ORDER BY id"
@@ -151,7 +152,7 @@ def finish_done(connection: Connection, *, now: int) -> int:
 def start_due(connection: Connection, *, new_id: Callable[[], int], now: int) -> int:
     """Starts scheduled campaigns whose time has come; one that cannot be sent becomes a draft again and says why."""
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT id, workspace_id FROM campaign WHERE state = 'scheduled' AND scheduled_at <= :now "
             "ORDER BY scheduled_at, id LIMIT 20"
         ),
@@ -168,7 +169,7 @@ def start_due(connection: Connection, *, new_id: Callable[[], int], now: int) ->
 def brake(connection: Connection, *, now: int) -> int:
     """Pauses the runs that a stop button, their channel, the platform or their own failures forbid; gives how many."""
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT r.id, r.workspace_id, r.campaign_id, r.baseline, c.state AS channel_state "
             "FROM campaign_run r LEFT JOIN channel c ON c.id = r.channel_id WHERE r.state = 'running' ORDER BY r.id"
         )
@@ -192,7 +193,7 @@ def brake(connection: Connection, *, now: int) -> int:
 def pause_all(connection: Connection, *, now: int, reason: str = "restored") -> int:
     """After a restored backup: running campaigns are paused, scheduled ones are drafts. Gives how many."""
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT id, workspace_id, state FROM campaign WHERE state IN ('running', 'scheduled') ORDER BY id"
         )
     ).all()
@@ -224,7 +225,7 @@ def _set_state(
 ) -> None:
     scheduled = ", scheduled_at = :scheduled_at" if "scheduled_at" in columns else ""
     connection.execute(
-        text(
+        prepared(
             f"UPDATE campaign SET state = :state, state_reason = :reason, version = version + 1, "
             f"updated_at = :now{scheduled} WHERE id = :campaign"
         ),
@@ -236,7 +237,7 @@ def _set_run_state(
     connection: Connection, run_id: int, state: str, reason: str, *, finished_at: int | None = None
 ) -> None:
     connection.execute(
-        text(
+        prepared(
             "UPDATE campaign_run SET state = :state, state_reason = :reason, "
             "finished_at = COALESCE(:finished_at, finished_at) WHERE id = :run"
         ),
@@ -247,7 +248,7 @@ def _set_run_state(
 def _stops(connection: Connection) -> dict[int, str]:
     """Runs under a stop button: run id → reason."""
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT r.id, s.scope FROM stop s JOIN campaign_run r ON r.state IN ('running', 'paused') AND ("
             "s.scope = 'installation' OR (s.workspace_id = r.workspace_id AND (s.scope = 'workspace' "
             "OR (s.scope = 'channel' AND s.target_id = r.channel_id) "
@@ -260,7 +261,7 @@ def _stops(connection: Connection) -> dict[int, str]:
 def _told_to_wait(connection: Connection, now: int) -> set[int]:
     """Runs of which a platform has refused a message and asks for a longer wait than we take (index outbox_run)."""
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT DISTINCT run_id FROM outbox WHERE run_id <> 0 AND state = 1 AND attempt > 0 AND tries = 0 "
             "AND not_before > :limit"
         ),

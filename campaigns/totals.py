@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
+from crm.statements import prepared
 from storage.database import bulk, bulk_values, dialect, insert_rows
 
 FOLD_LIMIT = 1_000  # deltas in one transaction: a bulk unit
@@ -58,7 +59,7 @@ class Deltas:
 def fold(connection: Connection, *, now: int) -> bool:
     """Folds deltas into their runs' totals, at most FOLD_LIMIT of them. True: there may be more."""
     rows = connection.execute(
-        text(
+        prepared(
             "DELETE FROM run_delta WHERE id IN (SELECT id FROM run_delta ORDER BY id LIMIT :limit "
             f"{_skip_locked(connection)}) RETURNING run_id, name, amount"
         ),
@@ -70,7 +71,7 @@ def fold(connection: Connection, *, now: int) -> bool:
     for run in _locked_runs(connection, changes):
         folded = plus(msgspec.json.decode(run.totals), changes[run.id])
         connection.execute(
-            text("UPDATE campaign_run SET totals = :totals, samples = :samples WHERE id = :run"),
+            prepared("UPDATE campaign_run SET totals = :totals, samples = :samples WHERE id = :run"),
             {
                 "totals": _encode(folded).decode(),
                 "samples": _encode(sampled(msgspec.json.decode(run.samples), done(folded), now)).decode(),
@@ -101,7 +102,7 @@ def sampled(samples: list[list[int]], people: int, now: int) -> list[list[int]]:
 def current(connection: Connection, workspace_id: int, run_ids: list[int]) -> dict[int, dict[str, int]]:
     """Each run's totals with what is not folded yet, read in one statement and so at one moment."""
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT r.id, r.totals, d.name, d.amount FROM campaign_run r LEFT JOIN "
             "(SELECT run_id, name, CAST(sum(amount) AS BIGINT) AS amount FROM run_delta WHERE run_id IN "
             "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:runs) e) GROUP BY run_id, name) d "
@@ -121,7 +122,7 @@ def _locked_runs(connection: Connection, runs: Mapping[int, Any]) -> list[Any]:
     if not runs:
         return []
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT id, totals, samples FROM campaign_run WHERE id IN "
             "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:runs) e) "
             f"ORDER BY id {dialect(connection).for_update}"

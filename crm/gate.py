@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -25,7 +26,7 @@ from crm.policies import OPEN, Policy, policy_of
 from crm.statements import prepared
 from domain.errors import RejectedInput
 from domain.messages import MessageClass
-from storage.database import bulk, bulk_values, dialect, json_rows
+from storage.database import bulk, dialect, json_rows
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -264,8 +265,7 @@ def _is_quiet(quiet: tuple[int, int], local: datetime) -> bool:
 # --- facts ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A message that somebody wants to send. `identity_id` 0: a post on an outlet. `window_hours`: of the channel.
 
     `template_category`: the platform's, where the message is a template: a marketing template is marketing whatever
@@ -285,9 +285,9 @@ class Asked:
     template_category: str = ""
 
     @property
-    def effective_class(self) -> MessageClass:
-        """The class after the platform's word on templates."""
-        return MessageClass.marketing if self.template_category == "marketing" else self.message_class
+    def is_marketing(self) -> bool:
+        """Whether it is, after the platform's word on templates."""
+        return self.message_class is MessageClass.marketing or self.template_category == "marketing"
 
 
 _ASKED = {
@@ -298,9 +298,11 @@ _ASKED = {
     "campaign_id": "BIGINT",
     "purpose": "TEXT",
     "marketing": "SMALLINT",
+    "policy": "SMALLINT",  # whether its workspace's policy is to come with it
 }
 
-# All by primary keys; suppression is looked at for marketing alone. The last column: the strongest stop that stands.
+# All by primary keys; suppression is looked at for marketing alone. The last columns: the strongest stop that stands,
+# and the business as its owner described it.
 _FACTS = f"""
 SELECT r.id, COALESCE(w.state, 'gone'), COALESCE(ch.state, ''), COALESCE(i.state, ''), i.last_inbound_at,
        c.timezone, COALESCE(w.timezone, 'Europe/Rome'), c.birth_year,
@@ -310,11 +312,12 @@ SELECT r.id, COALESCE(w.state, 'gone'), COALESCE(ch.state, ''), COALESCE(i.state
            SELECT 1 FROM identity_key k JOIN suppression x ON x.workspace_id = k.workspace_id
                 AND x.external_key = k.external_key AND x.purpose IN (r.purpose, '*')
            WHERE k.identity_id = i.id AND k.workspace_id = i.workspace_id) THEN 1 ELSE 0 END,
-       (SELECT max(CASE t.what WHEN 'everything' THEN 2 ELSE 1 END) FROM stop t
-        WHERE (t.workspace_id = 0 AND t.scope = 'installation')
-           OR (t.workspace_id = r.workspace_id AND (t.scope = 'workspace'
-               OR (t.scope = 'channel' AND t.target_id = r.channel_id)
-               OR (t.scope = 'campaign' AND t.target_id = r.campaign_id))))
+       (SELECT max(CASE halt.what WHEN 'everything' THEN 2 ELSE 1 END) FROM stop halt
+        WHERE (halt.workspace_id = 0 AND halt.scope = 'installation')
+           OR (halt.workspace_id = r.workspace_id AND (halt.scope = 'workspace'
+               OR (halt.scope = 'channel' AND halt.target_id = r.channel_id)
+               OR (halt.scope = 'campaign' AND halt.target_id = r.campaign_id)))),
+       CASE WHEN r.policy = 1 THEN w.business END
 FROM ({json_rows(_ASKED)}) r
 LEFT JOIN workspace w ON w.id = r.workspace_id AND w.workspace_id = r.workspace_id
 LEFT JOIN channel ch ON ch.id = r.channel_id AND ch.workspace_id = r.workspace_id
@@ -334,7 +337,7 @@ _STOPS = ("", "marketing", "everything")
 def load_facts(
     connection: Connection, asked: Sequence[Asked], *, now: int, lock: bool = False
 ) -> dict[int, SendingFacts]:
-    """The facts of every message by its id: one statement, one more when there is marketing among them.
+    """The facts of every message by its id, in one statement.
 
     `lock`: first locks the consent rows until the transaction ends (the caller marks messages as `sending`); where
     the writer is alone there is nothing to lock. Several marketing messages to one person in one call count each
@@ -342,66 +345,63 @@ def load_facts(
     """
     if not asked:
         return {}
-    rows = bulk(
-        {
-            "id": one.id,
-            "workspace_id": one.workspace_id,
-            "channel_id": one.channel_id,
-            "identity_id": one.identity_id,
-            "campaign_id": one.campaign_id,
-            "purpose": one.purpose,
-            "marketing": int(one.effective_class == MessageClass.marketing),
-        }
-        for one in asked
-    )
-    marketing = {one.workspace_id for one in asked if one.effective_class == MessageClass.marketing}
-    if marketing and lock and dialect(connection).for_update:
+    wanted: list[dict[str, object]] = []
+    workspaces: set[int] = set()  # whose policy is asked for
+    for one in asked:
+        marketing = one.is_marketing
+        wanted.append(
+            {
+                "id": one.id,
+                "workspace_id": one.workspace_id,
+                "channel_id": one.channel_id,
+                "identity_id": one.identity_id,
+                "campaign_id": one.campaign_id,
+                "purpose": one.purpose,
+                "marketing": int(marketing),
+                "policy": int(marketing and one.workspace_id not in workspaces),
+            }
+        )
+        if marketing:
+            workspaces.add(one.workspace_id)
+    rows = bulk(wanted)
+    if workspaces and lock and dialect(connection).for_update:
         connection.execute(prepared(_LOCK), {"rows": rows}).all()
-    policies = _policies(connection, marketing)
     found = {row[0]: row for row in connection.execute(prepared(_FACTS), {"rows": rows})}
+    policies = {
+        one.workspace_id: _policy(found[one.id][16])
+        for one, row in zip(asked, wanted, strict=True)
+        if row["policy"] and found[one.id][16] is not None
+    }
     facts = {one.id: _facts(one, found[one.id], policies) for one in asked}
-    _count_each_other(facts.values(), now // DAY_MS)
+    if workspaces:
+        _count_each_other(facts.values(), now // DAY_MS)
     return facts
 
 
-def _facts(one: Asked, row: tuple[object, ...], policies: Mapping[int, Policy]) -> SendingFacts:
-    (
-        _,
-        workspace,
-        channel,
-        identity,
-        inbound,
-        zone,
-        workspace_zone,
-        born,
-        day,
-        count,
-        not_before,
-        *consent,
-    ) = row
-    state, mailable, consent_id, suppressed, stop = consent
-    return SendingFacts(  # the types are the statement's
+def _facts(one: Asked, row: Any, policies: Mapping[int, Policy]) -> SendingFacts:
+    mailable = bool(row[12])
+    return SendingFacts(
         one.id,
         one.workspace_id,
         one.identity_id,
-        one.effective_class,
+        MessageClass.marketing if one.is_marketing else one.message_class,
         template=one.template,
         window_hours=one.window_hours,
-        stop=_STOPS[stop or 0],  # type: ignore[call-overload]
-        workspace_state=workspace,  # type: ignore[arg-type]
-        channel_state=channel,  # type: ignore[arg-type]
-        identity_state=identity,  # type: ignore[arg-type]
-        last_inbound_at=inbound,  # type: ignore[arg-type]
-        suppressed=bool(suppressed),
-        consent_state=state,  # type: ignore[arg-type]
-        mailable=bool(mailable),
-        consent_id=consent_id if mailable else 0,  # type: ignore[arg-type]
-        timezone=zone,  # type: ignore[arg-type]
-        workspace_timezone=workspace_zone,  # type: ignore[arg-type]
-        birth_year=born,  # type: ignore[arg-type]
-        marketing_day=day,  # type: ignore[arg-type]
-        marketing_count=count,  # type: ignore[arg-type]
-        marketing_not_before=not_before,  # type: ignore[arg-type]
+        stop=_STOPS[row[15] or 0],
+        workspace_state=row[1],
+        channel_state=row[2],
+        identity_state=row[3],
+        last_inbound_at=row[4],
+        suppressed=bool(row[14]),
+        consent_state=row[11],
+        mailable=mailable,
+        consent_id=row[13] if mailable else 0,
+        timezone=row[5],
+        workspace_timezone=row[6],
+        birth_year=row[7],
+        marketing_day=row[8],
+        marketing_count=row[9],
+        marketing_not_before=row[10],
         policy=policies.get(one.workspace_id, OPEN),
     )
 
@@ -409,7 +409,7 @@ def _facts(one: Asked, row: tuple[object, ...], policies: Mapping[int, Policy]) 
 def _count_each_other(facts: Iterable[SendingFacts], today: int) -> None:
     ahead: dict[int, int] = {}
     for one in facts:
-        if one.message_class != MessageClass.marketing or not one.identity_id:
+        if one.message_class is not MessageClass.marketing or not one.identity_id:
             continue
         before = ahead.get(one.identity_id, 0)
         if before:
@@ -420,19 +420,6 @@ def _count_each_other(facts: Iterable[SendingFacts], today: int) -> None:
 
 # `apply` refuses a file that does not fit; for a row that got there otherwise marketing rests until it is mended.
 _SHUT = Policy(quiet=(0, 24 * 60))
-
-
-def _policies(connection: Connection, workspace_ids: set[int]) -> dict[int, Policy]:
-    if not workspace_ids:
-        return {}
-    found = connection.execute(
-        prepared(
-            "SELECT w.workspace_id, w.business FROM workspace w "
-            "WHERE w.id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
-        ),
-        {"ids": bulk_values(sorted(workspace_ids))},
-    )
-    return {row[0]: _policy(row[1]) for row in found}
 
 
 def _policy(business: str) -> Policy:

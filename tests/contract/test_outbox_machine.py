@@ -295,7 +295,7 @@ def follow(walk: Walk, steps: list[tuple[str, int]]) -> None:
 @pytest.fixture
 def listening(monkeypatch: pytest.MonkeyPatch) -> Callable[[Walk], None]:
     """Makes a walk the only one that hears outcomes."""
-    return lambda walk: monkeypatch.setattr(outbox, "_settlers", [walk.hear])
+    return lambda walk: monkeypatch.setattr(settling, "_settlers", [walk.hear])
 
 
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # shrinking walks that end in seconds takes minutes

@@ -77,7 +77,7 @@ class Desk:
 @pytest.fixture
 async def desk(store: Database, monkeypatch: pytest.MonkeyPatch) -> Desk:
     made = Desk(store)
-    monkeypatch.setattr(outbox, "_settlers", [made.hear])
+    monkeypatch.setattr(settling, "_settlers", [made.hear])
     return made
 
 

@@ -21,9 +21,7 @@ from tests.unit.crm.test_consent import entry, stop
 # json_each is the parameter, subqueries are what was made of it. By workspace alone: the few stop buttons that stand,
 # and the last anchor.
 HARMLESS = re.compile(r"SCAN (e|r|\(subquery-\d+\)|SUBQUERY \d+)( VIRTUAL.*)?$")
-BY_WORKSPACE_ALONE = re.compile(
-    r"SEARCH (?!t USING INDEX sqlite_autoindex_stop|consent_anchor ).*\(workspace_id=\?\)$"
-)
+BY_WORKSPACE_ALONE = re.compile(r"SEARCH (?!halt USING PRIMARY KEY|consent_anchor ).*\(workspace_id=\?\)$")
 
 
 @pytest.fixture
