@@ -5,9 +5,19 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from checks import dependencies, deployment, http_client, lock_files, migrations, routes, tables, words
+from checks import (
+    dependencies,
+    deployment,
+    http_client,
+    limits,
+    lock_files,
+    migrations,
+    routes,
+    tables,
+    words,
+)
 
-RULES = (dependencies, lock_files, tables, migrations, routes, http_client, words, deployment)
+RULES = (dependencies, lock_files, tables, migrations, limits, routes, http_client, words, deployment)
 
 
 def main(root: Path) -> int:

@@ -1,7 +1,7 @@
 """The generated pages of docs/reference/: `make docs` writes them, a docs test fails when one is stale.
 
 What can be read from the program is not written by hand: settings come from `config.settings.Settings`, one row per
-field with its description; commands come from their own help.
+field with its description; commands come from their own help; limits from the constants (`checks.limits`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from typing import Any
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
+
+from checks import limits
+
+ROOT = Path(__file__).resolve().parent.parent
 
 SETTINGS_HEAD = """# Settings
 
@@ -39,6 +43,7 @@ def pages() -> Iterator[tuple[str, str]]:
     if importlib.util.find_spec("config.settings") is not None:
         yield "settings.md", settings_page(importlib.import_module("config.settings").Settings)
     yield "command.md", command_page()
+    yield "limits.md", limits.page(ROOT)
 
 
 def settings_page(settings: type[BaseSettings]) -> str:
@@ -87,7 +92,7 @@ def _told(command: Any, path: str, level: int) -> Iterator[str]:
 
 
 def main() -> None:
-    folder = Path(__file__).resolve().parent.parent / "docs" / "reference"
+    folder = ROOT / "docs" / "reference"
     folder.mkdir(exist_ok=True)
     for name, text in pages():
         (folder / name).write_text(text)

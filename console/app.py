@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from bot.live import Live
 from console import sessions, static
-from console.live import News
+from console.live import NEWS, News, tell
 from console.rendering import Renderer
 from console.routing import Answer, Goto, Page, Rendered, Visit, pages
 from console.texts import LANGUAGES, Words, preferred
@@ -67,7 +67,6 @@ class Desk:
         # A browser takes `__Host-` only over https, from this host, for all paths: nobody beside us can plant it.
         self.cookie = "__Host-passaparola" if secure else "passaparola_session"
         self.renderer = Renderer(live)
-        self.news = News(live.runtime)
 
 
 DESK = web.AppKey("console_desk", Desk)
@@ -88,10 +87,11 @@ def add_routes(
     Raises RuntimeError for a route without an access policy.
     """
     inner = web.Application(middlewares=[answered, allowed])
-    desk = inner[DESK] = Desk(live, secure=secure, say=say)
-    inner.on_startup.append(desk.news.start)
-    inner.on_shutdown.append(desk.news.end)
-    inner.on_cleanup.append(desk.news.close)
+    inner[DESK] = Desk(live, secure=secure, say=say)
+    news = inner[NEWS] = News(live.runtime, HEADERS)
+    inner.on_startup.append(news.start)
+    inner.on_shutdown.append(news.end)
+    inner.on_cleanup.append(news.close)
     for page in pages():
         handler = _handler(page)
         inner.router.add_route(page.method, page.path, handler)
@@ -99,7 +99,7 @@ def add_routes(
     inner.router.add_route("GET", "/sign-in", ask_to_sign_in)
     inner.router.add_route("GET", "/sign-in/{token}", sign_in)
     inner.router.add_route("POST", "/sign-out", sign_out)
-    inner.router.add_route("GET", "/live", live_news)
+    inner.router.add_route("GET", "/live", tell)
     inner.router.add_route("GET", "/static/{name}", static.serve)
     for one in inner.router.routes():
         if policy_of(one.handler) is None:
@@ -175,12 +175,6 @@ async def sign_out(request: web.Request) -> web.Response:
     )
     response.del_cookie(desk.cookie, path="/", secure=desk.secure, httponly=True, samesite="Lax")
     return response
-
-
-@access("console")
-async def live_news(request: web.Request) -> web.StreamResponse:
-    """Tells an open page when to look again."""
-    return await request.app[DESK].news.stream(request, HEADERS)
 
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -9,11 +9,13 @@ that is any process. A page that hears nothing still looks by itself, only less 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 
 from aiohttp import web
 
 from bot.runtime import Runtime
+from domain.access import access
 from storage.signals import POLL_S
 
 TOPIC = "live"
@@ -26,8 +28,10 @@ QUIET_S = 20.0  # without news a comment keeps proxies from closing the connecti
 class News:
     """What this process heard, for all open pages."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, headers: Mapping[str, str]) -> None:
+        """`headers`: what every answer of the console carries; a stream has begun before it could be added."""
         self._runtime = runtime
+        self._headers = headers
         self._heard = asyncio.Event()  # replaced with every news: who waits for the old one wakes once
         self._streams = 0
         self._closing = False
@@ -48,12 +52,11 @@ class News:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def stream(self, request: web.Request, headers: dict[str, str]) -> web.StreamResponse:
-        """Tells one page of news until it goes, or for `LIFE_S`."""
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
         if self._streams >= MAX_STREAMS or self._closing:
-            return web.Response(status=503, headers={"Retry-After": "60", **headers})
+            return web.Response(status=503, headers={"Retry-After": "60", **self._headers})
         response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", **headers}
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", **self._headers}
         )
         self._streams += 1
         try:
@@ -89,3 +92,12 @@ class News:
     def _tell(self) -> None:
         heard, self._heard = self._heard, asyncio.Event()
         heard.set()
+
+
+NEWS = web.AppKey("console_news", News)
+
+
+@access("console")
+async def tell(request: web.Request) -> web.StreamResponse:
+    """Tells one page of news until it goes, or for `LIFE_S`."""
+    return await request.app[NEWS]._stream(request)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -14,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from console import live
-from console.live import TOPIC, News
+from console.live import NEWS, TOPIC, News
 from storage.signals import Signals
 from storage.signals.local import LocalSignals
 from storage.signals.redis import RedisSignals
@@ -112,9 +111,9 @@ def processes(request: pytest.FixtureRequest) -> tuple[Make, Make]:
 async def test_news_from_another_process_reaches_the_page(shop: Shop, processes: tuple[Make, Make]) -> None:
     """The worker of another process handled an event: the console of this one tells its pages."""
     worker, here = processes[0](), processes[1]()
-    told = News(replace(shop.runtime, signals=here))
     app = web.Application()
-    app.router.add_get("/live", partial(told.stream, headers={}))
+    told = app[NEWS] = News(replace(shop.runtime, signals=here), {})
+    app.router.add_get("/live", live.tell)
     app.on_startup.append(told.start)
     app.on_shutdown.append(told.end)
     app.on_cleanup.append(told.close)
