@@ -110,7 +110,7 @@ async def migrate(url: str | URL, *, target: str = "head") -> Migrated:
     """Upgrades a database to `target` in one transaction, on a connection of its own.
 
     An existing SQLite file is copied beside itself first. Raises Conflict for a schema that is too new, Unavailable
-    when its tables were in use all the time (PostgreSQL).
+    when PostgreSQL does not answer, or its tables were in use all the time.
     """
     parsed = parse_url(url.render_as_string(hide_password=False) if isinstance(url, URL) else url)
     if parsed.get_backend_name() == "sqlite":
@@ -121,6 +121,8 @@ async def migrate(url: str | URL, *, target: str = "head") -> Migrated:
     engine = create_async_engine(parsed, poolclass=NullPool)  # without the time limits of the message path
     try:
         return await _until_tables_are_free(engine, target)
+    except OSError as error:
+        raise Unavailable(f"the store does not answer ({type(error).__name__})") from error
     finally:
         await engine.dispose()
 

@@ -71,6 +71,12 @@ def set_floor(connection: Connection, number: int) -> None:
     )
 
 
+async def test_a_server_that_is_away_is_said() -> None:
+    """`migrate` runs first of all when machines start together: a sentence, not a traceback's name."""
+    with pytest.raises(Unavailable, match="the store does not answer"):
+        await schema.migrate("postgresql+asyncpg://somebody@127.0.0.1:1/nowhere")
+
+
 async def test_a_newer_schema_is_refused_and_untouched(any_database_url: str) -> None:
     """One that has lost what this program uses."""
     database = await Database.open(any_database_url)
