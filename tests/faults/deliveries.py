@@ -50,9 +50,9 @@ def whatsapp_text(number: int, person: str, text: Any) -> dict[str, Any]:
     }
 
 
-def signed(body: bytes) -> dict[str, str]:
+def signed(body: bytes, secret: str = APP_SECRET) -> dict[str, str]:
     """The headers with which Meta sends these bytes."""
-    signature = hmac.new(APP_SECRET.encode(), body, hashlib.sha256).hexdigest()
+    signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     return {"X-Hub-Signature-256": f"sha256={signature}", "Content-Type": "application/json"}
 
 

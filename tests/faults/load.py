@@ -49,6 +49,14 @@ steps:
   remind: {send: {it: Ecco il promemoria, en: Here is your reminder}, next: end}
 """
 
+_NUMBER = {
+    "phone_number_id": NUMBER,
+    "business_account_id": BUSINESS,
+    "access_token": ACCESS,
+    "app_secret": CANARY_SECRET,
+    "verify_token": VERIFY,
+}
+
 SEED: dict[str, Any] = {
     "telegram": {
         "bots": [{"token": BOT, "username": "bottega_bot", "name": "Bottega"}],
@@ -145,19 +153,7 @@ def _fill(connection: Connection, app: App, talkative: bool, audience: range, bu
         "telegram",
         {"token": BOT, "webhook_secret": WEBHOOK_SECRET, "bulk_per_second": str(bulk_per_second)},
     )
-    _channel(
-        connection,
-        app,
-        workspace_id,
-        "whatsapp",
-        {
-            "phone_number_id": NUMBER,
-            "business_account_id": BUSINESS,
-            "access_token": ACCESS,
-            "app_secret": CANARY_SECRET,
-            "verify_token": VERIFY,
-        },
-    )
+    _channel(connection, app, workspace_id, "whatsapp", _NUMBER)
     lead = (ROOT / "gallery/lead/flow.yaml").read_text()
     for name, source in (("lead", lead), ("reminder", REMINDER)) if talkative else ():
         flow_store.publish(

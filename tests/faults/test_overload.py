@@ -186,7 +186,7 @@ async def flooded_server(
     ):
         child = await server.start()
         assert child.status is None, child.printed[-4000:]
-        [channel] = await rows(store, "SELECT id FROM channel")
+        [channel] = await rows(store, "SELECT id FROM channel WHERE kind = 'telegram'")
         url = f"{server.base_url}/webhooks/telegram/{ids.to_text('channel', channel.id)}"
         async with Poster(url) as poster:
             yield simulators, server, store, poster, people
