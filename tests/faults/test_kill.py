@@ -12,7 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from domain.crash import POINTS
 from simulators.control import SimulatorControl
 from storage.database import Database, rows_of
 from tests.faults import load
+from tests.faults.conftest import Counted
 from tests.support import checker
 from tests.support.databases import PostgresServer
 from tests.support.processes import READY_S, Child, Server, Simulators
@@ -52,6 +53,15 @@ RETRIES_S = (
 # Between marking an item `sending` and recording what became of it: the only points that may leave `unknown`.
 IN_DOUBT = ("sender.after_mark:4", "sender.after_write:8", "sender.before_settle:6")
 ON_POSTGRESQL = ("worker.before_commit:6", "sender.after_write:15")
+# Which process passes a point, when each role has one of its own.
+ROLES = {
+    "intake": "web",
+    "worker": "worker",
+    "jobs": "worker",
+    "sender": "sender",
+    "campaign": "scheduler",
+    "scheduler": "scheduler",
+}
 DRAINED = (
     "SELECT (SELECT count(*) FROM intake WHERE state = 0) + (SELECT count(*) FROM outbox) "
     "+ (SELECT count(*) FROM job WHERE state = 0) + (SELECT count(*) FROM album_part) "
@@ -129,6 +139,54 @@ async def test_killed_at_on_postgresql(
 ) -> None:
     """The same on PostgreSQL, where whoever takes over waits for the dead one's leases."""
     verdict = await killed(run, tmp_path, crash_at, url=on_postgresql[1])
+    assert not verdict.problems, "\n".join(verdict.problems)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("crash_at", CASES)
+async def test_one_role_killed_at_on_postgresql_and_redis(
+    crash_at: str,
+    run: Run,
+    on_postgresql: tuple[Path, str],
+    redis_url: str,
+    tmp_path: Path,
+    counted: Counted,
+) -> None:
+    """A process for each role; one of them dies, the others go on, and only a sender leaves anything in doubt."""
+    url = on_postgresql[1]
+    victim = ROLES[crash_at.partition(".")[0]]
+    settings = {"PASSAPAROLA_REDIS_URL": redis_url}
+    async with (
+        AsyncExitStack() as stack,
+        Simulators(run, tmp_path, load.SEED) as simulators,
+        opened(url) as database,
+    ):
+        control = simulators.control
+        await load.settle_in(control)
+        servers: dict[str, Server] = {}
+        for role in ("web", "worker", "sender", "scheduler"):
+            server = Server(run, tmp_path / "data", simulators.origin, url=url, settings=settings, roles=role)
+            servers[role] = await stack.enter_async_context(server)
+        children = await asyncio.gather(
+            *(server.start(crash_at=crash_at if role == victim else "") for role, server in servers.items())
+        )
+        web = children[0]
+        begun = await load.begin(control) if await connected(control, web) else None
+        dead = servers[victim].child
+        assert dead is not None
+        assert await dead.ended() == 137, dead.printed[-4000:]
+        sending = await take_over(control, database, url) if victim == "sender" else set()
+        await servers[victim].start()
+        await control.unfreeze()
+        if begun is None:
+            assert servers["web"].child is not None
+            assert await connected(control, servers["web"].child)
+            begun = await load.begin(control)
+        await come_through(control, database, begun)
+        history = await history_of(control, database, begun, sending)
+    verdict = checker.check(history)
+    counts = {name.replace(" ", "_"): n for name, n in verdict.counts.items()}
+    counted(f"{victim} killed at {crash_at}", on_the_wire=len(sending), **counts)
     assert not verdict.problems, "\n".join(verdict.problems)
 
 
