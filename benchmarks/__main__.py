@@ -26,6 +26,7 @@ from benchmarks.rows import SHORT, Row, document, table
 NAMES = (
     "accept",
     "pipeline",
+    "processes",
     "peers",
     "statuses",
     "engine",

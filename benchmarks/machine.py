@@ -26,6 +26,11 @@ def pin(pid: int, core: int) -> None:
     os.sched_setaffinity(pid, {core})
 
 
+def spread(pid: int) -> None:
+    """Lets a process run on every core that we may use; threads that it has started stay where they are."""
+    os.sched_setaffinity(pid, set(_USABLE))
+
+
 def cpu_s(pid: int) -> float:
     """CPU seconds of a running process, all its threads, to the nanosecond (clock_getcpuclockid(3) of Linux)."""
     return time.clock_gettime((~pid << 3) | 2)
