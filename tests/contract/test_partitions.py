@@ -19,6 +19,12 @@ def at(moment: str) -> int:
     return int(datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()) * 1000
 
 
+@pytest.fixture(autouse=True)
+def from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables of tests are small."""
+    monkeypatch.setattr(partitions, "START_BYTES", -1)
+
+
 @pytest.fixture
 async def database(migrated_postgres_url: str) -> AsyncIterator[Database]:
     database = await Database.open(migrated_postgres_url)
@@ -82,6 +88,23 @@ async def test_this_month_and_two_ahead_are_made(database: Database) -> None:
     assert await advance(database, "2027-01-31T23:59:59") == 0
     assert await advance(database, "2027-02-01T00:00:00") == 2
     assert (await names(database))[-1] == "message_2027_04"
+
+
+async def test_a_small_table_stays_whole(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is made, and nothing is said to be missing, until a table is large; each table for itself."""
+    await database.write(lambda c: write(c, "2027-01-15T12:00:00", 2_000))
+    sizes = await database.read(
+        lambda c: [
+            int(c.execute(text(f"SELECT pg_relation_size('{table}_default')")).scalar_one())
+            for table in partitions.TABLES
+        ]
+    )
+    monkeypatch.setattr(partitions, "START_BYTES", max(sizes))
+    assert await advance(database, "2027-01-15T12:00:00") == 0
+    assert not await database.read(lambda c: partitions.missing(c, now=at("2027-01-15T12:00:00")))
+    monkeypatch.setattr(partitions, "START_BYTES", min(sizes))
+    await advance(database, "2027-01-15T12:00:00")
+    assert sorted([len(await names(database, table)) for table in partitions.TABLES]) == [0, 3]
 
 
 async def test_rows_lie_in_their_month(database: Database) -> None:
