@@ -5,8 +5,9 @@ without a gap: the first begins with the smallest id, each ends with a month (UT
 lies in `<table>_default`. A row therefore always finds a place, also when nobody made a partition in time.
 
 A table is left whole, in its default partition, until that has `START_BYTES`: with every partition a statement that
-finds rows by other things than their time takes a little longer (an update of 16 messages by id 0.25 ms in one partition,
-0.8 ms in four, 2.5 ms in 28), and what they are good for, taking old months away at once, only matters to large tables.
+finds rows by other things than their time takes a little longer (an update of 16 messages by id 0.25 ms in one
+partition, 0.8 ms in four, 2.5 ms in 28), and what they are good for, taking old months away at once, only matters to
+large tables.
 From then on `advance`, one short transaction of the scheduler, called again as long as there is more, sees to it:
 
 * the next month is made and attached while the default partition is small. Rows of that month which were written to
