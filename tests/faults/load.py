@@ -177,7 +177,7 @@ def _campaign(
     """An audience that has agreed, and a campaign to it that has just been started."""
     new_id, now = app.runtime.new_id, app.clock()
     for first in range(0, len(audience), SLICE):
-        _agree(connection, app, workspace_id, channel_id, audience[first : first + SLICE])
+        agree(connection, app, workspace_id, channel_id, audience[first : first + SLICE])
     draft = Draft(name="Saldi", channel_id=channel_id, content={"it": CAMPAIGN_TEXT})
     campaign = drafts.create(connection, workspace_id, draft, new_id=new_id, now=now)
     runs.start(connection, workspace_id, campaign, new_id=new_id, now=now)
@@ -209,7 +209,7 @@ def _channel(connection: Connection, app: App, workspace_id: int, kind: str, val
     )
 
 
-def _agree(
+def agree(
     connection: Connection, app: App, workspace_id: int, channel_id: int, audience: Sequence[int]
 ) -> None:
     """Some of the campaign's audience: people who have agreed to news, with proof."""

@@ -53,7 +53,9 @@ class Town:
     simulators: SimulatorControl
     workspace_id: int
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, *, clock: Callable[[], int] | None = None) -> None:
+        """`clock` gives ms since 1970 UTC: the application's, when it is not the machine's own."""
+        self.clock = clock
         self.folder = folder
         self.url = url
         self.port = free_port()
@@ -91,7 +93,7 @@ class Town:
 
     async def start(self) -> None:
         """Starts the application (again)."""
-        self.app = build(self.settings())
+        self.app = build(self.settings(), clock=self.clock)
         await self.app.start()
 
     def _make_workspace(self, connection: Any) -> int:
