@@ -36,6 +36,7 @@ from storage.signals import POLL_S
 
 SLICE = 50  # items marked in one transaction: bounds what one crash can leave unknown
 IN_FLIGHT = 200  # requests at a time and channel: 1,000/s at 200 ms each
+FEW = 20  # results that are settled together with the mark of an answer
 READY = 1_000  # items in memory per channel; the table holds the rest
 EPHEMERAL_LIFE_S = 10.0
 EPHEMERAL_LIMIT = 500
@@ -261,7 +262,8 @@ class ChannelSender:
         marketing = any(item.lane == MARKETING_LANE for item in slice_)
         crash_point("sender.before_mark")
         marked_at = self._runtime.clock()
-        results = self._results.take()  # one commit for both
+        # One commit for both; an answer does not wait for many results of bulk.
+        results = self._results.take(None if marketing else FEW)
 
         def write(connection: Connection) -> tuple[dict[int, int], Settled]:
             return self._mark(connection, slice_), self._results.write(connection, results)
@@ -272,10 +274,14 @@ class ChannelSender:
             self._results.put_back(results)
             self.busy.difference_update(item.id for item in slice_)
             raise
-        except BaseException:
+        except BaseException as error:
             # The marks may stand though their commit's word got lost. They stay busy until that is known.
             self._results.put_back(results)
             self._doubtful.update(item.id for item in slice_)
+            if results and isinstance(
+                error, Exception
+            ):  # perhaps a result's: the next time the slice goes alone
+                raise Unavailable("the slice and its results could not be written") from error
             raise
         self._results.written(results, settled)
         if allowed:

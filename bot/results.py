@@ -46,6 +46,7 @@ class Results:
         self._settling: asyncio.Task[None] | None = None
         self._pressing = asyncio.Event()  # among the results is one that the next of its turn waits for
         self._closing = False
+        self._one_by_one = 0  # so many results are tried alone: one of them has made a transaction fail
         self.settled = 0
         self.outcomes: dict[str, int] = {}
         self.refusals: dict[str, int] = {}  # attempts that did not succeed, by reason (rate_limited: a 429)
@@ -63,10 +64,16 @@ class Results:
         self._closing = True
         self._pressing.set()
 
-    def take(self) -> list[Result]:
+    def take(self, most: int | None = None) -> list[Result]:
         """What waits, for a transaction of the caller's that calls `write`; then `written`, or `put_back`."""
-        taken, self._waiting = self._waiting, []
-        if not self._closing:
+        if self._one_by_one:
+            most = 0
+        return self._take(most)
+
+    def _take(self, most: int | None) -> list[Result]:
+        taken = self._waiting[:most]
+        self._waiting = self._waiting[len(taken) :]
+        if not self._closing and not self._waiting:
             self._pressing.clear()
         if taken:
             crash_point("sender.before_settle")
@@ -100,9 +107,10 @@ class Results:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GATHER_S):
                     await self._pressing.wait()
-            batch = self.take()
+            batch = self._take(1 if self._one_by_one else None)
             if not batch:
                 return
+            self._one_by_one = max(0, self._one_by_one - 1)
             try:
                 settled = await self._runtime.database.write(
                     lambda connection, batch=batch: self.write(connection, batch),  # type: ignore[misc]
@@ -116,8 +124,23 @@ class Results:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
                 continue
+            except Exception as error:
+                self._failed(batch, error)
+                continue
             pause = 0.05
             self.written(batch, settled)
+
+    def _failed(self, batch: list[Result], error: Exception) -> None:
+        """A fault of ours. One result must not take the others with it: they are tried alone, and the one is given up;
+        its row says `sending`, so that the channel's next owner settles it as unknown."""
+        numbers = [result.id for result in batch[:10]]
+        _log.error("settle_failed", messages=numbers, problem=type(error).__name__, exc_info=error)
+        if len(batch) > 1:
+            self._waiting = batch + self._waiting
+            self._one_by_one = len(batch)
+            self._pressing.set()
+        else:
+            self._tell_settled(batch)
 
     def _count(self, batch: Sequence[Result], settled: settling.Settled) -> None:
         self.settled += len(batch)
