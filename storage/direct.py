@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import namedtuple
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, TextClause
@@ -41,7 +41,7 @@ class DirectConnection:
             cursor = self._driver.execute(sql, parameters or {})
             if cursor.description is None:
                 return Rows((), cursor.rowcount)
-            kind = _kinds.get(sql) or _row_kind(sql, cursor)
+            kind = _kinds.get(sql) or row_kind(sql, [column[0] for column in cursor.description])
             return Rows(list(map(kind._make, cursor)), cursor.rowcount)
         except sqlite3.Error as error:
             raise DBAPIError.instance(
@@ -128,9 +128,11 @@ class Scalars(Rows):
         return self._rows[0]
 
 
-def _row_kind(sql: str, cursor: sqlite3.Cursor) -> type[Any]:
+def row_kind(sql: str, names: Sequence[str]) -> type[Any]:
     """A tuple whose columns are attributes as well; columns without a usable name are reached by position."""
-    names = [column[0] for column in cursor.description]
+    known = _kinds.get(sql)
+    if known is not None:
+        return known
     base = namedtuple("Row", names, rename=True)  # type: ignore[misc]
 
     class Row(base):

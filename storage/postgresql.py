@@ -23,9 +23,10 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import URL, Connection, event
+import asyncpg
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -42,6 +43,7 @@ from storage.database import (
     T,
     Work,
 )
+from storage.direct_postgresql import DirectPostgresqlConnection
 from storage.durations import Durations
 
 CONNECT_TIMEOUT_S = 2.0  # a healthy server answers in milliseconds, also across a continent
@@ -55,6 +57,7 @@ CLOSE_S = 5.0  # for a goodbye that nobody may answer
 # The kernel's own look at idle connections: a path that is gone is noticed within half a minute, before it is needed.
 KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
 
+_NOT_DURABLE = text("SET LOCAL synchronous_commit = off")
 # SQLSTATE classes in which the transaction was not applied and may be tried again by its owner.
 _CONFLICTS = {"40001", "40P01", "23505", "55P03"}
 _AWAY = (
@@ -147,7 +150,7 @@ class PostgresqlDatabase(Database):
         self._running += 1
         try:
             return await greenlet_spawn(self._run, work, durable, limit_s, durations)
-        except (DBAPIError, PoolTimeout, OSError) as error:
+        except (DBAPIError, PoolTimeout, OSError, asyncpg.InterfaceError) as error:
             raise translate(error) from error
         finally:
             self._running -= 1
@@ -160,9 +163,10 @@ class PostgresqlDatabase(Database):
             limit = self._loop.call_later(limit_s, driver.terminate)
             try:
                 with connection.begin():
+                    direct = DirectPostgresqlConnection(connection)
                     if not durable:
-                        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-                    return work(connection)
+                        direct.execute(_NOT_DURABLE)
+                    return work(cast(Connection, direct))
             finally:
                 limit.cancel()
                 if durations is not None:
@@ -171,7 +175,7 @@ class PostgresqlDatabase(Database):
     def _connected(self) -> Connection:
         try:
             return self._engine.sync_engine.connect()
-        except (DBAPIError, OSError):
+        except (DBAPIError, OSError, asyncpg.InterfaceError):  # the last: cut while it was being made
             self._again_at = time.monotonic() + self._chance(*AGAIN_S)
             raise
 
