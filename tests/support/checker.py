@@ -1,4 +1,4 @@
-"""Whether a history kept the promises I1 to I5: a pure function over what the simulators saw and what our rows say.
+"""Whether a history kept the promises I1 to I6 and I8: a pure function over what the simulators saw and our rows say.
 
 The simulators' log is the outside truth: which deliveries we answered 200, which requests of ours were executed, what
 reached whom. The rows are our own account of it. `check` compares the two when everything has drained and says what is
@@ -10,7 +10,12 @@ messages that were marked `sending` when it died (`History.sending_at_death`).
     I3  events of a conversation are handled in order of acceptance; messages of a turn leave in order
     I4  nobody gets a run's message twice; totals add up and equal the recipients
     I5  every marketing message names the consent that allowed it; none leaves 2 s after the 200 to an opt-out
-        replies twice only when marked "possibly twice"; `unknown` only where nobody can know, and never sent again
+        replies twice only when marked "possibly twice"; `unknown` only where nobody can know, and never sent again;
+        an opt-out that was answered 200 stands in the ledger
+    I6  every row lies in its channel's workspace
+    I8  what a recipient's row says is what their message says
+
+I7 (bounded) shows in what is answered past a limit, not in what is left: the tests of overload assert it.
 """
 
 from __future__ import annotations
@@ -44,9 +49,23 @@ TABLES = {
     "recipient": "SELECT run_id, contact_id, state, message_id FROM recipient",
     "consent": "SELECT id, identity_id, action FROM consent_entry",
     "post": "SELECT id, state, message_id FROM post",
+    "stray": " UNION ALL ".join(
+        f"SELECT '{table}' AS what, r.id FROM {table} r JOIN channel c ON c.id = r.channel_id "
+        "WHERE r.workspace_id <> c.workspace_id"
+        for table in ("intake", "conversation", "identity", "message", "outbox", "consent_entry")
+    ),
 }
 _OUTCOMES = ("pending", "pending", "sent", "failed", "skipped", "unknown")  # by recipient.state
 _ARRIVED = {"sent", "delivered", "read"}
+_TOLD = {"sent", "unknown"}  # outcomes that only a message can have brought
+# By status of the message: what its recipient's row may say. A delivery report may fail what was sent.
+_OUTCOME_OF = {
+    **{status: {"sent"} for status in _ARRIVED},
+    "failed": {"failed", "sent"},
+    "skipped": {"skipped"},
+    "expired": {"skipped", "failed"},
+    "unknown": {"unknown"},
+}
 _HONEST = {200, 503, 0}  # taken, come back later, no answer (the process had died)
 _PERSONAL = {"chat_id", "to", "recipient", "biz_opaque_callback_data"}
 _OPT_OUT_GRACE_MS = 2_000  # a message already marked `sending` may finish (DESIGN, I5)
@@ -86,6 +105,7 @@ def check(history: History) -> Verdict:
         *_sent_as_recorded(facts),
         *_campaigns(facts),
         *_consented(facts),
+        *_apart(facts),
     ]
     return Verdict(problems, _counts(facts), sorted(m.id for m in facts.outgoing if m.status == "unknown"))
 
@@ -242,8 +262,14 @@ def _campaigns(facts: _Facts) -> Iterator[str]:
             yield f"I4: run {run.id} shows {dict(totals)}, its recipients are {dict(counted)}"
     statuses = {message.id: message.status for message in facts.outgoing}
     for row in facts.rows["recipient"]:
-        if _OUTCOMES[row.state] == "unknown" and statuses.get(row.message_id) != "unknown":
-            yield f"I8: contact {row.contact_id} is unknown, their message is {statuses.get(row.message_id)}"
+        outcome, status = _OUTCOMES[row.state], statuses.get(row.message_id)
+        if outcome not in _OUTCOME_OF.get(str(status), {outcome}) or (outcome in _TOLD and status is None):
+            yield f"I8: contact {row.contact_id} is {outcome}, their message is {status}"
+
+
+def _apart(facts: _Facts) -> Iterator[str]:
+    for row in facts.rows["stray"]:
+        yield f"I6: {row.what} {row.id} lies in another workspace than its channel"
 
 
 def _consented(facts: _Facts) -> Iterator[str]:
@@ -254,6 +280,7 @@ def _consented(facts: _Facts) -> Iterator[str]:
             proof = proofs.get(message.consent_id)
             if proof is None or proof.identity_id != message.identity_id:
                 yield f"I5: marketing message {message.id} left without its person's consent"
+    yield from _opted_out(facts)
     runs: dict[str, set[int]] = defaultdict(set)
     for message in marketing:
         runs[facts.address(message)].add(message.run_id)
@@ -268,6 +295,15 @@ def _consented(facts: _Facts) -> Iterator[str]:
             if call["at"] > acknowledged + _OPT_OUT_GRACE_MS:
                 late = call["at"] - acknowledged
                 yield f"I5: a marketing request (log entry {call['n']}) {late} ms after the 200 to an opt-out"
+
+
+def _opted_out(facts: _Facts) -> Iterator[str]:
+    """Who said STOP and was answered 200 stands in the ledger with it."""
+    withdrawn = {row.identity_id for row in facts.rows["consent"] if row.action == "withdrawn"}
+    left = {row.address for row in facts.rows["identity"] if row.id in withdrawn}
+    for address, update in facts.history.stops.items():
+        if address not in left and facts.acknowledged_at(update) is not None:
+            yield f"I5: the opt-out of update {update} was answered 200 and is not in the ledger"
 
 
 def _marketing_calls(facts: _Facts, marketing: Sequence[Any]) -> dict[tuple[int, str], list[Json]]:

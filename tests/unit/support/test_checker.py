@@ -45,8 +45,12 @@ def right() -> History:
             Row(run_id=70, contact_id=22, state=2, message_id=63),
             Row(run_id=70, contact_id=21, state=4, message_id=0),
         ],
-        "consent": [Row(id=80, identity_id=42, action="granted")],
+        "consent": [
+            Row(id=80, identity_id=42, action="granted"),
+            Row(id=81, identity_id=42, action="withdrawn"),
+        ],
         "post": [],
+        "stray": [],
     }
     return History(log=log, rows=rows, stops={"7002": 11})
 
@@ -176,6 +180,18 @@ def anothers_consent(log: list[Any], rows: Rows) -> None:
     rows["consent"][0].identity_id = 41
 
 
+def stop_not_kept(log: list[Any], rows: Rows) -> None:
+    del rows["consent"][1]
+
+
+def sent_by_hearsay(log: list[Any], rows: Rows) -> None:
+    rows["message"][3].status = "skipped"
+
+
+def among_others(log: list[Any], rows: Rows) -> None:
+    rows["stray"].append(Row(what="message", id=61))
+
+
 def after_stop(log: list[Any], rows: Rows) -> None:
     log[3]["at"] = 2_501
 
@@ -202,6 +218,9 @@ def after_stop(log: list[Any], rows: Rows) -> None:
         (no_consent, "I5: marketing message 63"),
         (anothers_consent, "I5: marketing message 63"),
         (after_stop, "I5: a marketing request"),
+        (stop_not_kept, "I5: the opt-out of update 11"),
+        (sent_by_hearsay, "I8: contact 22 is sent, their message is skipped"),
+        (among_others, "I6: message 61"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
