@@ -32,7 +32,7 @@ REGISTRY = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip
 	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index";
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check format bench peers docs migration schema-dump lock image rehearsal setup clean
+.PHONY: help run test chaos check format bench peers docs migration dump lock image rehearsal setup clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -70,7 +70,7 @@ docs: $(STAMP) ## renew the generated pages in docs/reference
 migration: $(STAMP) ## write the next migration from the tables     (make migration NAME=what_changed)
 	@$(BIN)/python -m checks.migration $(NAME)
 
-schema-dump: $(STAMP) ## write the filled database of the newest schema   (once for every migration)
+dump: $(STAMP) ## write the filled database of the newest schema   (once for every migration)
 	@$(BIN)/python -m checks.schema_dump
 
 # Universal: one lock for all systems and Pythons; hashed; it names no host. Existing pins stay unless UPGRADE is given:

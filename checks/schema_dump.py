@@ -1,4 +1,4 @@
-"""`make schema-dump`: writes a database of the newest schema, `tests/fixtures/schemas/<version>.<engine>.sql`.
+"""`make dump`: writes a database of the newest schema, `tests/fixtures/schemas/<version>.<engine>.sql`.
 
 Two rows in every table, with invented values. Run it once for every migration, in the commit that brings it: what it
 writes is never changed again. `tests/contract/test_migrations.py` loads each of them, upgrades it, and looks for every

@@ -41,7 +41,8 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         "",
         repr=False,
-        description="`redis://host:6379/0`: carries wake-ups between processes, never data; empty: within the process.",
+        description="`redis://host:6379/0`: carries wake-ups between processes and the API's counts of requests, "
+        "never data; empty: within the process.",
     )
     data_dir: Path = Field(
         Path("data"),

@@ -1,7 +1,7 @@
 """A database made by any version before this one moves forward with all its rows, on both databases.
 
 `tests/fixtures/schemas/` holds a filled database of every version, written when the version was new
-(`make schema-dump`).
+(`make dump`).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ async def before(url: str) -> dict[str, list[dict[str, Any]]]:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("version", schema.versions())
 def test_every_version_has_its_dump(version: str, engine: str) -> None:
-    """A migration without one: run `make schema-dump` and commit what it writes."""
+    """A migration without one: run `make dump` and commit what it writes."""
     assert (FOLDER / f"{version}.{engine}.sql").exists()
 
 
