@@ -9,6 +9,9 @@ A newcomer writes its row and gives a signal; the others, who look every second 
 their share, finish what they have begun with it, and let it go; the newcomer takes it. A process that is killed
 or frozen stays a member until its row expires, with everything that it held; one that is stopped leaves at once.
 
+When the store was away for longer than a lease, everybody's rows have expired, and their owners are alive. So who was
+cut off for so long itself takes nothing for three seconds, in which the others renew theirs.
+
 What is held is read from the rows, never remembered: what was lost is not used any more as soon as anybody looks. A
 look may come late, so a transaction that relies on a lease locks it by the fence that it knows (`leases.hold`).
 """
@@ -27,6 +30,8 @@ from domain.errors import Conflict, Unavailable
 from storage import leases
 from storage.database import Database, Queue, bulk_values
 from storage.signals import POLL_S, Signals
+
+PATIENCE_S = 3.0  # three looks of the others
 
 _log = structlog.get_logger("leases")
 
@@ -112,6 +117,8 @@ class Holding:
         self._known: frozenset[str] = frozenset()
         self._giving: asyncio.Task[None] | None = None
         self._renew_at = 0.0
+        self._acted_at = float("inf")  # when the rows were last renewed
+        self._patient_until = 0.0
         self.held: Mapping[str, int] = {}
         self.leaving: frozenset[str] = frozenset()
         self.members = 0
@@ -157,6 +164,7 @@ class Holding:
             await asyncio.gather(self._giving, return_exceptions=True)
         names = [*self.held, *self.leaving]
         self.held, self.leaving, self._known, self._renew_at = {}, frozenset(), frozenset(), 0.0
+        self._acted_at = float("inf")
 
         def work(connection: Connection) -> None:
             leases.release(connection, names, self._owner)
@@ -170,10 +178,14 @@ class Holding:
         """One transaction; what it finds and does is known here after its commit."""
         joining = not self._known
         begun = self._monotonic()
+        if begun - self._acted_at > leases.LEASE_MS / 1000:
+            self._patient_until = begun + PATIENCE_S
+        patient = begun < self._patient_until
         held, give, members = await self._database.write(
-            lambda c: self._step(c, names, leaving), queue=Queue.live, durable=False
+            lambda c: self._step(c, names, leaving, patient), queue=Queue.live, durable=False
         )
-        self._renew_at = begun + leases.RENEW_EVERY_S
+        self._acted_at = begun
+        self._renew_at = max(begun, self._patient_until) if patient else begun + leases.RENEW_EVERY_S
         self._known = names
         grown = held.keys() - self.held.keys()
         self.held, self.leaving, self.members = held, self.leaving | give, members
@@ -185,14 +197,15 @@ class Holding:
             self._signals.notify(self.topic)
 
     def _step(
-        self, connection: Connection, names: frozenset[str], leaving: frozenset[str]
+        self, connection: Connection, names: frozenset[str], leaving: frozenset[str], patient: bool
     ) -> tuple[dict[str, int], frozenset[str], int]:
         leases.take(connection, [_member(self._kind, self._owner)], self._owner)
-        leases.forget_expired(connection, _member(self._kind, "%"))
+        if not patient:
+            leases.forget_expired(connection, _member(self._kind, "%"))
         seen = survey(connection, self._kind, names | self.held.keys() | leaving, self._owner)
         todo = plan(seen, names, leaving, self._owner)
         leases.renew(connection, dict(seen.mine), self._owner)
-        free = [name for name in seen.free if name in names]
+        free = [] if patient else [name for name in seen.free if name in names]
         taken = leases.take(connection, free, self._owner, limit=todo.take) if todo.take and free else {}
         return {**todo.keep, **taken}, todo.give, len(seen.members)
 

@@ -116,6 +116,26 @@ async def test_a_dead_ones_part_goes_to_the_others_and_it_finds_that_it_has_lost
     assert sorted(len(process.held) for process in (one, two, three)) == [3, 3, 4]
 
 
+async def test_after_a_long_outage_everybody_keeps_what_they_had(world: World) -> None:
+    """The store was away for longer than a lease: all rows have expired, but nobody is dead but c."""
+    one, two, three = (world.process(name) for name in "abc")
+    await world.rounds(one, two, three)
+    before = dict(one.held), dict(two.held)
+    world.now += 40.0
+    for owner in "abc":
+        await world.expire(owner)
+    await one.tick()
+    assert one.held == before[0], "it took nothing of the others"
+    world.now += 1.0
+    await two.tick()
+    assert (one.held, two.held) == before
+    world.now += 2.5
+    await world.rounds(one, two)
+    assert len(one.held) + len(two.held) == 10, "what nobody has renewed is free after all"
+    assert before[0].items() <= one.held.items()
+    assert before[1].items() <= two.held.items()
+
+
 async def test_one_that_leaves_frees_its_part_at_once_and_leaves_no_row(world: World) -> None:
     one, two = world.process("a"), world.process("b")
     await world.rounds(one, two)

@@ -86,12 +86,14 @@ async def test_every_role_in_a_process_of_its_own(
         begun = await load.begin(control)
         await come_through(control, database, begun)
         reports = [await control.play_finished(play) for play in begun.plays]
+        counters = await control.counters()
         history = await history_of(control, database, begun, set())
     verdict = checker.check(history)
     answers = [report["answers"]["p50_ms"] for report in reports]
     print(f"{verdict.counts}, median answers after {answers} ms")
     assert not verdict.problems, "\n".join(verdict.problems)
     assert (verdict.unknown, verdict.counts["possibly twice"]) == ([], 0)
+    assert counters["telegram.calls.answerCallbackQuery.200"], "taps are answered by whoever handled them"
     # Two looks lie between a message and its answer, each up to a second late when nobody is woken.
     assert max(answers) < (900 if fast else 3_000)
 
