@@ -17,7 +17,6 @@ from domain import ids
 from simulators.control import SimulatorControl
 from storage.database import Database
 from tests.canary import CANARY_SECRET
-from tests.faults import load
 from tests.faults.conftest import Counted
 from tests.faults.deliveries import encoded, signed
 from tests.faults.test_kill import drained, rows
@@ -83,7 +82,6 @@ async def test_two_hundred_thousand_messages(run: Run, tmp_path: Path, counted: 
     async with flooded_server(run, tmp_path) as (simulators, server, store, poster, people):
         child, control = server.child, simulators.control
         assert child is not None
-        await load.settle_in(control, audience=())
         messages = await _whatsapp_messages(control, store)
         [channel] = await rows(store, "SELECT id FROM channel WHERE kind = 'whatsapp'")
         url = f"{server.base_url}/webhooks/whatsapp/{ids.to_text('channel', channel.id)}"

@@ -8,16 +8,18 @@ simulators' log, what was answered. `MIRROR` is a flow that gives back every tex
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import aiohttp
 import msgspec
 
-from tests.support.town import WEBHOOK_SECRET
+from tests.support.town import BUSINESS, NUMBER, WEBHOOK_SECRET
 
 MIRROR = """
 flow: mirror
@@ -28,7 +30,7 @@ start: hear
 steps:
   hear:
     ask: text
-    text: {it: "Hai detto {{ session.said | default('') }}", en: "You said {{ session.said | default('') }}"}
+    text: "Hai detto {{ session.said | default('') }}"
     save: session.said
     next: hear
 """
@@ -89,7 +91,7 @@ class Poster:
         started = time.perf_counter()
         status, retry_after = 0, ""
         try:
-            async with self._session.post(self.url, data=body, headers=self._headers) as response:
+            async with self._session.post(self.url, data=body, headers=self.headers(body)) as response:
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
                 await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError):
@@ -99,14 +101,21 @@ class Poster:
         self.log.append(
             {
                 "kind": "delivery",
-                "network": "telegram",
                 "n": -len(self.log) - 1,  # apart from the simulators' own entries
                 "at": time.time_ns() // 1_000_000,
                 "status": status,
-                "update_id": update_id,
+                **self.named(update_id),
             }
         )
         return answered
+
+    def headers(self, body: bytes) -> dict[str, str]:
+        """What proves that the platform sent it."""
+        return self._headers
+
+    def named(self, update_id: int) -> dict[str, Any]:
+        """The delivery's network and names, as the simulators' log has them."""
+        return {"network": "telegram", "update_id": update_id}
 
     async def insist(self, update_id: int, body: bytes, *, within_s: float = 60.0) -> Answered:
         """As a platform does: again after the pause that was asked for (at least 50 ms), until it is taken."""
@@ -127,6 +136,46 @@ class Poster:
         return percentile([one.ms for one in self.answers], 0.99)
 
 
+class BatchPoster(Poster):
+    """Posts as WhatsApp does: one delivery with a message from each of many people."""
+
+    def __init__(self, url: str, *, secret: str) -> None:
+        super().__init__(url)
+        self._key = secret.encode()
+        self._sizes: dict[int, int] = {}
+
+    def batch(self, people: Sequence[str], text: str) -> tuple[int, bytes]:
+        """A new delivery, by its number, and its bytes."""
+        number, self._next = self._next, self._next + 1
+        self._sizes[number] = len(people)
+        now = str(int(time.time()))
+        value = {
+            "messaging_product": "whatsapp",
+            "metadata": {"display_phone_number": "15555550001", "phone_number_id": NUMBER},
+            "contacts": [{"profile": {"name": "Anna"}, "wa_id": person} for person in people],
+            "messages": [
+                {
+                    "from": person,
+                    "id": f"wamid.FLOOD{number}x{place}",
+                    "timestamp": now,
+                    "type": "text",
+                    "text": {"body": text},
+                }
+                for place, person in enumerate(people)
+            ],
+        }
+        entry = {"id": BUSINESS, "changes": [{"field": "messages", "value": value}]}
+        return number, msgspec.json.encode({"object": "whatsapp_business_account", "entry": [entry]})
+
+    def headers(self, body: bytes) -> dict[str, str]:
+        signature = hmac.new(self._key, body, hashlib.sha256).hexdigest()
+        return {"X-Hub-Signature-256": f"sha256={signature}", "Content-Type": "application/json"}
+
+    def named(self, update_id: int) -> dict[str, Any]:
+        ids = [f"wamid.FLOOD{update_id}x{place}" for place in range(self._sizes[update_id])]
+        return {"network": "whatsapp", "ids": ids}
+
+
 def percentile(values: Iterable[float], share: float) -> float:
     """The value below which `share` of them lie; 0 of none."""
     ordered = sorted(values)
@@ -137,6 +186,7 @@ def mirrored(log: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     """What the mirror gave back to each person, in order, from the simulators' log; a first text only starts it."""
     said: dict[str, list[str]] = {}
     for entry in log:
-        if entry["kind"] == "message" and str(entry["text"]).startswith("Hai detto "):
-            said.setdefault(entry["to"], []).append(str(entry["text"]).removeprefix("Hai detto "))
+        if entry["kind"] == "message" and (text := str(entry["text"])).startswith("Hai detto "):
+            if given := text.removeprefix("Hai detto "):
+                said.setdefault(entry["to"], []).append(given)
     return said

@@ -134,9 +134,10 @@ class Town:
             await until(registered, "the webhook is registered")
         return channel_id
 
-    async def whatsapp(self, *, number: str = NUMBER) -> int:
+    async def whatsapp(self, *, number: str = NUMBER, messages_per_second: int = 80) -> int:
         """A WhatsApp number, connected by its handshake."""
         values = {
+            "messages_per_second": str(messages_per_second),
             "phone_number_id": number,
             "business_account_id": BUSINESS,
             "access_token": ACCESS,
