@@ -100,6 +100,7 @@ class ChannelSender:
         self._all_settled = asyncio.Event()  # looked at when stopping
         self._look_at = 0.0  # monotonic time of the next look into the table
         self._more = False  # the last look did not see everything that was due
+        self._newest = 0  # the youngest bulk that was ever here
         self._bulk_at = 0.0  # monotonic time of the next slice of bulk
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -121,6 +122,8 @@ class ChannelSender:
             if item.id not in self._ready:
                 heapq.heappush(self._lines[item.lane], item.id)
             self._ready[item.id] = item
+            if item.lane == MARKETING_LANE and item.id > self._newest:
+                self._newest = item.id
             self._wake.set()
 
     def offer_ephemeral(self, ephemeral: Ephemeral, address: str, topic: str | None) -> None:
@@ -203,14 +206,21 @@ class ChannelSender:
                 self._start(self._send_ephemeral(one.call))
 
     async def _look(self) -> None:
-        """Reads due items; what is here already stays as it is."""
-        self._look_at = self._runtime.monotonic() + POLL_S
-        wanted = len(self._ready) + len(self.busy) + SLICE * 4
+        """Reads due items; what is here already stays as it is. Between two looks only the bulk behind what is here is
+        read: what was put back meanwhile is seen by the next look."""
+        now, after = self._runtime.monotonic(), 0
+        wanted = SLICE * 4
+        if now < self._look_at:
+            after = self._newest
+        else:
+            self._look_at = now + POLL_S
+            wanted += len(self._ready) + len(self.busy)
         if len(self._ready) >= READY:  # only answers find room, and they stand first
             wanted = len(self.busy) + SLICE
-        now = self._runtime.clock()
-        channel_id = self._channel.id
-        found = await self._runtime.database.read(lambda c: outbox.due(c, channel_id, now=now, limit=wanted))
+        clock, channel_id = self._runtime.clock(), self._channel.id
+        found = await self._runtime.database.read(
+            lambda c: outbox.due(c, channel_id, now=clock, limit=wanted, after=after)
+        )
         self._more = len(found) == wanted
         for item in found:
             self.offer(item)

@@ -289,16 +289,18 @@ def lines(connection: Connection, conversation_ids: Iterable[int]) -> dict[int, 
     return {row.conversation_id: row.turn_id for row in rows}
 
 
-def due(connection: Connection, channel_id: int, *, now: int, limit: int) -> list[Item]:
-    """Queued items of a channel whose time has come, replies first, then by age (index outbox_due)."""
+def due(connection: Connection, channel_id: int, *, now: int, limit: int, after: int = 0) -> list[Item]:
+    """Queued items of a channel whose time has come, replies first, then by age (index outbox_due). `after`: only
+    bulk, and that younger than this id."""
+    which = "lane = 2 AND id > :after" if after else ":after = 0"
     rows = connection.execute(
         prepared(
             f"SELECT {_COLUMNS} FROM outbox WHERE channel_id = :channel AND state = 1 AND not_before <= :now "
-            "ORDER BY lane, id LIMIT :limit"
+            f"AND {which} ORDER BY lane, id LIMIT :limit"
         ),
-        {"channel": channel_id, "now": now, "limit": limit},
+        {"channel": channel_id, "now": now, "limit": limit, "after": after},
     ).all()
-    return [Item(*row) for row in rows]
+    return [Item._make(row) for row in rows]
 
 
 def orphans(connection: Connection, channel_id: int) -> list[Item]:
