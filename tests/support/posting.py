@@ -186,7 +186,8 @@ def mirrored(log: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     """What the mirror gave back to each person, in order, from the simulators' log; a first text only starts it."""
     said: dict[str, list[str]] = {}
     for entry in log:
-        if entry["kind"] == "message" and (text := str(entry["text"])).startswith("Hai detto "):
-            if given := text.removeprefix("Hai detto "):
-                said.setdefault(entry["to"], []).append(given)
+        text = str(entry["text"]) if entry["kind"] == "message" else ""
+        given = text.removeprefix("Hai detto ")
+        if given and given != text:
+            said.setdefault(entry["to"], []).append(given)
     return said
