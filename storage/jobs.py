@@ -20,7 +20,7 @@ import structlog
 from sqlalchemy import Connection, text
 
 from domain.crash import crash_point
-from domain.errors import Unavailable
+from domain.errors import Conflict, Unavailable
 from storage.database import Database, Queue, dialect
 from storage.sealing import Sealer
 
@@ -129,7 +129,15 @@ class Runner:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Works until stopped."""
+        """Works until stopped. One that is cut short in the middle of a step gives its jobs back."""
+        try:
+            await self._rounds()
+        except asyncio.CancelledError:
+            with suppress(Unavailable, Conflict):
+                await self._database.write(self._give_back)
+            raise
+
+    async def _rounds(self) -> None:
         while not self._stopping.is_set():
             try:
                 ran = await self.round()
@@ -166,6 +174,16 @@ class Runner:
             ),
             {"owner": self._owner, "until": now + LEASE_MS, "now": now, "n": AT_ONCE},
         ).all()
+
+    def _give_back(self, connection: Connection) -> None:
+        """Others may go on from the cursor at once; that we had to leave is no failure of the job."""
+        connection.execute(
+            text(
+                "UPDATE job SET lease_until = 0, attempts = attempts - 1 "
+                "WHERE state = 0 AND owner = :owner AND lease_until >= :now"
+            ),
+            {"owner": self._owner, "now": self._clock()},
+        )
 
     def _open(self, row: Any) -> Running:
         opened = self._sealer.open(row.payload, table="job", row=row.id, column="payload")

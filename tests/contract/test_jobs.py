@@ -192,6 +192,29 @@ async def test_a_job_in_hand_is_nobody_elses_until_its_lease_ends(shop: Shop) ->
     assert (await shop.row()).state == 2
 
 
+async def test_a_runner_that_is_cut_short_gives_its_jobs_back(shop: Shop) -> None:
+    """A process that must end does not wait for a long step: another one begins it anew at once."""
+    begun, runs = asyncio.Event(), list[int]()
+
+    @jobs.job("long")
+    async def long(context: Shop, running: Running) -> Done:
+        runs.append(running.attempts)
+        if len(runs) == 1:
+            begun.set()
+            await asyncio.Event().wait()
+        return Done()
+
+    await shop.add("one", kind="long")
+    running = asyncio.create_task(shop.runner("leaving").run())
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await shop.runner("there").round() == 1
+    row = await shop.row()
+    assert (row.state, row.owner, runs) == (2, "there", [1, 1])
+
+
 async def test_what_a_former_owner_records_late_does_not_count(shop: Shop) -> None:
     await shop.add("one")
     slow = shop.runner("slow")
