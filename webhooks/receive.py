@@ -23,7 +23,7 @@ from domain.errors import Conflict, NotAllowed, RejectedInput, SignatureInvalid,
 from domain.events import PlatformEvent, Unrecognised, encode
 
 MAX_BODY = 4_000_000  # bytes; Meta sends up to 3 MB
-BODY_S = 15.0  # for the whole body
+BODY_S = 12.0  # for the whole body; with what follows a refusal a slow client is gone after 15 s
 SMALL_BODY = 65_536  # bytes; nearly all deliveries are smaller, and these are always taken
 MAX_LARGE = 64_000_000  # bytes of larger bodies in memory at a time: anybody may send them, unsigned as well
 MAX_RAW = 64_000  # characters that an event for nobody keeps

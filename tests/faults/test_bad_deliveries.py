@@ -189,7 +189,7 @@ async def test_64_mb_are_refused_without_being_held(town: Town) -> None:
 
 
 async def test_a_slow_body_is_not_waited_for(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body that does not come in its time is answered 408; the limit is 15 s, here 0.2 s."""
+    """A body that does not come in its time is answered 408; the limit is 12 s, here 0.2 s."""
     monkeypatch.setattr(receive, "BODY_S", 0.2)
     channel = await town.telegram()
     path = town.webhook(channel).partition(str(town.port))[2]
