@@ -79,6 +79,11 @@ def current(connection: Connection) -> str | None:
     return version
 
 
+def reaches(version: str | None) -> bool:
+    """Whether a schema has all that this program needs; a newer one that was not refused has it, too."""
+    return version is not None and version >= head()
+
+
 def floor(connection: Connection) -> int:
     """The oldest version that a program must know to work with this schema: 1 until something was taken away."""
     number: int | None = connection.execute(
@@ -103,7 +108,7 @@ async def ensure(database: Database) -> Migrated | None:
     """Brings an open store's schema up to date before it is used; None when it is, or when a newer program has brought
     it further and this one may still work with it. What `serve` does at its start."""
     version = await database.read(refuse_newer)
-    return None if _reaches(version) else await migrate(database.url)
+    return None if reaches(version) else await migrate(database.url)
 
 
 async def migrate(url: str | URL, *, target: str = "head") -> Migrated:
@@ -197,18 +202,13 @@ def _keep_floor(connection: Connection) -> None:
     )
 
 
-def _reaches(version: str | None) -> bool:
-    """Whether a schema has all that this program needs; a newer one that was not refused has it, too."""
-    return version is not None and version >= head()
-
-
 def _migrate(connection: Connection, target: str, backup: Path | None = None) -> Migrated:
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SET LOCAL lock_timeout = {TURN_TIMEOUT_MS}"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
     before = refuse_newer(connection)  # again: another process may have upgraded while this one waited
-    if not _reaches(before):
+    if not reaches(before):
         upgrade(connection, target)
     return Migrated(before, current(connection) or head(), backup)
 
@@ -221,7 +221,7 @@ def _migrate_sqlite(url: URL, target: str) -> Migrated:
         with engine.connect() as connection:
             before = refuse_newer(connection)
             connection.rollback()
-            backup = _copy(path, before) if before is not None and not _reaches(before) else None
+            backup = _copy(path, before) if before is not None and not reaches(before) else None
             # SQLite changes a key or a column's type by making the table anew; meanwhile rows that point to it point
             # nowhere (https://sqlite.org/lang_altertable.html, "Making Other Kinds Of Table Schema Changes").
             raw: Any = connection.connection.driver_connection

@@ -10,14 +10,13 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from bot import stops
+from bot.condition import LOW_DISK
 from config.operations import Context, Result, operation
 from config.settings import SECRET_FILE
 from crm import consent
 from domain import ids
 from domain.errors import AppError
 from storage import schema
-
-LOW_DISK = 500_000_000  # bytes free, below which a day of media and a copy of the database may not fit
 
 GOOD, WARN, BAD = "good", "warning", "bad"
 
@@ -50,7 +49,7 @@ async def _store(context: Context) -> dict[str, str]:
     database = context.app.database
     await database.write(lambda connection: connection.execute(text("SELECT 1")).scalar())
     version = await database.read(schema.current)
-    if version != schema.head():
+    if not schema.reaches(version):
         return _point(
             "store", BAD, f"the schema is {version}, this program needs {schema.head()}: passaparola migrate"
         )

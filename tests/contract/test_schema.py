@@ -277,3 +277,11 @@ def test_the_statements_can_be_printed_without_a_database(dialect: str) -> None:
         command.upgrade(config, "head", sql=True)
     assert "CREATE TABLE message" in out.getvalue()
     assert ("PARTITION BY RANGE (id)" in out.getvalue()) == (dialect == "postgresql")
+
+
+def test_what_reaches_this_program() -> None:
+    """What `doctor` asks: an older schema lacks something, a newer one has it all."""
+    assert not schema.reaches(None)
+    assert not schema.reaches("0000")
+    assert schema.reaches(schema.head())
+    assert schema.reaches("9999")
