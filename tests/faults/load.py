@@ -112,10 +112,16 @@ async def prepare(
 
 
 async def prepare_mirror(
-    folder: Path, url: str = "", *, bulk_per_second: int = 30, audience: range = range(0)
+    folder: Path,
+    url: str = "",
+    *,
+    bulk_per_second: int = 30,
+    audience: range = range(0),
+    number: bool = False,
 ) -> None:
     """A data folder (and the database at `url`, if that is another one) with a Telegram bot that gives back what people
-    say, and nothing else but a campaign to the audience, just started, if there is one."""
+    say, and nothing else but a fast number of WhatsApp that does the same, if wanted, and a campaign to the audience,
+    just started, if there is one."""
     settings = Settings(
         data_dir=folder,
         database_url=url or f"sqlite:///{folder / 'passaparola.sqlite3'}",
@@ -126,6 +132,8 @@ async def prepare_mirror(
         workspace_id = _workspace(connection, app)
         values = {"token": BOT, "webhook_secret": WEBHOOK_SECRET, "bulk_per_second": str(bulk_per_second)}
         telegram = _channel(connection, app, workspace_id, "telegram", values)
+        if number:
+            _channel(connection, app, workspace_id, "whatsapp", {**_NUMBER, "messages_per_second": "1000"})
         new_id, now = app.runtime.new_id, app.clock()
         flow_store.publish(
             connection, workspace_id=workspace_id, source=MIRROR, name="mirror", new_id=new_id, now=now

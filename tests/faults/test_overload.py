@@ -184,7 +184,7 @@ async def flooded_server(
 ) -> AsyncIterator[tuple[Simulators, Server, Database, Poster, range]]:
     """A server of its own with the mirror, its database looked at from outside, and a poster to its endpoint."""
     folder = tmp_path / "data"
-    await load.prepare_mirror(folder)
+    await load.prepare_mirror(folder, number=True)
     people = range(FIRST, FIRST + clients)
     async with (
         Simulators(run, tmp_path, load.crowd_seed(people)) as simulators,
