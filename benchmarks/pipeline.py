@@ -24,8 +24,8 @@ from benchmarks.script import STEPS, Walk, walk
 from simulators.control import SimulatorControl
 
 PEOPLE = 400  # of one round at saturation
-RATE, RATE_S = 50.0, 4.0  # steps a second of the moderate load, and for how long in a round
-LOW_RATE, LOW_RATE_S = 10.0, 4.0
+RATE, RATE_S = 50.0, 3.0  # steps a second of the moderate load, and for how long in a round
+LOW_RATE, LOW_RATE_S = 10.0, 3.0
 STEP_US = 600.0
 SCALED_RATIO = 1.5
 LOW_RATE_US = 2_000.0

@@ -36,6 +36,7 @@ class Walk:
     cpu_s: float
     p50_ms: float
     p99_ms: float
+    lost: int = 0  # people who waited in vain for an answer
 
     @property
     def per_s(self) -> float:
@@ -55,16 +56,17 @@ async def walk(
     *,
     people: int,
     steps_per_s: float = 0,
+    may_lose: bool = False,
 ) -> Walk:
     """So many new people walk through the form of one bot: all at once, or so that there are `steps_per_s`.
 
-    Raises AssertionError when somebody waits in vain for an answer.
+    Raises AssertionError when somebody waits in vain for an answer, unless that may happen: then they are counted.
     """
     paced: dict[str, Any] = {"rate_per_s": steps_per_s / STEPS, "think_s": THINK_S} if steps_per_s else {}
     cpu = server.cpu_s()
     number = await control.play("telegram", token, SCRIPT, people=people, timeout_s=WAIT_S, **paced)
     report = await control.play_finished(number, timeout_s=LIMIT_S)
     used = server.cpu_s() - cpu
-    assert not report["failed"], f"people who got no answer: {report['failures'][:3]}"
-    answers = report["answers"]
-    return Walk(answers["count"], report["elapsed_s"], used, answers["p50_ms"], answers["p99_ms"])
+    lost, answers = report["failed"], report["answers"]
+    assert may_lose or not lost, f"people who got no answer: {report['failures'][:3]}"
+    return Walk(answers["count"], report["elapsed_s"], used, answers["p50_ms"], answers["p99_ms"], lost)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from benchmarks import __main__ as command
-from benchmarks import engine, loading, population, start, world
+from benchmarks import engine, history, loading, population, start, world
 from benchmarks.accept import updates
 from benchmarks.calibration import fixed_work
 from benchmarks.options import Options
@@ -118,3 +118,31 @@ async def test_an_installation_is_ready_for_a_server(tmp_path: Path) -> None:
         mailable = "SELECT count(*) FROM consent_state WHERE mailable = 1"
         assert await database.read(lambda c: scalar_int(c, mailable)) == population.mailable(24, 1_000) == 22
     assert here.environment(LOG_LEVEL="debug")["PASSAPAROLA_LOG_LEVEL"] == "debug"
+
+
+async def test_people_have_left_a_conversation_behind(tmp_path: Path) -> None:
+    """In several calls, each person once, and nothing of it old enough to be swept away by the server."""
+    here = await world.prepare(tmp_path)
+    given = {"workspace": here.workspace, "channel": here.telegram[0], "now": world.clock()}
+    async with world.opened(here.url) as database:
+        for first in (1_000, 1_030):
+            await database.write(lambda c, first=first: population.add(c, first=first, count=30, **given))  # type: ignore[misc]
+            await database.write(lambda c, first=first: history.add(c, first=first, count=30, **given))  # type: ignore[misc]
+        for table in (
+            "conversation",
+            "flow_session",
+            "turn",
+            "message",
+            "timeline_entry",
+            "identity_key",
+            "seen",
+        ):
+            rows = await database.read(lambda c, table=table: scalar_int(c, f"SELECT count(*) FROM {table}"))  # type: ignore[misc]
+            assert rows == 60, table
+        youngest = await database.read(lambda c: scalar_int(c, "SELECT min(seen_at) FROM seen"))
+        assert youngest > given["now"] - 2 * history.DAY_MS
+        joined = (
+            "SELECT count(*) FROM message m JOIN conversation c ON c.id = m.conversation_id "
+            "AND c.contact_id = m.contact_id"
+        )
+        assert await database.read(lambda c: scalar_int(c, joined)) == 60
