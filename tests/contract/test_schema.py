@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,18 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Table, text
 from sqlmodel import SQLModel
 
 import storage.tables  # noqa: F401 (fills the metadata)
+from checks.schema_dump import ROWS, rows_of
+from checks.tables import mapped
 from domain.errors import Conflict, Unavailable
 from storage import schema
 from storage.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+VERSIONS = schema.MIGRATIONS / "versions"
 
 
 def differences(connection: Connection) -> list[object]:
@@ -140,6 +144,41 @@ def write_next(folder: Path, statement: str, contract: str | None = None) -> str
     (folder / f"{version}_next.py").write_text(text_)
     schema.versions.cache_clear()
     return version
+
+
+def fill(table: Table, connection: Connection) -> None:
+    connection.execute(table.insert(), list(rows_of(table)))
+
+
+def count(table: Table, connection: Connection) -> int:
+    return len(connection.execute(table.select()).all())
+
+
+async def test_the_program_before_goes_on_with_what_was_added(
+    any_database_url: str, versions_folder: Path
+) -> None:
+    """It runs, the new program adds a column to every table: what it writes and reads stays as it was."""
+    database = await Database.open(any_database_url)
+    try:
+        await schema.ensure(database)
+        known = schema.versions()
+        tables = mapped().sorted_tables
+        column = 'sa.Column("added", sa.Text(), nullable=False, server_default="")'
+        write_next(
+            versions_folder, "\n    ".join(f"op.add_column({table.name!r}, {column})" for table in tables)
+        )
+        await schema.migrate(any_database_url)
+        shutil.rmtree(versions_folder)
+        shutil.copytree(VERSIONS, versions_folder, ignore=shutil.ignore_patterns("__pycache__"))
+        schema.versions.cache_clear()
+        assert schema.versions() == known
+        assert await schema.ensure(database) is None
+        for table in tables:
+            await database.write(partial(fill, table))
+            found = await database.read(partial(count, table))
+            assert found == ROWS, table.name
+    finally:
+        await database.close()
 
 
 async def test_what_is_taken_away_raises_the_floor(any_database_url: str, versions_folder: Path) -> None:
