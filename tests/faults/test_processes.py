@@ -5,22 +5,25 @@ Real processes and real servers; what happened is judged by `tests.support.check
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from bot.runtime import LANES, lane_of
+from domain import ids
 from simulators.control import SimulatorControl
 from storage.database import Database
-from tests.faults import load
+from tests.faults import deliveries, load
 from tests.faults.conftest import Counted
 from tests.faults.fleet import Fleet
 from tests.faults.test_kill import come_through, connected, drained, history_of, on_postgresql, opened, rows
@@ -129,6 +132,46 @@ async def test_work_is_shared_when_processes_come_and_go(
         await shared(database, "lane", [LANES], within_s=12)
 
 
+async def test_requests_that_came_before_the_signal_are_answered(
+    run: Run, on_postgresql: Place, redis_url: str, tmp_path: Path
+) -> None:
+    """Their commit is under way when the process is told to end: it takes no more, answers these, and then ends."""
+    async with installation(run, on_postgresql, tmp_path, redis_url, "web") as (fleet, _, database):
+        (server,) = fleet.of("web")
+        child = server.child
+        assert child is not None
+        (channel,) = await rows(database, "SELECT id FROM channel WHERE kind = 'telegram'")
+        url = f"{server.base_url}/webhooks/telegram/{ids.to_text('channel', channel.id)}"
+
+        async def deliver(session: aiohttp.ClientSession, number: int) -> int:
+            body = deliveries.encoded(deliveries.telegram_text(number, 5_001, "ciao"))
+            async with session.post(url, data=body, headers=deliveries.TELEGRAM_HEADERS) as response:
+                return response.status
+
+        async with aiohttp.ClientSession() as session:
+            async with locked(database, "intake"):
+                waiting = [asyncio.create_task(deliver(session, 900_000 + n)) for n in range(3)]
+
+                async def stands() -> bool:
+                    return bool(await waiting_for(database, "intake"))
+
+                await until(stands, "a commit of deliveries stands still")
+                child.send(signal.SIGTERM)
+
+                async def closed() -> bool:
+                    try:
+                        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                    except OSError:
+                        return True
+                    writer.transport.abort()
+                    return False
+
+                await until(closed, "the door is closed")
+            assert await asyncio.gather(*waiting) == [200, 200, 200]
+        assert await child.ended(within_s=25) == 0
+        assert len(await rows(database, "SELECT id FROM intake")) >= 3
+
+
 @pytest.mark.parametrize("wait", [False, pytest.param(True, marks=pytest.mark.chaos)], ids=["", "to the end"])
 @pytest.mark.timeout(150)
 async def test_a_worker_frozen_in_the_middle_of_a_transaction(
@@ -142,11 +185,11 @@ async def test_a_worker_frozen_in_the_middle_of_a_transaction(
     roles = ("web,sender,scheduler", "worker", "worker")
     async with installation(run, on_postgresql, tmp_path, redis_url, *roles) as (fleet, control, database):
         await shared(database, "lane", [32, 32])
-        async with stuck(database) as stuck_lanes:
+        async with locked(database, "turn"):  # where a round writes late
             begun = await load.begin(control, patience_s=120)
             for person in load.AUDIENCE[-12:]:  # so many that both workers have something to do
                 await control.telegram_act(BOT, person, "say", text="promemoria")
-            frozen, lanes = await worker_of(fleet, database, stuck_lanes)
+            frozen, lanes = await worker_of(fleet, database)
             frozen.send(signal.SIGSTOP)
             stopped = time.monotonic()
         if not wait:
@@ -292,41 +335,39 @@ async def test_restarted_one_after_another(
 
 
 @asynccontextmanager
-async def stuck(database: Database) -> AsyncIterator[Callable[[], Awaitable[set[str]]]]:
-    """Rounds cannot end: the table that they write their turns to is locked. Gives what lanes have open events."""
+async def locked(database: Database, table: str) -> AsyncIterator[None]:
+    """Nobody else can write to the table meanwhile."""
     engine = create_async_engine(database.url)
-
-    async def lanes() -> set[str]:
-        return {lane_of(row.slot) for row in await rows(database, "SELECT slot FROM intake WHERE state = 0")}
-
     try:
         async with engine.begin() as connection:
-            await connection.execute(text("LOCK TABLE turn IN SHARE MODE"))
-            yield lanes
+            await connection.execute(text(f"LOCK TABLE {table} IN SHARE MODE"))
+            yield
     finally:
         await engine.dispose()
 
 
-async def worker_of(
-    fleet: Fleet, database: Database, stuck_lanes: Callable[[], Awaitable[set[str]]]
-) -> tuple[Child, set[str]]:
-    """A worker that stands in the middle of a round, and lanes of that round."""
+async def waiting_for(database: Database, table: str) -> list[int]:
+    """The server's processes that stand before a locked table."""
+    found = await rows(
+        database, f"SELECT pid FROM pg_locks WHERE relation = CAST('{table}' AS regclass) AND NOT granted"
+    )
+    return [row.pid for row in found]
+
+
+async def worker_of(fleet: Fleet, database: Database) -> tuple[Child, set[str]]:
+    """A worker that stands in the middle of a round, and the lanes of events that wait for it."""
     found: tuple[Child, set[str]] | None = None
 
     async def look() -> bool:
         nonlocal found
-        held = await rows(
-            database,
-            "SELECT pid FROM pg_locks WHERE relation = CAST('turn' AS regclass) AND NOT granted",
-        )
-        lanes = await stuck_lanes()
-        if not held or not lanes:
+        if len(await waiting_for(database, "turn")) < 2:  # both stand, so whichever is chosen does
             return False
+        lanes = {lane_of(row.slot) for row in await rows(database, "SELECT slot FROM intake WHERE state = 0")}
         owners = await rows(database, f"SELECT name, owner FROM lease WHERE name IN {_in(lanes)}")
         for server in fleet.of("worker"):
             child = server.child
             mine = {row.name for row in owners if child is not None and f":{child.pid}:" in row.owner}
-            if child is not None and mine and len(held) == 2:  # both stand, so this one does
+            if child is not None and mine:
                 found = child, mine
         return found is not None
 
