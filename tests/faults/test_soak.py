@@ -30,6 +30,7 @@ MESSAGES = 200_000
 WARM_UP = 60_000  # caches of statements, flows, the store's pages
 EVERY = 10_000  # between two looks
 WRITERS = 40  # people who write at a time
+TEXTS = 60  # that each of them says between two looks
 STATUSES = 100  # in one delivery
 MB_PER_10K = 1.0
 
@@ -88,8 +89,8 @@ async def test_two_hundred_thousand_messages(run: Run, tmp_path: Path, counted: 
         looks, done, started = Looks(psutil.Process(child.pid)), 0, time.monotonic()
         async with aiohttp.ClientSession() as session:
             while done < MESSAGES:
-                done += await _converse(poster, people[:WRITERS], 25) * 2
-                done += await _report(session, url, messages, EVERY - 25 * WRITERS * 2)
+                done += await _converse(poster, people[:WRITERS], TEXTS) * 2
+                done += await _report(session, url, messages, EVERY - TEXTS * WRITERS * 2)
                 await until(lambda: drained(store), "drained", within_s=60, every_s=0.05)
                 looks.look(done)
         _, first_mb, files, threads = next(one for one in looks.taken if one[0] >= WARM_UP)
