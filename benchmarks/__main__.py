@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME…] [--json FILE] [--quick] [--long]`: numbers with units, budgets and verdicts.
+"""`python -m benchmarks [NAME…] [--json FILE] [--markdown FILE] [--quick] [--long]`: numbers with units and verdicts.
 
 Everything runs on 127.0.0.1 in a temporary folder that is removed at the end. Exit status 0 also when a row falls
 short: on a busy machine that is a question, not an answer. 1: a measurement failed, 2: usage.
@@ -21,7 +21,7 @@ import uvloop
 from benchmarks import machine
 from benchmarks.options import Options, Skipped
 from benchmarks.postgresql import PostgreSQL
-from benchmarks.rows import SHORT, Row, document, table
+from benchmarks.rows import SHORT, Row, document, markdown, table
 
 NAMES = (
     "accept",
@@ -46,6 +46,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(NAMES)}; none: all of them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one object per row, under its name")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write the tables of docs/benchmarks.md"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="two rounds and a tenth of the amounts: does it run?"
     )
@@ -77,20 +80,24 @@ async def _all(arguments: argparse.Namespace) -> int:
             postgresql=postgresql,
         )
         try:
-            rows, failed = await _measured(arguments.names or NAMES, options)
+            found, failed = await _measured(arguments.names or NAMES, options)
         finally:
             await postgresql.close()
+    rows = [row for each in found.values() for row in each]
     short = [row.name for row in rows if row.verdict == SHORT]
     promised = sum(bool(row.verdict) for row in rows)
     print("\n  ".join([f"\n{len(short)} of {promised} budgets fall short", *short]))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(document(rows), indent=1, ensure_ascii=False) + "\n")
+    if arguments.markdown is not None:
+        sections = [f"### {name}\n\n{markdown(each)}\n" for name, each in found.items()]
+        arguments.markdown.write_text("\n".join(sections))
     return 1 if failed else 0
 
 
-async def _measured(names: list[str] | tuple[str, ...], options: Options) -> tuple[list[Row], int]:
-    """The rows of all that could be measured, printed as they come, and how many measurements failed."""
-    rows: list[Row] = []
+async def _measured(names: list[str] | tuple[str, ...], options: Options) -> tuple[dict[str, list[Row]], int]:
+    """The rows of each measurement that could be done, printed as they come, and how many failed."""
+    rows: dict[str, list[Row]] = {}
     failed = 0
     ends = time.monotonic() + (LONG_LIMIT_S if options.long else LIMIT_S)
     for name in names:
@@ -105,7 +112,7 @@ async def _measured(names: list[str] | tuple[str, ...], options: Options) -> tup
             failed += 1
             print(f"\n{name}: failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             continue
-        rows += found
+        rows[name] = found
         print(f"\n{name} ({time.monotonic() - begun:.0f} s)\n{table(found)}", flush=True)
     return rows, failed
 

@@ -76,24 +76,22 @@ def measured(
 def table(rows: Sequence[Row]) -> str:
     """The rows as text in columns: name, value with unit, range, ratio, budget, verdict."""
     lines = [("", "median", "range of rounds", "ratio", "budget", "")]
-    for row in rows:
-        spread = "" if row.low is None or row.high is None else f"{number(row.low)} – {number(row.high)}"
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f} × {row.against}"
-        lines.append(
-            (
-                row.name,
-                f"{number(row.value)} {row.unit}",
-                spread if row.rounds > 1 else "",
-                ratio,
-                row.budget,
-                row.verdict,
-            )
-        )
+    lines += [_cells(row) for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(6)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The same table as in docs/benchmarks.md; a row that falls short is bold."""
+    lines = ["| | median | range of rounds | ratio | budget | |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        cells = list(_cells(row))
+        cells[-1] = f"**{SHORT}**" if row.verdict == SHORT else row.verdict
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def document(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
@@ -108,6 +106,13 @@ def number(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3g}"
+
+
+def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
+    spread = "" if row.low is None or row.high is None else f"{number(row.low)} – {number(row.high)}"
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f} × {row.against}"
+    value = f"{number(row.value)} {row.unit}"
+    return row.name, value, spread if row.rounds > 1 else "", ratio, row.budget, row.verdict
 
 
 def _fields(row: Row) -> dict[str, Any]:

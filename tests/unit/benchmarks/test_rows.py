@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.rows import HOLDS, SHORT, document, measured, number, table
+from benchmarks.rows import HOLDS, SHORT, document, markdown, measured, number, table
 
 
 def test_the_median_of_the_rounds_decides() -> None:
@@ -48,6 +48,18 @@ def test_a_table_has_every_row_with_its_words() -> None:
     line = table([row]).splitlines()[1]
     for word in ("CPU per step", "410 µs", "400 – 420", "9.50 × echo", "≤ 600 µs", "holds"):
         assert word in line
+
+
+def test_a_page_has_the_same_table() -> None:
+    """In Markdown, what falls short in bold."""
+    short, held = (
+        measured("step", [610.0], "µs", at_most=600, budget="≤ 600 µs"),
+        measured("echo", [60.0], "µs"),
+    )
+    assert markdown([short, held]).splitlines()[2:] == [
+        "| step | 610 µs |  |  | ≤ 600 µs | **falls short** |",
+        "| echo | 60.0 µs |  |  |  |  |",
+    ]
 
 
 def test_the_document_has_one_object_per_row_under_its_name() -> None:
