@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from bot import batch as batches
 from bot import claiming, handlers, lanes, outbox
@@ -343,6 +344,8 @@ class Worker:
             mark = batches.mark(batch, one.conversation, session)
             try:
                 self._run_one(connection, one, batch, views, now)
+            except (OperationalError, InterfaceError):
+                raise  # the store's trouble, not the event's: see `_store_failed`
             except Exception as error:
                 _log.error("event_failed", event_id=one.row.id, problem=type(error).__name__, exc_info=error)
                 batches.take_back(batch, mark)
