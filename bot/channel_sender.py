@@ -38,6 +38,7 @@ SLICE = 50  # items marked in one transaction: bounds what one crash can leave u
 IN_FLIGHT = 200  # requests at a time and channel: 1,000/s at 200 ms each
 FEW = 20  # results that are settled together with the mark of an answer
 READY = 1_000  # items in memory per channel; the table holds the rest
+FORGOTTEN_S = 4.0  # between looks for rows that the store has forgotten to be settled
 EPHEMERAL_LIFE_S = 10.0
 EPHEMERAL_LIMIT = 500
 LEAST_PAUSE_S = 0.005  # what waits for a token is not looked at more often
@@ -102,6 +103,8 @@ class ChannelSender:
         self._more = False  # the last look did not see everything that was due
         self._newest = 0  # the youngest bulk that was ever here
         self._bulk_at = 0.0  # monotonic time of the next slice of bulk
+        self._check_at = now + FORGOTTEN_S  # monotonic time of the next look for what the store has forgotten
+        self._forgotten: set[tuple[int, int]] = set()  # (item, attempt) that looked like it once
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -183,6 +186,9 @@ class ChannelSender:
         if self._doubtful:
             await self._take_back()
         now = self._runtime.monotonic()
+        if now >= self._check_at:
+            self._check_at = now + FORGOTTEN_S
+            await self._find_forgotten()
         # A campaign is a thousand a second: what a look left behind must not wait for the next signal.
         if now >= self._look_at or (self._more and len(self._ready) < SLICE):
             await self._look()
@@ -250,7 +256,9 @@ class ChannelSender:
             for number in aside:
                 heapq.heappush(waiting, number)
         if chosen and chosen[-1].lane == MARKETING_LANE:
-            self._bulk_at = now + SLICE_S
+            self._bulk_at = (
+                now // SLICE_S + 1
+            ) * SLICE_S  # all channels at the same moments: they share commits
         self.busy.update(item.id for item in chosen)
         return chosen
 
@@ -317,6 +325,18 @@ class ChannelSender:
         self._doubtful.difference_update(doubtful)
         self.busy.difference_update(doubtful)
         self._look_at = 0.0
+
+    async def _find_forgotten(self) -> None:
+        """Rows that say `sending` while nothing of them is in hand here: a server that crashed has forgotten its last
+        moment, and with it results that it had taken (they are not fsynced). They are recorded once more. Only what two
+        looks have seen is believed: one alone may be older than a result's commit."""
+        found = await self._runtime.database.read(lambda c: outbox.orphans(c, self._channel.id))
+        left = {(item.id, item.attempt): item for item in found if item.id not in self.busy}
+        for key, item in left.items():
+            if key in self._forgotten:
+                self.busy.add(item.id)
+                self._results.record(self._results.known(*key) or left_unknown(item, self._runtime.clock()))
+        self._forgotten = set(left)
 
     def _mark(self, connection: Connection, slice_: list[Item]) -> dict[int, int]:
         """Within one transaction: the gate's word for each, then `sending` for those that may go."""
@@ -529,6 +549,13 @@ class _Stopped(Exception):
         super().__init__(str(error))
         self.error = error
         self.part = part
+
+
+def left_unknown(item: Item, now: int) -> Result:
+    """The result of an attempt of which nobody here knows what became."""
+    return Result(
+        id=item.id, attempt=item.attempt, state="unknown", at=now, reason=SendFailure.unknown, part=item.part
+    )
 
 
 def _refusal(item: Item, state: str, reason: str, now: int) -> Result:

@@ -12,7 +12,6 @@ message keeps its place and goes when the owner resumes, or expires.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -109,22 +108,19 @@ SENTENCES: Mapping[Reason, Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Allow:
+class Allow(Struct, frozen=True):
     """It may leave. `consent_id`: the ledger row that proves it (0 where none is needed)."""
 
     consent_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(Struct, frozen=True):
     """It may not leave, and waiting does not help."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
+class Later(Struct, frozen=True):
     """Not before `at` (ms UTC, in the future); then it has to be asked again."""
 
     at: int
