@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -469,3 +470,28 @@ async def test_a_server_without_tls_is_no_connection(tmp_path: Path) -> None:
         with pytest.raises(NotConnected):
             await poster.post(target, b"{}", TIMES, max_answer=10)
     await poster.close()
+
+
+def test_the_server_s_own_loop_says_the_same(tmp_path: Path, unused_tcp_port: int) -> None:
+    """The server runs on uvloop, whose transports and TLS are its own."""
+
+    async def everything() -> None:
+        poster = Poster(lines=2)
+        await test_what_is_written_and_what_comes_back(poster)
+        await test_silence_and_drops_have_their_times(poster)
+        await test_a_line_that_was_closed_meanwhile_is_not_used(poster)
+        await test_a_reset_after_the_request_is_no_answer(poster)
+        await test_who_goes_away_leaves_no_answer_behind(poster)
+        with pytest.raises(NotConnected):
+            await poster.post(
+                Target(URL(f"http://127.0.0.1:{unused_tcp_port}/"), {}), b"", TIMES, max_answer=9
+            )
+        await poster.close()
+        poster = Poster(lines=2)
+        await test_lines_are_limited_and_shared(poster)
+        await poster.close()
+        await test_tls_is_checked(tmp_path)
+        await test_a_server_without_tls_is_no_connection(tmp_path)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(everything())
