@@ -21,7 +21,7 @@ from typing import Protocol
 import structlog
 
 from bot import media, outbox
-from bot.channel_sender import EPHEMERAL_LIFE_S, EPHEMERAL_LIMIT, ChannelSender
+from bot.channel_sender import EPHEMERAL_LIFE_S, EPHEMERAL_LIMIT, ChannelSender, left_unknown
 from bot.channel_store import ChannelStore, ConnectedChannel
 from bot.channels.base import ApiCall, Client
 from bot.outbox import Item
@@ -175,16 +175,7 @@ class Sender:
             lambda c: (outbox.orphans(c, channel.id), outbox.recent(c, channel.id, since=now - WINDOW_MS))
         )
         for item in left:
-            self._results.record(
-                Result(
-                    id=item.id,
-                    attempt=item.attempt,
-                    state="unknown",
-                    at=now,
-                    reason="unknown",
-                    part=item.part,
-                )
-            )
+            self._results.record(left_unknown(item, now))
         owned = ChannelSender(
             self._results, self._runtime, channel, self._clients(channel), self._files, recent, lease
         )
