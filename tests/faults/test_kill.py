@@ -289,9 +289,10 @@ async def history_of(
 
 
 def half_a_minute_passes(connection: Connection, pid: int = 0) -> None:
-    """For leases (of one process): they expire by the database's clock, which no test can move."""
-    owner = f"%:{pid}:%" if pid else "%"
-    connection.execute(text("UPDATE lease SET expires_at = 0 WHERE owner LIKE :owner"), {"owner": owner})
+    """For leases and jobs in hand (of one process): they expire by clocks that no test can move."""
+    owner = {"owner": f"%:{pid}:%" if pid else "%"}
+    connection.execute(text("UPDATE lease SET expires_at = 0 WHERE owner LIKE :owner"), owner)
+    connection.execute(text("UPDATE job SET lease_until = 0 WHERE state = 0 AND owner LIKE :owner"), owner)
 
 
 async def connected(control: SimulatorControl, child: Child) -> bool:

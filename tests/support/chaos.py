@@ -32,6 +32,7 @@ from tests.support.redis import RedisServer
 from tests.support.run import Run
 from tests.support.town import until
 
+LOG_TAIL = 6_000  # characters of each process's log that a failing test shows
 FIRST = 7_000_000  # of the people's ids
 ANSWER_MS = 2_000  # within which a webhook is answered, whatever the store does
 NOISE_MS = 700  # of a machine with two cores that runs everything at once
@@ -204,7 +205,11 @@ class Scaled:
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is not None:
+            for roles, server in zip(self._roles, self.servers, strict=False):
+                printed = server.child.printed if server.child is not None else ""
+                print(f"--- the end of what {roles} printed:\n{printed[-LOG_TAIL:]}")
         await self._stack.aclose()
 
     async def _start(self) -> None:
