@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-SLICE = 50_000  # rows of one statement
+SLICE = 20_000  # rows of one statement: it ends within the limits of the store, also on a busy machine
 IDENTITIES = 1 << 40  # an identity's id is its contact's plus this: apart from everything else, and known
 
 NUMBERS = (
