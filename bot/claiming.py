@@ -46,6 +46,7 @@ class Claimer:
     def __init__(self) -> None:
         self._retry_turn = False
         self.parked = 0
+        self.more = False  # whether the last look saw more than it took
 
     def claim(self, connection: Connection, lanes: Sequence[int] | None, now: int) -> list[Claimed]:
         """Claims up to `ROUND` open events of these lanes (None: of all), in their order; one that never came to an
@@ -80,6 +81,7 @@ class Claimer:
             connection.execute(_SET_BACK, {"rows": bulk(changes)})
             self.parked += len(changes)
         chosen = self._choose(looked)
+        self.more = len(chosen) < looked.seen
         if not chosen:
             return []
         raised = connection.execute(_CLAIM, {"ids": bulk_values(chosen)}).all()
@@ -135,11 +137,13 @@ class _Looked:
         self.retries: list[int] = []
         self.fresh: dict[int, list[int]] = {}
         self.fresh_ones = 0
+        self.seen = 0  # open events, also those that cannot go now
         self.closed: set[tuple[int, str]] = set()
         self.worn_out: list[Any] = []
 
     def add(self, rows: Sequence[Any]) -> None:
         """Takes more open events in, each later than those before."""
+        self.seen += len(rows)
         for row in rows:
             key = (row.channel_id, row.intake_key)
             if key in self.closed:

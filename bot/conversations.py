@@ -93,6 +93,7 @@ class Worker:
         self._claimer = Claimer()
         self.lanes = Lanes(runtime)
         self._stopping = False
+        self._more = True  # whether the last look left something behind
         self._rounds_done = 0
         self._owed: Sequence[Claimed] = ()  # attempts to be given back with the next claim
         self._failed_after: dict[int, int] = {}  # by event that the store failed over: rounds done by then
@@ -115,7 +116,7 @@ class Worker:
     async def _rounds(self) -> None:
         while not self._stopping:
             try:
-                busy = await self.round()
+                busy = await self.round() and self._more
             except (Unavailable, Conflict) as error:
                 _log.warning("worker_waits", problem=str(error))
                 await self._runtime.signals.wait("intake", POLL_S)
@@ -135,28 +136,38 @@ class Worker:
 
     async def _round(self, fences: Mapping[str, int]) -> bool:
         runtime = self._runtime
-        claimed = await runtime.database.write(
-            lambda connection: self.claim(connection, fences), queue=Queue.live, durable=False
-        )
-        self._owed = ()
-        if not claimed:
-            return False
-        crash_point("worker.after_claim")
+        claimed: list[Claimed] = []
+
+        def claim(connection: Connection) -> list[Claimed]:
+            claimed[:] = self.claim(connection, fences)
+            return claimed
+
+        def handle(connection: Connection, found: list[Claimed]) -> Handled:
+            self._owed = ()  # given back with the claim, which is committed
+            crash_point("worker.after_claim")
+            return self._handle(connection, found, fences)
+
         try:
-            handled = await runtime.database.write(
-                lambda connection: self._handle(connection, claimed, fences), queue=Queue.live, durable=True
-            )
+            handled = await runtime.database.write_then(claim, handle)
         except Unavailable as error:
-            await self._store_failed(claimed, error)
+            if claimed:
+                await self._store_failed(claimed, error)
             raise
         except VersionConflict:
+            self._more = True
             await runtime.database.write(
                 lambda c: claiming.reopen(c, claimed), queue=Queue.live, durable=False
             )
             return True
         except Exception as error:
+            if not claimed:
+                raise
+            self._more = True
             await self._failed_as_a_whole(claimed, error)
             return True
+        if handled is None:
+            self._owed = ()
+            return False
         crash_point("worker.after_commit")
         self._rounds_done += 1
         self.handled += handled.done
@@ -199,7 +210,9 @@ class Worker:
     def claim(self, connection: Connection, fences: Mapping[str, int]) -> list[Claimed]:
         """The events of the next round, of these lanes."""
         claiming.reopen(connection, self._owed)
-        return self._claimer.claim(connection, lanes.numbers(fences), self._runtime.clock())
+        found = self._claimer.claim(connection, lanes.numbers(fences), self._runtime.clock())
+        self._more = self._claimer.more
+        return found
 
     # --- handle
 

@@ -45,6 +45,7 @@ from domain.errors import Conflict, RejectedInput, Unavailable
 from storage.direct import DirectConnection
 from storage.durations import Durations
 
+F = TypeVar("F")
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
@@ -197,6 +198,16 @@ class Database(ABC):
         """Runs `work` in a write transaction; returns its result after the commit, raises its error after the
         rollback. Raises Unavailable when the store cannot be reached or too many wait."""
 
+    async def write_then(
+        self, first: Work[F], then: Callable[[Connection, F], T], *, queue: Queue = Queue.live
+    ) -> T | None:
+        """Two transactions, the second directly after the first: `first`, which need not survive a power cut, and
+        `then` with its result, which must. None, and no second one, when `first` gave nothing. Errors as of `write`."""
+        found = await self.write(first, queue=queue, durable=False)
+        if not found:
+            return None
+        return await self.write(lambda connection: then(connection, found), queue=queue)
+
     @abstractmethod
     async def read(self, work: Work[T]) -> T:
         """Runs `work` on a reader, which sees what was committed before."""
@@ -238,6 +249,7 @@ class _Request:
     work: Work[Any]
     durable: bool
     future: asyncio.Future[Any]
+    then: Callable[[Connection, Any], Any] | None = None  # a second transaction, with the first one's result
     result: Any = None
     error: BaseException | None = None
 
@@ -266,7 +278,18 @@ class SqliteDatabase(Database):
         self._writer.start()
 
     async def write(self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True) -> T:
-        request = _Request(work, durable, self._loop.create_future())
+        result: T = await self._queued(_Request(work, durable, self._loop.create_future()), queue)
+        return result
+
+    async def write_then(
+        self, first: Work[F], then: Callable[[Connection, F], T], *, queue: Queue = Queue.live
+    ) -> T | None:
+        # The writer goes on by itself: the way to the event loop and back is longer than the first transaction.
+        request = _Request(first, False, self._loop.create_future(), then)
+        result: T | None = await self._queued(request, queue)
+        return result
+
+    async def _queued(self, request: _Request, queue: Queue) -> Any:
         with self._wake:
             if self._stopping:
                 raise Unavailable("the store is closing")
@@ -275,8 +298,7 @@ class SqliteDatabase(Database):
             self._queues[queue].append(request)
             self._wake.notify()
         # Shielded: a caller that goes away must not make a commit look undone to those who share it.
-        result: T = await asyncio.shield(request.future)
-        return result
+        return await asyncio.shield(request.future)
 
     async def read(self, work: Work[T]) -> T:
         if self._stopping:
@@ -331,9 +353,22 @@ class SqliteDatabase(Database):
             self.commits[queue].note(ended - started)
             if queue is Queue.bulk:
                 self._bulk_rests_until = ended + (ended - started)
-            self._answer(requests)
+            self._answer([request for request in requests if not self._goes_on(request, queue)])
         if connection is not None:
             connection.close()
+
+    def _goes_on(self, request: _Request, queue: Queue) -> bool:
+        """Puts a request's second part in front, if it has one and its first gave something."""
+        then, found = request.then, request.result
+        if then is None or request.error is not None:
+            return False
+        if not found:
+            request.result = None
+            return False
+        second = _Request(lambda connection: then(connection, found), True, request.future)
+        with self._wake:
+            self._queues[queue].appendleft(second)
+        return True
 
     def _next_group(self) -> tuple[Queue, list[_Request]] | None:
         with self._wake:

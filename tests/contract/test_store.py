@@ -67,6 +67,41 @@ async def test_an_error_comes_back_as_it_is_and_nothing_stays(store: Database) -
     assert await kept(store) == []
 
 
+async def test_the_second_transaction_has_what_the_first_gave(store: Database) -> None:
+    seen: list[list[str]] = []
+
+    def then(connection: Connection, found: str) -> str:
+        seen.append([row.subject for row in rows_of(connection, "SELECT subject FROM revision")])
+        return found + keep("two")(connection)
+
+    both = await asyncio.gather(
+        store.write_then(keep("one"), then), store.write(keep("aside"), queue=Queue.live)
+    )
+    assert both == ["onetwo", "aside"]
+    assert "one" in seen[0]
+    assert await kept(store) == ["aside", "one", "two"]
+
+
+async def test_without_a_result_there_is_no_second_transaction(store: Database) -> None:
+    def nothing(connection: Connection) -> list[str]:
+        keep("looked")(connection)
+        return []
+
+    assert await store.write_then(nothing, lambda connection, _: keep("never")(connection)) is None
+    assert await kept(store) == ["looked"]
+
+
+@pytest.mark.parametrize("part", [1, 2])
+async def test_a_failure_of_the_second_leaves_the_first(store: Database, part: int) -> None:
+    def fail(connection: Connection, *_: str) -> str:
+        keep("half")(connection)
+        raise Ours(str(part))
+
+    with pytest.raises(Ours, match=str(part)):
+        await store.write_then(*((fail, fail) if part == 1 else (keep("one"), fail)))
+    assert await kept(store) == ([] if part == 1 else ["one"])
+
+
 async def test_of_many_at_once_each_failure_is_its_own(store: Database) -> None:
     """Group commit: eight of 24 fail, at the beginning, in the middle and at the end of their work."""
 
