@@ -120,10 +120,10 @@ def close(connection: Connection, ids: Sequence[int]) -> None:
         connection.execute(_DONE, {"ids": bulk_values(ids)})
 
 
-def reopen(connection: Connection, claimed: Sequence[Claimed]) -> None:
-    """Nobody's fault: the attempts are given back."""
+def reopen(connection: Connection, claimed: Sequence[Claimed], *, not_before: int = 0) -> None:
+    """Nobody's fault: the attempts are given back. `not_before`: ms UTC."""
     if claimed:
-        rows = [_change(row.id, OPEN, row.attempts - 1, 0, "") for row in claimed]
+        rows = [_change(row.id, OPEN, row.attempts - 1, not_before, "") for row in claimed]
         connection.execute(_SET_BACK, {"rows": bulk(rows)})
 
 

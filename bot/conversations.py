@@ -209,7 +209,9 @@ class Worker:
 
     def claim(self, connection: Connection, fences: Mapping[str, int]) -> list[Claimed]:
         """The events of the next round, of these lanes."""
-        claiming.reopen(connection, self._owed)
+        # After a moment, or the oldest of them would be tried again and again before all others.
+        again_at = self._runtime.clock() + claiming.RETRY_MS[0]
+        claiming.reopen(connection, self._owed, not_before=again_at)
         found = self._claimer.claim(connection, lanes.numbers(fences), self._runtime.clock())
         self._more = self._claimer.more
         return found

@@ -48,7 +48,7 @@ from storage.sealing import Sealer, event_key
 MAX_WAITING = (
     10_000  # events in memory before their commit: about 20 MB; past it the platform is told to come back
 )
-MAX_OPEN = 50_000  # events stored and not handled, about a minute's work; past it the platforms are told to come back
+MAX_OPEN = 30_000  # events stored and not handled, about a minute's work; past it the platforms are told to come back
 # A commit that takes longer: the platforms are told to come back. A PostgreSQL that is away is told within 2 s; a
 # SQLite file that somebody else holds (a backup, a person's shell) is waited for, as its busy timeout says.
 STUCK_S = {"sqlite": 5.5, "postgresql": 1.8}

@@ -89,7 +89,7 @@ async def everything_left(poster: BatchPoster, result: Flood) -> None:
 async def test_a_short_flood(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: Counted
 ) -> None:
-    """Three seconds in this process; what may wait is as much less as the flood is shorter (in life 50,000 events)."""
+    """Three seconds in this process; what may wait is as much less as the flood is shorter (in life 30,000 events)."""
     monkeypatch.setattr(intake, "MAX_OPEN", 300)
     async with Town(tmp_path, f"sqlite:///{tmp_path / 'town.sqlite3'}") as town:
         channel = await town.whatsapp(messages_per_second=1_000)
