@@ -128,6 +128,7 @@ def own_postgresql(run: Run, postgres: PostgresServer) -> Iterator[RestartableSe
     server.stop()
 
 
+@pytest.mark.timeout(150)
 async def test_postgresql_away_for_a_moment(
     run: Run,
     redis_server: RedisServer,
@@ -140,11 +141,11 @@ async def test_postgresql_away_for_a_moment(
     faults: dict[Fault, float] = {
         cut: 0.5,
         commits_lost: 2.0,
-        unreachable: 3.0,
-        disk_full: 1.0,
-        restarted: 0.5,
+        unreachable: 2.5,
+        disk_full: 0.5,
+        restarted: 0.2,
     }
-    await suffers(run, redis_server, own_postgresql, tmp_path, chance, counted, faults, campaign=300)
+    await suffers(run, redis_server, own_postgresql, tmp_path, chance, counted, faults, campaign=200)
 
 
 @pytest.mark.chaos

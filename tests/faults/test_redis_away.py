@@ -80,6 +80,7 @@ async def half_open(scaled: Scaled, seconds: float) -> None:
 FAULTS: tuple[Fault, ...] = (killed, flushed, out_of_memory, silent, unreachable, slow, half_open)
 
 
+@pytest.mark.timeout(150)
 async def test_redis_away_for_a_moment(
     run: Run,
     redis_server: RedisServer,
