@@ -101,6 +101,7 @@ class Intake:
         self._size = 0
         self._open = 0  # stored events that nobody has handled: as counted last, and those stored since
         self._flushing: asyncio.Task[None] | None = None
+        self._apart: set[asyncio.Task[bool]] = set()
 
     async def append(self, arrived: Arrived) -> None:
         """Returns when every event is committed (or was before). Raises Unavailable when none is acknowledged."""
@@ -126,28 +127,41 @@ class Intake:
 
     async def _flush(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting, []
-            self._size = 0
-            crash_point("intake.before_commit")
-            try:
-                await self._commit(batch)
-                refused: dict[int, Exception] = {}
-            except Unavailable as error:
+            batch, self._waiting, self._size = self._waiting, [], 0
+            if self._runtime.database.dialect.for_update:
+                batch, wishes = _apart(batch)
+                if wishes:
+                    task = asyncio.create_task(self._store(wishes))
+                    self._apart.add(task)
+                    task.add_done_callback(self._apart.discard)
+            if batch and await self._store(batch):
                 # Who came meanwhile is told as well: one after the other they would wait ever longer in vain.
                 late, self._waiting, self._size = self._waiting, [], 0
-                batch += late
-                refused = dict.fromkeys(range(len(batch)), error)
-            except Exception:
-                refused = await self._each_alone(batch)
-            crash_point("intake.after_commit")
-            for number, one in enumerate(batch):
-                one.done(refused.get(number))
-            work = sum(_is_work(event) for one in batch for _, event in one.arrived)
-            if work:
-                self._open += work
-                self._runtime.signals.notify("intake")
-            else:
-                self._runtime.signals.notify("live")  # statuses: nobody handles them, but open pages show them
+                for one in late:
+                    one.done(Unavailable("the store does not answer"))
+
+    async def _store(self, batch: list[_Waiting]) -> bool:
+        """Commits and tells each; whether the store was away."""
+        refused: dict[int, Exception] = {}
+        away = False
+        crash_point("intake.before_commit")
+        try:
+            await self._commit(batch)
+        except Unavailable as error:
+            away = True
+            refused = dict.fromkeys(range(len(batch)), error)
+        except Exception:
+            refused = await self._each_alone(batch)
+        crash_point("intake.after_commit")
+        for number, one in enumerate(batch):
+            one.done(refused.get(number))
+        work = sum(_is_work(event) for one in batch for _, event in one.arrived)
+        if work:
+            self._open += work
+            self._runtime.signals.notify("intake")
+        else:
+            self._runtime.signals.notify("live")  # statuses: nobody handles them, but open pages show them
+        return away
 
     def count_open(self, connection: Connection) -> None:
         """Counts what is stored and not handled, by the index of open events, up to a little past the limit."""
@@ -180,7 +194,7 @@ class Intake:
     async def _commit(self, batch: list[_Waiting]) -> None:
         runtime = self._runtime
         store = runtime.database.write(
-            lambda connection: _store(connection, batch, runtime), queue=Queue.live, durable=True
+            lambda connection: _write(connection, batch, runtime), queue=Queue.live, durable=True
         )
         try:
             async with asyncio.timeout(STUCK_S[runtime.database.dialect.name]):
@@ -304,7 +318,7 @@ def _clean(value: Any) -> Any:
     return value
 
 
-def _store(connection: Connection, batch: list[_Waiting], runtime: Runtime) -> None:
+def _write(connection: Connection, batch: list[_Waiting], runtime: Runtime) -> None:
     # Rows are made here and not as the events arrive: ids ascend in the order of acceptance either way, and thirty in
     # a row cost half of thirty now and then.
     prepared: list[_Prepared] = []
@@ -350,6 +364,16 @@ def _drop_seen(connection: Connection, prepared: list[_Prepared], now: int) -> l
             new.discard((one.channel.id, one.seen_key))
             fresh.append(one)
     return fresh
+
+
+def _apart(batch: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """Deliveries with and without words that lock a person's rows (opt-outs, blocks). Such a row may be held by a
+    process that is frozen: that must not keep everybody else's messages from their commit."""
+    plain: list[_Waiting] = []
+    wishes: list[_Waiting] = []
+    for one in batch:
+        (wishes if any(consent.locks_rows(event) for _, event in one.arrived) else plain).append(one)
+    return plain, wishes
 
 
 def _set_aside(event: PlatformEvent, error: Exception) -> Unrecognised:

@@ -552,6 +552,13 @@ class Accepted:
     at: int
 
 
+def locks_rows(event: PlatformEvent) -> bool:
+    """Whether `suppress_at_intake` will lock the person's rows for this event."""
+    if isinstance(event, MessageReceived):
+        return event.opt_out
+    return isinstance(event, Reachability) or (isinstance(event, Preference) and not event.wanted)
+
+
 def suppress_at_intake(
     connection: Connection, accepted: Sequence[Accepted], *, keyed_hash: KeyedHash
 ) -> None:

@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from bot import intake
 from bot.intake import DONE, OPEN, PARKED, open_event
+from crm.identities import external_key
 from domain.errors import Unavailable
 from domain.events import MessageReceived, Unrecognised
 from domain.messages import FormAnswer, ReceivedText
 from storage.database import Database
-from tests.support.core import Core
+from tests.support.core import WORKSPACE, Core
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -132,3 +133,30 @@ async def test_two_processes_that_get_the_same_events_in_other_orders_do_not_blo
             other.append([(channel, event) for event in reversed(events)]),
         )
     assert len(await stored(core)) == 4 * 40
+
+
+async def test_an_opt_out_that_has_to_wait_keeps_nobody_else_waiting(core: Core) -> None:
+    """Its person's rows may be held by a process that is frozen (PostgreSQL; SQLite has one writer)."""
+    if core.database.dialect.name == "sqlite":
+        pytest.skip("one writer: nobody else can hold a row")
+    stop = core.message("STOP", person=1001, opt_out=True)
+    key = external_key(core.sealer.keyed_hash, WORKSPACE, stop.person.ids[0])
+
+    def hold(connection: Connection) -> None:
+        connection.execute(
+            text("INSERT INTO suppression VALUES (:w, :key, '*', 'stop_word', 0)"),
+            {"w": WORKSPACE, "key": key},
+        )
+        connection.execute(text("SELECT pg_sleep(1)")).all()
+
+    holding = asyncio.create_task(core.do(hold))
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    while not await core.value(asleep):  # noqa: ASYNC110 (the server tells it)
+        await asyncio.sleep(0.01)
+    waits = asyncio.create_task(core.takes(stop))
+    await asyncio.gather(*(core.takes(core.message("ciao", person=2000 + n)) for n in range(5)))
+    assert not waits.done()
+    assert len(await stored(core)) == 5
+    await holding
+    await waits
+    assert len(await stored(core)) == 6
