@@ -91,7 +91,7 @@ class Claimer:
         """Which open events this round takes: one that was tried before, alone, or fresh ones, fairly."""
         self._retry_turn = not self._retry_turn
         if looked.retries and (self._retry_turn or not looked.fresh):
-            return looked.retries[:1]
+            return [min(looked.retries)[1]]
         return _in_turns(list(looked.fresh.values()), ROUND)
 
     def set_back(
@@ -134,7 +134,7 @@ class _Looked:
     def __init__(self, now: int) -> None:
         self._now = now
         self._counts: dict[tuple[int, str], int] = {}
-        self.retries: list[int] = []
+        self.retries: list[tuple[int, int]] = []  # (not before, id): who waits longest goes first
         self.fresh: dict[int, list[int]] = {}
         self.fresh_ones = 0
         self.seen = 0  # open events, also those that cannot go now
@@ -155,7 +155,7 @@ class _Looked:
             elif row.attempts > 0 or row.not_before > self._now:
                 self.closed.add(key)
                 if row.not_before <= self._now:
-                    self.retries.append(row.id)
+                    self.retries.append((row.not_before, row.id))
             else:
                 self._fresh(row, key)
 
