@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import text
 
+from bot import claiming, handlers
 from bot.parked import parked
+from domain.events import MessageReceived
 from tests.faults.conftest import Counted
 from tests.support.posting import MIRROR, Poster
-from tests.support.town import Town
+from tests.support.town import Town, until
 
 FIRST = 5_100_000
 
@@ -78,3 +81,40 @@ async def town_on_postgresql(tmp_path: Path, postgres_url: str) -> AsyncIterator
     """A town whose store is PostgreSQL."""
     async with Town(tmp_path, postgres_url) as opened:
         yield opened
+
+
+async def test_an_event_that_the_store_cannot_bear_parks_and_an_outage_parks_nothing(
+    town_on_postgresql: Town, monkeypatch: pytest.MonkeyPatch, counted: Counted
+) -> None:
+    """Handling it ends the connection each time. That looks like an outage, until others are handled in between: then
+    it is the event, and it parks after its five tries. Those who were with it lose nothing."""
+    monkeypatch.setattr(claiming, "RETRY_MS", (1, 1, 1, 1))
+    town = town_on_postgresql
+    channel = await town.telegram()
+    await town.publish(MIRROR, "mirror")
+    poisonous, *others = town.crowd(FIRST, 4)
+    registry = cast(dict[type, Any], handlers.registry())
+    healthy = registry[MessageReceived]
+
+    def deadly(scope: Any, flows: Any, event: MessageReceived) -> None:
+        if event.origin.address == str(poisonous):
+            scope.connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        healthy(scope, flows, event)
+
+    monkeypatch.setitem(registry, MessageReceived, deadly)
+    said = 0
+    async with Poster(town.webhook(channel)) as poster:
+        together = [poster.update(person, "uno") for person in (poisonous, *others)]
+        await asyncio.gather(*(poster.insist(*one) for one in together))
+
+        async def parked_now() -> bool:
+            nonlocal said
+            said += 1
+            await poster.insist(*poster.update(others[0], "due"))
+            return bool(await town.value("SELECT count(*) FROM intake WHERE state = 1"))
+
+        await until(parked_now, "it is parked", within_s=40, every_s=0.2)
+    await town.settle()
+    assert await town.value("SELECT count(*) FROM intake WHERE state = 1") == 1
+    assert await town.value("SELECT count(*) FROM message WHERE direction = 'in'") == len(others) + said
+    counted("an event that the store cannot bear", parked=1, handled=len(others) + said)
