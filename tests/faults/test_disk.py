@@ -173,7 +173,7 @@ async def test_a_file_that_somebody_else_holds(tmp_path: Path, counted: Counted)
             assert {one.status for one in first} == {200}
             assert max(one.ms for one in first) < 5_000
             await town.settle()
-            with _holding(tmp_path / "town.sqlite3", 7.0):
+            with _holding(tmp_path / "town.sqlite3", 6.0):
                 updates = [poster.update(person, "due") for person in people]
                 second = await asyncio.gather(*(poster.post(*one) for one in updates))
                 async with town.app.session.get(town.app.base_url + "/readyz") as response:

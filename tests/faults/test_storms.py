@@ -61,7 +61,7 @@ class Storm:
         return await drained(self.database)
 
 
-@pytest.mark.parametrize(("people", "storms"), [(180, 3), pytest.param(1_500, 15, marks=LONG)])
+@pytest.mark.parametrize(("people", "storms"), [(110, 2), pytest.param(1_500, 15, marks=LONG)])
 async def test_a_storm_of_429(people: int, storms: int, run: Run, tmp_path: Path, counted: Counted) -> None:
     """At most one request of the campaign leaves while it was told to wait; people are answered meanwhile; then it goes
     on at four fifths of its limit at least."""
@@ -104,7 +104,7 @@ async def test_a_storm_of_429(people: int, storms: int, run: Run, tmp_path: Path
     assert rate >= 0.8 * PER_SECOND
 
 
-@pytest.mark.parametrize(("people", "resets"), [(120, 5), pytest.param(1_500, 60, marks=LONG)])
+@pytest.mark.parametrize(("people", "resets"), [(90, 4), pytest.param(1_500, 60, marks=LONG)])
 async def test_a_platform_that_takes_and_breaks_the_connection(
     people: int, resets: int, run: Run, tmp_path: Path, counted: Counted
 ) -> None:
