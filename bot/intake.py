@@ -155,13 +155,15 @@ class Intake:
         crash_point("intake.after_commit")
         for number, one in enumerate(batch):
             one.done(refused.get(number))
+        if away:  # nobody is woken for what is not there: workers would ask the absent store again and again
+            return True
         work = sum(_is_work(event) for one in batch for _, event in one.arrived)
         if work:
             self._open += work
             self._runtime.signals.notify("intake")
         else:
             self._runtime.signals.notify("live")  # statuses: nobody handles them, but open pages show them
-        return away
+        return False
 
     def count_open(self, connection: Connection) -> None:
         """Counts what is stored and not handled, by the index of open events, up to a little past the limit."""
