@@ -191,7 +191,7 @@ async def suffers(
     """One fault after the other; what was promised is asserted for each, and for all at the end."""
     url = server.server.create()
     place = Scaled(
-        run, folder, redis, url=url, socket=server.server.socket, roles=roles, campaign=campaign, people=60
+        run, folder, redis, url=url, socket=server.server.socket, roles=roles, campaign=campaign, per_second=8
     )
     async with place as scaled, Heartbeat(scaled.servers) as heartbeat:
         scaled.traffic.start()
