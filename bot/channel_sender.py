@@ -309,6 +309,9 @@ class ChannelSender:
             if attempt is None:  # refused or postponed: what that released stands in the table
                 self.busy.discard(item.id)
                 self._look_at = 0.0
+            elif (known := self._results.known(item.id, attempt)) is not None:
+                # This very attempt was made a moment ago: a server that crashed has forgotten its mark.
+                self._results.record(known)
             else:
                 self._start(self._attempt(item, attempt, marked_at))
 

@@ -53,6 +53,26 @@ async def test_a_settle_that_the_store_has_forgotten(
         assert again.external_id == after.external_id
 
 
+async def test_a_mark_and_a_settle_that_the_store_has_forgotten(any_town: Town) -> None:
+    """The row is queued as if nothing had been: its message is not sent again, the result is at hand."""
+    town = any_town
+    await town.telegram()
+    await town.publish_lead()
+    person = await town.simulators.telegram_person(first_name="Anna", language_code="it")
+    await town.simulators.latency("telegram", 300)
+    await town.simulators.telegram_act(BOT, person, "say", text="ciao")
+    row = await _on_the_wire(town)
+    before = (await town.rows(f"SELECT {MESSAGE} FROM message WHERE id = :id", id=row["id"]))[0]
+    await town.settle()
+    sent = await _calls(town.simulators)
+    queued = {**row, "state": 1, "attempt": row["attempt"] - 1}
+    await town.app.database.write(lambda connection: _forget(connection, queued, before))
+    await town.settle()
+    assert await _calls(town.simulators) == sent
+    [again] = await town.rows("SELECT status, possibly_twice FROM message WHERE id = :id", id=row["id"])
+    assert tuple(again) == ("sent", 0)
+
+
 async def _on_the_wire(town: Town) -> dict[str, Any]:
     """The first message of the answer, as its row is while the request is under way."""
     found: list[dict[str, Any]] = []
