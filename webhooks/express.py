@@ -43,14 +43,13 @@ _LENGTH = re.compile(rb"[0-9]{1,7}")
 _UNUSUAL = {
     b"transfer-encoding",
     b"content-encoding",
-    b"connection",
     b"expect",
     b"upgrade",
     b"te",
     b"trailer",
     b"keep-alive",
-    b"proxy-connection",
 }
+_CONNECTION = {b"connection", b"proxy-connection"}  # they may say what is so anyway
 
 _log = structlog.get_logger("webhooks")
 
@@ -129,7 +128,9 @@ class Express(asyncio.Protocol):
     __slots__ = (
         "_begun",
         "_buffer",
+        "_choked",
         "_deadline",
+        "_ended",
         "_inner",
         "_ours",
         "_paused",
@@ -146,7 +147,9 @@ class Express(asyncio.Protocol):
         self._buffer = b""
         self._begun = False  # a part of the next delivery is here
         self._under_way = False  # its commit, and then its answer, are
-        self._paused = False
+        self._paused = False  # nothing more is read
+        self._choked = False  # answers wait for a client that does not read them: it gets no more of them
+        self._ended = False  # the client sends nothing more, and may wait for its answer
         self._deadline = 0.0  # monotonic; 0: none (the guard watches the first head)
 
     # --- asyncio's side
@@ -160,14 +163,17 @@ class Express(asyncio.Protocol):
             self._inner.data_received(data)
             return
         self._buffer = self._buffer + data if self._buffer else data
-        if not self._under_way:
+        if not self._under_way and not self._choked:
             self._advance()
         elif len(self._buffer) > SMALL_BODY and not self._paused and self._transport is not None:
             self._transport.pause_reading()  # who sends on before the answer waits
             self._paused = True
 
     def eof_received(self) -> bool | None:
-        return None if self._ours else self._inner.eof_received()
+        if not self._ours:
+            return self._inner.eof_received()
+        self._ended = True
+        return self._under_way  # open until it is answered
 
     def connection_lost(self, error: Exception | None) -> None:
         self._way.open.discard(self)
@@ -179,10 +185,14 @@ class Express(asyncio.Protocol):
     def pause_writing(self) -> None:
         if not self._ours:
             self._inner.pause_writing()
+        self._choked = self._ours
 
     def resume_writing(self) -> None:
         if not self._ours:
             self._inner.resume_writing()
+            return
+        self._choked = False
+        self._go_on()
 
     # --- the way's side
 
@@ -199,7 +209,7 @@ class Express(asyncio.Protocol):
         """What should have come did not: 408 when a body is missing, as the long way says it."""
         if self._transport is None:
             return
-        if b"\r\n\r\n" not in self._buffer:
+        if b"\r\n\r\n" not in self._buffer or self._choked or self._transport.is_closing():
             self._transport.abort()
             return
         body = receive.too_slow().encode()
@@ -221,6 +231,9 @@ class Express(asyncio.Protocol):
             if not self._begun:  # one clock for the whole of it, however it drips
                 self._begun = True
                 self._deadline = self._way.monotonic() + receive.BODY_S
+            if self._ended:
+                self.close_when_idle()
+            self._read_on()
             return
         if found is False:
             self._hand_over()
@@ -240,7 +253,9 @@ class Express(asyncio.Protocol):
         """The delivery that the bytes begin with; None while it is not whole, False when it is for aiohttp."""
         buffer = self._buffer
         if not buffer.startswith(_START):
-            return None if _START.startswith(buffer[: len(_START)]) else False
+            # A later head that is not whole waits here, where its time is watched.
+            waits = self._deadline and b"\r\n\r\n" not in buffer and len(buffer) <= MAX_HEAD
+            return None if waits or _START.startswith(buffer[: len(_START)]) else False
         matched = _HEAD.match(buffer)
         if matched is None:
             return False if b"\r\n\r\n" in buffer or len(buffer) > MAX_HEAD else None
@@ -286,19 +301,24 @@ class Express(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         transport.write(way.ok() if error is None else way.unavailable(error))
-        if way.closing:
+        if way.closing or (self._ended and not self._buffer):
             transport.close()
             return
-        if self._paused:
-            transport.resume_reading()
-            self._paused = False
+        if len(self._buffer) <= SMALL_BODY:
+            self._read_on()
         self._deadline = way.monotonic() + KEEP_ALIVE_S
         if self._buffer:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        if self._ours and not self._under_way and self._buffer and self._transport is not None:
+        ready = self._ours and not self._under_way and not self._choked
+        if ready and self._buffer and self._transport is not None:
             self._advance()
+
+    def _read_on(self) -> None:
+        if self._paused and self._transport is not None:
+            self._transport.resume_reading()
+            self._paused = False
 
     def _hand_over(self) -> None:
         """From here on the connection is aiohttp's, with all that has come."""
@@ -308,8 +328,11 @@ class Express(asyncio.Protocol):
         self._buffer = b""
         if transport is None:
             return
+        self._read_on()
         self._inner.connection_made(transport)
         self._inner.data_received(buffer)
+        if self._ended:
+            transport.close()  # as asyncio does when aiohttp hears of such an end
 
 
 def _headers(lines: bytes) -> dict[bytes, bytes] | None:
@@ -320,7 +343,8 @@ def _headers(lines: bytes) -> dict[bytes, bytes] | None:
         if not colon:
             continue
         name = name.lower()
-        if name in headers or (name in _UNUSUAL and value.strip().lower() != b"keep-alive"):
+        value = value.strip(b" \t")
+        if name in headers or name in _UNUSUAL or (name in _CONNECTION and value.lower() != b"keep-alive"):
             return None
-        headers[name] = value.strip(b" \t")
+        headers[name] = value
     return headers

@@ -155,6 +155,18 @@ UNUSUAL: dict[str, tuple[Make, int]] = {
     "space before colon": (lambda path, body: delivery(path, body, SECRET, "X-A : b"), 400),
     "bare newline": (lambda path, body: delivery(path, body, SECRET, "X-A: b\nX-B: c"), 400),
     "compressed": (lambda path, body: delivery(path, body, SECRET, "Content-Encoding: gzip"), 415),
+    "chunks that call themselves kept": (
+        lambda path, body: delivery(path, body, SECRET, "Transfer-Encoding: keep-alive"),
+        400,
+    ),
+    "compression that calls itself kept": (
+        lambda path, body: delivery(path, body, SECRET, "Content-Encoding: Keep-Alive"),
+        415,
+    ),
+    "an expectation of that kind": (
+        lambda path, body: delivery(path, body, SECRET, "Expect: keep-alive"),
+        417,
+    ),
     "announced too large": (lambda path, body: delivery(path, b"", SECRET, length=4_000_001), 413),
     "query": (lambda path, body: delivery(f"{path}?a=b", body, SECRET), 200),
     "large": (lambda path, body: delivery(path, body + b" " * 70_000, SECRET), 200),
@@ -307,3 +319,58 @@ async def test_a_stop_answers_what_is_under_way(town: Town, monkeypatch: pytest.
         async with asyncio.timeout(5):
             assert await reader.read() == b""
         await closing
+
+
+async def test_who_ends_their_side_is_still_answered(town: Town, long_way: list[Express]) -> None:
+    path = await path_of(town)
+    async with connected(town) as (reader, writer):
+        writer.write(delivery(path, update(1), SECRET) + delivery(path, update(2), SECRET))
+        writer.write_eof()
+        assert (await answer(reader))[0] == 200
+        assert (await answer(reader))[0] == 200
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+    async with connected(town) as (reader, writer):
+        writer.write(delivery(path, update(3), SECRET) + delivery(path, update(4), SECRET)[:-5])
+        writer.write_eof()
+        assert (await answer(reader))[0] == 200
+        async with asyncio.timeout(5):
+            assert await reader.read() == b"", "half a delivery is none"
+    assert await stored(town) == 3
+    assert long_way == []
+
+
+async def test_a_flood_of_deliveries_waits_outside(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast they come behind each other, no more is read than a large delivery and one look at the socket."""
+    path = await path_of(town)
+    most = 0
+    kept = Express.data_received
+
+    def noted(self: Express, data: bytes) -> None:
+        nonlocal most
+        kept(self, data)
+        most = max(most, len(self._buffer))
+
+    monkeypatch.setattr(Express, "data_received", noted)
+    count = 200
+    async with connected(town) as (reader, writer):
+        writer.write(b"".join(delivery(path, update(n + 1, "x" * 20_000), SECRET) for n in range(count)))
+        for _ in range(count):
+            assert (await answer(reader))[0] == 200
+    assert await stored(town) == count
+    assert most <= receive.SMALL_BODY + 2 * 262_144, "asyncio and uvloop read at most 256 kB at a time"
+
+
+async def test_a_later_request_that_does_not_come_ends_the_connection(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when its beginning looks like another request than a delivery."""
+    path = await path_of(town)
+    monkeypatch.setattr(receive, "BODY_S", 0.2)
+    for begun in (b"G", b"GET / HTTP/1.1\r\nHost: a\r\n"):
+        async with connected(town) as (reader, writer):
+            writer.write(delivery(path, update(1), SECRET))
+            assert (await answer(reader))[0] == 200
+            writer.write(begun)
+            async with asyncio.timeout(5):
+                assert await reader.read() == b""
