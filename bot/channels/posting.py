@@ -150,6 +150,10 @@ class Poster:
                 self._timer.cancel()
             self._timer = self._loop.call_at(due, self._look)
 
+    def now(self) -> float:
+        """The loop's time."""
+        return self._loop.time()
+
     def context(self, origin: Origin) -> ssl.SSLContext | None:
         """How to speak to an origin."""
         return self._tls if origin.tls else None
@@ -183,6 +187,7 @@ class _Pool:
 
     def idle(self) -> _Line | None:
         """A line that nobody uses."""
+        self.forget(self.poster.now())  # also when the timer is late: a process may have been frozen
         while self._idle:
             line = self._idle.pop()
             if line.usable():
@@ -274,7 +279,12 @@ class _Pool:
             except BaseException:
                 taken.close()
                 raise
-        except (OSError, ssl.SSLError, ssl.CertificateError) as error:
+        except (
+            OSError,
+            ssl.SSLError,
+            ssl.CertificateError,
+            UnicodeError,
+        ) as error:  # the last: no host's name
             raise NotConnected(type(error).__name__) from None
         finally:
             self._opening -= 1
@@ -359,8 +369,10 @@ class _Line(asyncio.Protocol):
         self._fail(why)
 
     def close(self) -> None:
-        """Nothing more is asked."""
-        if self._transport is not None:
+        """Nothing more is asked. What the other side has not taken yet is not waited for."""
+        if self._transport is not None and self._unread():
+            self._transport.abort()
+        elif self._transport is not None:
             self._transport.close()
 
     # --- the connection ---------------------------------------------------------------------------------------------
@@ -434,6 +446,10 @@ class _Line(asyncio.Protocol):
         head = self._head.partition(b"\r\n\r\n")[0]
         return header(head, b"content-length") is None and header(head, b"transfer-encoding") is None
 
+    def _unread(self) -> bool:
+        """Whether a part of the request is still here: it was answered before it was read."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
+
     def _finish(self, *, keep: bool) -> None:
         asked, self._asked = self._asked, None
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
@@ -442,7 +458,7 @@ class _Line(asyncio.Protocol):
         self._clear()
         if asked is not None and not asked.done():
             asked.set_result(answer)
-        if keep and self.usable():
+        if keep and self.usable() and not self._unread():
             self.free_since = self._heard
             self._pool.give_back(self)
         else:

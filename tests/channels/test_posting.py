@@ -334,6 +334,43 @@ async def test_who_goes_away_leaves_no_answer_behind(poster: Poster) -> None:
         assert (await ask(poster, server)).body == b"3"
 
 
+@pytest.mark.parametrize("answer", [OK, OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")])
+async def test_an_answer_before_the_request_was_read_ends_the_line(poster: Poster, answer: bytes) -> None:
+    """What the other side has not taken must not stand before the next request, nor keep the line for ever."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.endswith(b"Content-Length: 2\r\n\r\n"):
+            writer.write(OK)
+            await reader.read()
+        writer.write(answer)
+        await asyncio.Event().wait()
+
+    async with serving(script) as server:
+        for _ in range(3):  # one more than there may be lines
+            early = await poster.post(server.target(), b"x" * 20_000_000, TIMES, max_answer=100)
+            assert early.body == b"ok"
+        assert (await ask(poster, server)).body == b"ok"
+        assert server.connections == 4
+
+
+async def test_an_old_line_is_not_used_though_nobody_looked(poster: Poster) -> None:
+    """A process that was frozen wakes up with lines that the other side has long closed."""
+    async with answering(OK) as server:
+        await ask(poster, server)
+        (pool,) = poster._pools.values()
+        (line,) = pool._idle
+        line.free_since -= posting.KEEP_S + 1
+        assert (await ask(poster, server)).body == b"ok"
+        assert server.connections == 2
+
+
+async def test_a_name_that_cannot_be_one_is_not_connected(poster: Poster) -> None:
+    for host in (f"{'a' * 64}.example.org", "a..example.org"):
+        with pytest.raises(NotConnected):
+            await poster.post(Target(URL(f"http://{host}:9/"), {}), b"{}", TIMES, max_answer=100)
+
+
 async def test_closing_ends_what_is_under_way() -> None:
     poster = Poster(lines=1)
     async with answering() as server:
