@@ -22,7 +22,7 @@ from domain.errors import SendFailure as F
 CANARIES = 20  # whatsapp.md 2.9 and telegram.md 6 both look at the first 20
 WAIT_LIMIT_MS = 60_000  # a platform that makes us wait longer than this wants us to stop
 
-_AT_ONCE = (F.auth, F.sender_limit, F.template_invalid, F.rights)
+AT_ONCE = (F.auth, F.sender_limit, F.template_invalid, F.rights)
 _CONTENT = (F.rejected, F.media_invalid)
 _PEOPLE = (F.unreachable, F.blocked_by_contact, F.opted_out)
 
@@ -33,7 +33,7 @@ def verdict(totals: Mapping[str, int], baseline: Mapping[str, int]) -> str:
     def since(*names: str) -> int:
         return sum(totals.get(name, 0) - baseline.get(name, 0) for name in names)
 
-    for reason in _AT_ONCE:
+    for reason in AT_ONCE:
         if since(f"failed:{reason}") > 0:
             return reason.value
     sent = since("sent")

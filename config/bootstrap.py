@@ -110,14 +110,17 @@ class App:
                 front = ExpressWay(app[receive.RECEIVER])
                 self._listener = await listen(app, settings.host, settings.port, front)
             elif self.roles and settings.health_port:  # not a command beside the server
-                self._health = await listen(self.probes(), settings.host, settings.health_port)
+                self._health = await listen(
+                    self.probes(), settings.host, settings.health_port, setting="PASSAPAROLA_HEALTH_PORT"
+                )
             await self.live.start()
         except BaseException:
             await self.stop()
             raise
         if "web" in self.roles and settings.public_url:
             self._tasks.append(asyncio.create_task(self._register_webhooks()))
-        _log.info("started", roles=sorted(self.roles), port=self.port)
+        port = self._health.port if self._health is not None else self.port
+        _log.info("started", roles=sorted(self.roles), port=port)
 
     async def stop(self) -> None:
         """Takes nothing more, finishes what is in hand, closes everything."""

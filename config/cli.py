@@ -108,6 +108,10 @@ def _guarded(app: typer.Typer, arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return REFUSED
+    except OSError as error:
+        if error.filename is None:
+            return _surprised(error)
+        return _refuse(f"{error.filename}: cannot be used: {error.strerror}")
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own: the command was called wrongly
             return _called_wrongly(error)

@@ -125,7 +125,8 @@ def refuse_taken_port(host: str, port: int) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise Conflict(
-                    f"port {port} is already taken by another program: stop it, or choose another with PORT=…"
+                    f"port {port} is already taken by another program: "
+                    "stop it, or choose another with PASSAPAROLA_PORT=…"
                 ) from error
             raise Conflict(f"cannot listen on {host}:{port}: {error.strerror}") from error
 

@@ -60,6 +60,7 @@ KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("T
 _NOT_DURABLE = text("SET LOCAL synchronous_commit = off")
 # SQLSTATE classes in which the transaction was not applied and may be tried again by its owner.
 _CONFLICTS = {"40001", "40P01", "23505", "55P03"}
+_REFUSED = ("28", "3D")  # wrong user or password, no such database: somebody may be setting it up just now
 _AWAY = (
     "08",
     "53",
@@ -187,10 +188,24 @@ def translate(error: BaseException) -> BaseException:
     state = _sqlstate(error)
     if state in _CONFLICTS:
         return Conflict(f"changed by somebody else in the meantime ({state})")
+    if state.startswith(_REFUSED):
+        return Unavailable(f"PostgreSQL does not let us in ({_first_line(error)})")
     lost = error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
     if lost or state.startswith(_AWAY):
         return Unavailable(f"the store does not answer ({state or type(error.orig).__name__})")
     return error
+
+
+def place(url: URL) -> str:
+    """Where a URL leads to, for a sentence: without the password."""
+    host = url.query.get("host", url.host or "localhost")
+    port = f":{url.port}" if url.port else ""
+    return f"{host}{port}, database {url.database}, user {url.username}"
+
+
+def _first_line(error: DBAPIError) -> str:
+    """PostgreSQL's own sentence; the driver puts its class before it."""
+    return (str(error.orig).splitlines() or [""])[0].rpartition(">: ")[2]
 
 
 def _sqlstate(error: DBAPIError) -> str:

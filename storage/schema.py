@@ -107,8 +107,22 @@ def refuse_newer(connection: Connection) -> str | None:
 async def ensure(database: Database) -> Migrated | None:
     """Brings an open store's schema up to date before it is used; None when it is, or when a newer program has brought
     it further and this one may still work with it. What `serve` does at its start."""
-    version = await database.read(refuse_newer)
+    try:
+        version = await database.read(refuse_newer)
+    except Unavailable as error:
+        raise _unreachable(database.url, error) from error
     return None if reaches(version) else await migrate(database.url)
+
+
+def _unreachable(url: URL, error: Unavailable) -> Unavailable:
+    """What a person is told at the start: with PostgreSQL, where it was looked for."""
+    if url.get_backend_name() == "sqlite":
+        return error
+    from storage.postgresql import place
+
+    return Unavailable(
+        f"{error}: PASSAPAROLA_DATABASE_URL leads to {place(url)}; mend the server or the setting"
+    )
 
 
 async def migrate(url: str | URL, *, target: str = "head") -> Migrated:
@@ -120,14 +134,18 @@ async def migrate(url: str | URL, *, target: str = "head") -> Migrated:
     parsed = parse_url(url.render_as_string(hide_password=False) if isinstance(url, URL) else url)
     if parsed.get_backend_name() == "sqlite":
         return _migrate_sqlite(parsed, target)
+    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
+
+    from storage.postgresql import translate
 
     engine = create_async_engine(parsed, poolclass=NullPool)  # without the time limits of the message path
     try:
         return await _until_tables_are_free(engine, target)
-    except OSError as error:
-        raise Unavailable(f"the store does not answer ({type(error).__name__})") from error
+    except (DBAPIError, OSError) as error:
+        known = translate(error)
+        raise (_unreachable(parsed, known) if isinstance(known, Unavailable) else known) from error
     finally:
         await engine.dispose()
 

@@ -132,10 +132,17 @@ def room_for_connections() -> int:
     return min(MAX_CONNECTIONS, max(now - OTHER_FILES, now // 2))
 
 
-async def listen(app: web.Application, host: str, port: int, front: Front | None = None) -> Listener:
+async def listen(
+    app: web.Application,
+    host: str,
+    port: int,
+    front: Front | None = None,
+    *,
+    setting: str = "PASSAPAROLA_PORT",
+) -> Listener:
     """Serves the application. `front` is asked first for what each connection brings.
 
-    Raises Conflict with a plain sentence when the port is taken.
+    Raises Conflict with a plain sentence when the port is taken; it names the `setting` that chooses another.
     """
     runner = web.AppRunner(
         app,
@@ -158,7 +165,7 @@ async def listen(app: web.Application, host: str, port: int, front: Front | None
         await runner.cleanup()
         if error.errno == errno.EADDRINUSE:
             raise Conflict(
-                f"port {port} is already taken by another program: stop it, or choose another with PORT=…"
+                f"port {port} is already taken by another program: stop it, or choose another with {setting}=…"
             ) from error
         raise Conflict(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     return Listener(runner, server, server.sockets[0].getsockname()[1], front)

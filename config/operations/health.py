@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, text
 
 from bot import stops
-from bot.condition import LOW_DISK
+from bot.condition import LOW_DISK, disk_free
 from config.operations import Context, Result, operation
 from config.settings import SECRET_FILE
 from crm import consent
@@ -73,8 +71,10 @@ def _secret(context: Context) -> dict[str, str]:
 
 
 def _disk(context: Context) -> dict[str, str]:
-    folder = Path(context.app.settings.data_dir)
-    free = shutil.disk_usage(folder).free
+    folder = context.app.settings.data_dir
+    free = disk_free(folder)
+    if free is None:
+        return _point("disk", BAD, f"{folder} cannot be looked at: see PASSAPAROLA_DATA_DIR")
     state = GOOD if free > LOW_DISK else BAD
     return _point("disk", state, f"{free / 1e9:.1f} GB free at {folder}")
 

@@ -324,3 +324,25 @@ def test_what_reaches_this_program() -> None:
     assert not schema.reaches("0000")
     assert schema.reaches(schema.head())
     assert schema.reaches("9999")
+
+
+@pytest.mark.parametrize("start", ["migrate", "ensure"])
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [("database", 'database "nowhere" does not exist'), ("user", 'role "nobody_here" does not exist')],
+)
+async def test_what_postgresql_refuses_is_said(start: str, wrong: str, why: str, postgres_url: str) -> None:
+    """A typing mistake in the URL: what the server says, and where it was looked for."""
+    name = postgres_url.removeprefix("postgresql+asyncpg://postgres:@/").split("?")[0]
+    url = (
+        postgres_url.replace(name, "nowhere")
+        if wrong == "database"
+        else postgres_url.replace("postgres:@", "nobody_here:@")
+    )
+    database = await Database.open(url)
+    try:
+        with pytest.raises(Unavailable) as refused:
+            await (schema.migrate(url) if start == "migrate" else schema.ensure(database))
+    finally:
+        await database.close()
+    assert f"PostgreSQL does not let us in ({why}): PASSAPAROLA_DATABASE_URL leads to " in str(refused.value)

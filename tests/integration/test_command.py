@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from campaigns import drafts
 from domain import ids
-from storage.database import Database
+from storage.database import Database, sqlite_engine
 from storage.tables.consents import ConsentState
 from storage.tables.contacts import Contact, Identity
 from tests.canary import CANARY_SECRET, CANARY_TOKEN
@@ -213,6 +213,16 @@ def test_on_postgresql_commands_write_and_raise_the_revision(
     assert passaparola.done("doctor")["well"]
 
 
+def test_doctor_needs_no_data_folder(passaparola: Command, postgres_url: str) -> None:
+    """A machine of many, with the key in its environment: nothing has made the folder yet."""
+    passaparola.settings |= {
+        "DATABASE_URL": postgres_url,
+        "SECRET_KEY": "a secret of at least thirty-two characters",
+    }
+    assert passaparola.done("doctor")["well"]
+    assert not (passaparola.folder / "data").exists()
+
+
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_lists_all_commands_and_imports_no_more_than_it_must(passaparola: Command, word: str) -> None:
     answer = passaparola(word)
@@ -260,38 +270,39 @@ async def people_and_campaign(folder: Path, channel: str) -> int:
     database = await Database.open(f"sqlite:///{folder / 'data' / 'passaparola.sqlite3'}")
     channel_id = ids.from_text("channel", channel)
 
-    def write(connection: Connection) -> int:
-        with Session(getattr(connection, "real", connection)) as session:
-            for number in (1, 2, 3):
-                session.add(Contact(id=number, workspace_id=1, name="Anna", created_at=1, updated_at=1))
-                session.flush()
+    with Session(sqlite_engine(database.url)) as session:
+        for number in (1, 2, 3):
+            session.add(Contact(id=number, workspace_id=1, name="Anna", created_at=1, updated_at=1))
+            session.flush()
+            session.add(
+                Identity(
+                    id=10 + number,
+                    workspace_id=1,
+                    channel_id=channel_id,
+                    contact_id=number,
+                    kind="telegram_user",
+                    address=str(number),
+                    created_at=1,
+                )
+            )
+            if number < 3:
                 session.add(
-                    Identity(
-                        id=10 + number,
+                    ConsentState(
+                        identity_id=10 + number,
+                        purpose="marketing",
+                        state="granted",
+                        mailable=1,
+                        consent_id=20 + number,
+                        double_opt_in=0,
+                        changed_at=1,
                         workspace_id=1,
                         channel_id=channel_id,
                         contact_id=number,
-                        kind="telegram_user",
-                        address=str(number),
-                        created_at=1,
                     )
                 )
-                if number < 3:
-                    session.add(
-                        ConsentState(
-                            identity_id=10 + number,
-                            purpose="marketing",
-                            state="granted",
-                            mailable=1,
-                            consent_id=20 + number,
-                            double_opt_in=0,
-                            changed_at=1,
-                            workspace_id=1,
-                            channel_id=channel_id,
-                            contact_id=number,
-                        )
-                    )
-            session.flush()
+        session.commit()
+
+    def write(connection: Connection) -> int:
         draft = drafts.Draft(name="News", channel_id=channel_id, content={"it": "Ciao!"})
         return drafts.create(connection, 1, draft, new_id=lambda: 30, now=1_767_602_400_000)
 

@@ -85,6 +85,20 @@ CASES = [
         settings=(("DATABASE_URL", "postgresql+asyncpg://user:TEST@127.0.0.1:1/x"),),
     ),
     Case(
+        "migrate",
+        1,
+        "leads to 127.0.0.1:1, database x, user user; mend the server or the setting",
+        "porta a 127.0.0.1:1, database x, utente user; va sistemato il server o l'impostazione",
+        settings=(("DATABASE_URL", "postgresql+asyncpg://user:TEST@127.0.0.1:1/x"),),
+    ),
+    Case(
+        "serve",
+        1,
+        "/proc/nowhere: cannot be used: ",
+        "/proc/nowhere: non si può usare: ",
+        settings=(("DATA_DIR", "/proc/nowhere"),),
+    ),
+    Case(
         "doctor",
         1,
         "PASSAPAROLA_CRASH_AT: 'now' is not a crash point",

@@ -186,8 +186,8 @@ async def test_a_taken_port_gets_a_clear_sentence(command: str, town: Town) -> N
         port = taken.getsockname()[1]
         status, out, err = await town.finish(await town.start(command, PORT=str(port)))
     assert (status, out) == (1, "")
-    expected = f"passaparola: port {port} is already taken by another program: stop it, or choose another with PORT=…\n"
-    assert err == expected
+    taken_by = f"passaparola: port {port} is already taken by another program"
+    assert err == f"{taken_by}: stop it, or choose another with PASSAPAROLA_PORT=…\n"
     if command == "demo":
         assert not town.folder.exists()
 

@@ -14,6 +14,8 @@ from aiohttp.test_utils import TestServer
 from sqlalchemy import text
 from yarl import URL
 
+import campaigns
+from campaigns import brakes
 from console.routing import ROLES, pages
 from console.texts import LANGUAGES, TEXTS, preferred
 from tests.support.shop import HOSTILE, Shop
@@ -256,6 +258,18 @@ def test_every_text_of_the_templates_is_there() -> None:
     for template in folder.rglob("*.html"):
         for key in re.findall(r"\bt\('([a-z_]+)'[,)]", template.read_text()):
             assert key in TEXTS, (template.name, key)
+
+
+def test_why_a_campaign_paused_is_said_in_words() -> None:
+    """No reason that a run pauses for by itself is shown as its key (`stopped_workspace`)."""
+    rooms = Path(campaigns.__file__).parent
+    own = set(re.findall(r'return "([a-z_]+)"', (rooms / "brakes.py").read_text()))
+    own |= set(re.findall(r'"(channel_stopped|told_to_wait|restored)"', (rooms / "runs.py").read_text()))
+    own |= {reason.value for reason in brakes.AT_ONCE}
+    own |= {f"stopped_{scope}" for scope in ("installation", "workspace", "channel", "campaign")}
+    assert len(own) == 14
+    for reason in own:
+        assert f"pause_{reason}" in TEXTS, reason
 
 
 # --- who may what
