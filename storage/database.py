@@ -58,7 +58,7 @@ GROUP_LIMIT = 512  # functions in one live transaction: bounds how long the writ
 BUSY_TIMEOUT_MS = 5_000  # another process (a backup, a person's sqlite3 shell) may hold the file this long
 CACHE_KB = 16_384  # pages kept by the writer: more of them only double what the system's own cache holds
 READER_CACHE_KB = 4_096  # and by each reader
-POOL = 10  # PostgreSQL connections a process; 100 is the server's usual limit, so up to 9 processes fit
+POOL = 10  # PostgreSQL connections a process; 100 is the usual limit of a server: 8 processes, and 20 for others
 STATEMENT_TIMEOUT_MS = (
     12_000  # below half a lease (30 s), so that a stuck owner cannot outlive its lease unseen
 )

@@ -53,7 +53,8 @@ class Sealer:
             return self._aead.decrypt(raw[:NONCE], raw[NONCE:], f"{table}/{row}/{column}".encode())
         except (ValueError, InvalidTag) as error:
             raise RejectedInput(
-                "cannot be opened: PASSAPAROLA_SECRET_KEY is not the one it was sealed with, or it was moved",
+                "cannot be opened: PASSAPAROLA_SECRET_KEY is not the one it was sealed with "
+                "(every process needs the same), or it was moved",
                 where=f"{table}.{column}",
             ) from error
 
