@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TextIO
 
@@ -17,6 +18,8 @@ import structlog
 
 REDACTED = "[…]"
 MAX_VALUE = 4_000  # characters of one value; a log line is no place for documents
+QUIET_S = 10.0  # every part of a process looks several times a second whether the store is back
+MAX_SAID = 1_000  # warnings remembered for that; more at a time are a flood, and all are written
 
 _PERSONAL = re.compile(
     r"\d{3,20}:[A-Za-z0-9_-]{8,}"  # a bot's token, also inside /bot<token>/
@@ -37,7 +40,13 @@ Event = MutableMapping[str, Any]
 Processor = Callable[[Any, str, Event], Any]
 
 
-def configure(level: str = "info", form: str = "console", *, stream: TextIO | None = None) -> None:
+def configure(
+    level: str = "info",
+    form: str = "console",
+    *,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Sets up logging for the process; `stream` is standard error unless a test gives its own."""
     out = stream or sys.stderr
     number = getattr(logging, level.upper())
@@ -49,6 +58,7 @@ def configure(level: str = "info", form: str = "console", *, stream: TextIO | No
             structlog.contextvars.merge_contextvars,
             _add_name,
             structlog.processors.add_log_level,
+            _Calm(clock),
             structlog.processors.format_exc_info,
             redact,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -72,6 +82,34 @@ def redact(_logger: Any, _method: str, event: Event) -> Event:
     if trace is not None:
         clean["exception"] = "\n".join(clean_text(line) for line in str(trace).splitlines())
     return clean
+
+
+class _Calm:
+    """The processor: of a warning that repeats a problem (`problem=…`) one line in `QUIET_S`; the next says how many
+    were left out. Problems that differ only in the parentheses at their end are one."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._said: dict[
+            tuple[Any, ...], tuple[float, int]
+        ] = {}  # when it was written, how many were left out since
+
+    def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
+        if event.get("level") != "warning" or "problem" not in event:
+            return event
+        what = dict(event) | {"problem": str(event["problem"]).partition(" (")[0]}
+        key = tuple(sorted((name, str(value)) for name, value in what.items()))
+        now = self._clock()
+        at, left_out = self._said.get(key, (now - QUIET_S, 0))
+        if now - at < QUIET_S:
+            self._said[key] = (at, left_out + 1)
+            raise structlog.DropEvent
+        if len(self._said) >= MAX_SAID:
+            self._said.clear()
+        self._said[key] = (now, 0)
+        if left_out:
+            event["left_out"] = left_out
+        return event
 
 
 def clean_text(value: str) -> str:

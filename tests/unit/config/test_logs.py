@@ -118,3 +118,36 @@ def test_requests_that_are_no_http_leave_no_traceback() -> None:
     out = written("console", say)
     assert out.count("Error handling request") == 1
     assert "ours" in out
+
+
+def test_a_problem_that_repeats_is_one_line_in_ten_seconds() -> None:
+    """A store that is away is looked for several times a second by every part of a process."""
+    stream, now = io.StringIO(), [0.0]
+    logs.configure("info", "json", stream=stream, clock=lambda: now[0])
+    log = structlog.get_logger("worker")
+    for tenth in range(250):
+        now[0] = tenth / 10
+        log.warning("worker_waits", problem="the store does not answer" + (" (OSError)" if tenth % 2 else ""))
+        log.info("started", problem="none")
+        if not tenth % 50:
+            log.warning("worker_waits", problem=f"another one, {tenth}")
+            log.warning("channel_waits", channel=tenth, problem="the store does not answer")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    away = [
+        line.get("left_out", 0)
+        for line in lines
+        if line["event"] == "worker_waits" and line["problem"].startswith("the store")
+    ]
+    assert away == [0, 99, 99]
+    assert sum(line["event"] == "started" for line in lines) == 250
+    assert sum(line["event"] == "channel_waits" for line in lines) == 5
+    assert sum(line.get("problem", "").startswith("another") for line in lines) == 5
+
+
+def test_memory_for_repeated_problems_has_a_limit() -> None:
+    stream = io.StringIO()
+    logs.configure("info", "json", stream=stream, clock=lambda: 0.0)
+    log = structlog.get_logger("worker")
+    for number in range(3 * logs.MAX_SAID):
+        log.warning("channel_waits", channel=number, problem="away")
+    assert len(stream.getvalue().splitlines()) == 3 * logs.MAX_SAID
