@@ -101,7 +101,8 @@ class Intake:
         self._size = 0
         self._open = 0  # stored events that nobody has handled: as counted last, and those stored since
         self._flushing: asyncio.Task[None] | None = None
-        self._apart: set[asyncio.Task[bool]] = set()
+        self._wishes: list[_Waiting] = []  # deliveries with opt-outs, where they go apart
+        self._storing_wishes: asyncio.Task[None] | None = None
 
     async def append(self, arrived: Arrived) -> None:
         """Returns when every event is committed (or was before). Raises Unavailable when none is acknowledged."""
@@ -130,15 +131,20 @@ class Intake:
             batch, self._waiting, self._size = self._waiting, [], 0
             if self._runtime.database.dialect.for_update:
                 batch, wishes = _apart(batch)
-                if wishes:
-                    task = asyncio.create_task(self._store(wishes))
-                    self._apart.add(task)
-                    task.add_done_callback(self._apart.discard)
+                self._wishes += wishes
+                if self._wishes and (self._storing_wishes is None or self._storing_wishes.done()):
+                    self._storing_wishes = asyncio.create_task(self._store_wishes())
             if batch and await self._store(batch):
-                # Who came meanwhile is told as well: one after the other they would wait ever longer in vain.
                 late, self._waiting, self._size = self._waiting, [], 0
-                for one in late:
-                    one.done(Unavailable("the store does not answer"))
+                _refuse(late)
+
+    async def _store_wishes(self) -> None:
+        """One commit after the other: those that wait for somebody's rows must not take every connection."""
+        while self._wishes:
+            batch, self._wishes = self._wishes, []
+            if await self._store(batch):
+                late, self._wishes = self._wishes, []
+                _refuse(late)
 
     async def _store(self, batch: list[_Waiting]) -> bool:
         """Commits and tells each; whether the store was away."""
@@ -376,6 +382,12 @@ def _apart(batch: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
     for one in batch:
         (wishes if any(consent.locks_rows(event) for _, event in one.arrived) else plain).append(one)
     return plain, wishes
+
+
+def _refuse(late: Sequence[_Waiting]) -> None:
+    """Who came while the store was away is told as well: one after the other they would wait ever longer in vain."""
+    for one in late:
+        one.done(Unavailable("the store does not answer"))
 
 
 def _set_aside(event: PlatformEvent, error: Exception) -> Unrecognised:

@@ -244,6 +244,9 @@ def _migrate_sqlite(url: URL, target: str) -> Migrated:
             # nowhere (https://sqlite.org/lang_altertable.html, "Making Other Kinds Of Table Schema Changes").
             raw: Any = connection.connection.driver_connection
             raw.execute("PRAGMA foreign_keys=OFF")
+            raw.execute(
+                "PRAGMA temp_store=FILE"
+            )  # a large table's new indexes are sorted; memory may be small
             with connection.begin():
                 done = _migrate(connection, target, backup)
                 if lost := connection.execute(text("PRAGMA foreign_key_check")).first():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import Connection, text
@@ -135,11 +137,10 @@ async def test_two_processes_that_get_the_same_events_in_other_orders_do_not_blo
     assert len(await stored(core)) == 4 * 40
 
 
-async def test_an_opt_out_that_has_to_wait_keeps_nobody_else_waiting(core: Core) -> None:
-    """Its person's rows may be held by a process that is frozen (PostgreSQL; SQLite has one writer)."""
-    if core.database.dialect.name == "sqlite":
-        pytest.skip("one writer: nobody else can hold a row")
-    stop = core.message("STOP", person=1001, opt_out=True)
+@asynccontextmanager
+async def held(core: Core, person: int, *, seconds: int) -> AsyncIterator[None]:
+    """Another transaction holds the rows that a person's STOP would write; ends with it."""
+    stop = core.message("STOP", person=person, opt_out=True)
     key = external_key(core.sealer.keyed_hash, WORKSPACE, stop.person.ids[0])
 
     def hold(connection: Connection) -> None:
@@ -147,16 +148,43 @@ async def test_an_opt_out_that_has_to_wait_keeps_nobody_else_waiting(core: Core)
             text("INSERT INTO suppression VALUES (:w, :key, '*', 'stop_word', 0)"),
             {"w": WORKSPACE, "key": key},
         )
-        connection.execute(text("SELECT pg_sleep(1)")).all()
+        connection.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": float(seconds)}).all()
 
     holding = asyncio.create_task(core.do(hold))
     asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
     while not await core.value(asleep):  # noqa: ASYNC110 (the server tells it)
         await asyncio.sleep(0.01)
-    waits = asyncio.create_task(core.takes(stop))
-    await asyncio.gather(*(core.takes(core.message("ciao", person=2000 + n)) for n in range(5)))
-    assert not waits.done()
-    assert len(await stored(core)) == 5
+    yield
     await holding
+
+
+async def test_an_opt_out_that_has_to_wait_keeps_nobody_else_waiting(core: Core) -> None:
+    """Its person's rows may be held by a process that is frozen (PostgreSQL; SQLite has one writer)."""
+    if core.database.dialect.name == "sqlite":
+        pytest.skip("one writer: nobody else can hold a row")
+    stop = core.message("STOP", person=1001, opt_out=True)
+    async with held(core, 1001, seconds=1):
+        waits = asyncio.create_task(core.takes(stop))
+        await asyncio.gather(*(core.takes(core.message("ciao", person=2000 + n)) for n in range(5)))
+        assert not waits.done()
+        assert len(await stored(core)) == 5
     await waits
     assert len(await stored(core)) == 6
+
+
+async def test_opt_outs_that_have_to_wait_do_not_take_all_connections(core: Core) -> None:
+    """However often a person whose rows are held says STOP, others are taken in without waiting."""
+    if core.database.dialect.name == "sqlite":
+        pytest.skip("one writer: nobody else can hold a row")
+    async with held(core, 1001, seconds=3):
+        stops = []
+        slow = []
+        for n in range(40):
+            stops.append(asyncio.create_task(core.takes(core.message("STOP", person=1001, opt_out=True))))
+            began = time.monotonic()
+            await core.takes(core.message("ciao", person=2000 + n))
+            slow.append(time.monotonic() - began)
+    told = await asyncio.gather(*stops, return_exceptions=True)
+    assert max(slow) < 1.0, "a free connection was found at once"
+    assert {type(one) for one in told} <= {type(None), Unavailable}
+    assert len(await stored(core)) >= 40

@@ -306,6 +306,22 @@ async def test_an_older_sqlite_file_is_copied_before(
     raw.close()
 
 
+async def test_an_upgrade_of_a_large_file_sorts_on_the_disk(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory the indexes of ten million rows would take gigabytes; the message path sorts little, and there."""
+    kept = schema.upgrade
+    stores: list[int] = []
+
+    def noted(connection: Connection, target: str) -> None:
+        stores.append(connection.execute(text("PRAGMA temp_store")).scalar_one())
+        kept(connection, target)
+
+    monkeypatch.setattr(schema, "upgrade", noted)
+    await schema.migrate(sqlite_url)
+    assert stores == [1], "1 is FILE"
+
+
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_the_statements_can_be_printed_without_a_database(dialect: str) -> None:
     config = schema.configuration()
