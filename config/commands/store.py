@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from config.commands.output import Json, perform, show, table, words
+from config.commands.output import Json, perform, say, show, table, words
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,6 +51,10 @@ def doctor(
     """Look at the installation and say what to mend."""
     result = perform("doctor", {"platforms": platforms})
     marks = {"good": "ok", "warning": "!", "bad": "!!"}
-    show(result, json, lambda: table([[marks[p["state"]], p["name"], p["what"]] for p in result["points"]]))
+    show(
+        result,
+        json,
+        lambda: table([[marks[p["state"]], p["name"], say(p["what"])] for p in result["points"]]),
+    )
     if not result["well"]:
         raise typer.Exit(1)

@@ -213,6 +213,21 @@ def test_on_postgresql_commands_write_and_raise_the_revision(
     assert passaparola.done("doctor")["well"]
 
 
+def test_doctor_speaks_the_persons_language(passaparola: Command) -> None:
+    said = passaparola("doctor", language="it").out
+    assert "SQLite risponde, schema " in said
+    assert "la chiave segreta sta accanto ai dati, in " in said
+    for english in (
+        "answers",
+        "secret key lies",
+        "free at",
+        "holds together",
+        "parked events:",
+        "jobs failed",
+    ):
+        assert english not in said
+
+
 def test_doctor_needs_no_data_folder(passaparola: Command, postgres_url: str) -> None:
     """A machine of many, with the key in its environment: nothing has made the folder yet."""
     passaparola.settings |= {
