@@ -58,7 +58,9 @@ GROUP_LIMIT = 512  # functions in one live transaction: bounds how long the writ
 BUSY_TIMEOUT_MS = 5_000  # another process (a backup, a person's sqlite3 shell) may hold the file this long
 CACHE_KB = 16_384  # pages kept by the writer: more of them only double what the system's own cache holds
 READER_CACHE_KB = 4_096  # and by each reader
-POOL = 10  # PostgreSQL connections a process; 100 is the usual limit of a server: 8 processes, and 20 for others
+POOL = (
+    10  # PostgreSQL connections a process; 100 is the usual limit of a server: 8 processes, and 20 for others
+)
 STATEMENT_TIMEOUT_MS = (
     12_000  # below half a lease (30 s), so that a stuck owner cannot outlive its lease unseen
 )
@@ -457,11 +459,13 @@ def _resolve(requests: list[_Request]) -> None:
 
 
 def _as_unavailable(error: BaseException) -> BaseException:
-    """SQLite's word that it cannot, through SQLAlchemy or straight from the driver, as ours."""
-    if isinstance(error, OperationalError | InterfaceError):
-        return Unavailable(f"the store does not answer ({type(error.orig).__name__})")
-    if isinstance(error, sqlite3.OperationalError):
-        return Unavailable(f"the store does not answer ({type(error).__name__})")
+    """SQLite's word that it cannot, through SQLAlchemy or straight from the driver, as ours: with SQLite's own name of
+    the reason (SQLITE_FULL, SQLITE_BUSY, …), which carries nothing that people wrote."""
+    said = error.orig if isinstance(error, OperationalError | InterfaceError) else error
+    if isinstance(said, sqlite3.OperationalError | sqlite3.InterfaceError):
+        return Unavailable(
+            f"the store does not answer ({getattr(said, 'sqlite_errorname', type(said).__name__)})"
+        )
     return error
 
 
