@@ -13,14 +13,17 @@ from typing import Any, Protocol
 import structlog
 
 from bot.channel_store import ChannelStore, ConnectedChannel
-from bot.intake import Intake
+from bot.intake import Arrived, Intake
 from bot.runtime import Runtime
 from bot.sender import ClientFactory
 from domain.errors import Conflict, SendError, Unavailable
 from storage import leases
 from storage.database import Queue
 
-BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # for the platform
+STORE_S = (
+    1.0  # for our own store, away or behind: it says no at once, and nobody waits long after it came back
+)
 LOOK_S = 2.0  # how often channels to poll are looked for
 
 _log = structlog.get_logger("polling")
@@ -108,17 +111,28 @@ class Pollers:
         while True:
             try:
                 batch = await kind.fetch(client, offset)
-                events = [(channel, event) for body in batch.updates for event in channel.kind.parse(body)]
-                await self._intake.append(events)  # committed, or raises: then the same offset is asked again
-            except (SendError, Unavailable) as error:
+            except SendError as error:
                 failures += 1
                 wait = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
-                retry_after = getattr(error, "retry_after", None)
                 _log.warning("poll_failed", channel=channel.id, problem=str(error), again_in_s=wait)
-                await asyncio.sleep(max(wait, retry_after or 0))
+                await asyncio.sleep(max(wait, error.retry_after or 0))
                 continue
             failures = 0
+            await self._commit(
+                channel, [(channel, event) for body in batch.updates for event in channel.kind.parse(body)]
+            )
             offset = batch.next_offset
+
+    async def _commit(self, channel: ConnectedChannel, events: Arrived) -> None:
+        """Returns when the batch is committed; until then its offset is not confirmed."""
+        while True:
+            try:
+                await self._intake.append(events)
+            except Unavailable as error:
+                _log.warning("batch_waits", channel=channel.id, problem=str(error))
+                await asyncio.sleep(STORE_S)
+            else:
+                return
 
     async def _remove_webhook(self, channel: ConnectedChannel) -> None:
         client: Any = self._clients(channel)
