@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import asyncpg
 from sqlalchemy import Connection, TextClause
 from sqlalchemy.util import await_only
 
@@ -31,7 +32,7 @@ class DirectPostgresqlConnection:
     def __init__(self, real: Connection) -> None:
         self.real = real
         self._adapter: Any = real.connection.dbapi_connection
-        self.dialect = real.dialect
+        self.dialect: Any = real.dialect
 
     def execute(self, statement: Any, parameters: Any = None, **options: Any) -> Any:
         """Runs a textual statement on the driver, any other on the real connection."""
@@ -51,7 +52,7 @@ class DirectPostgresqlConnection:
         adapter = self._adapter
         if adapter._transaction is None:
             await adapter._start_transaction()
-        prepared, attributes = await adapter._prepare(sql, 0)
+        prepared, attributes = await adapter._prepare(sql, self.dialect._invalidate_schema_cache_asof)
         records = await prepared.fetch(*values)
         counted = _ROWCOUNT.match(prepared.get_statusmsg() or "")
         rowcount = int(counted[1]) if counted else -1
@@ -62,6 +63,8 @@ class DirectPostgresqlConnection:
 
     def _explain(self, error: Exception, sql: str) -> None:
         """Raises the error as SQLAlchemy would, and lets go of the connection when it is dead."""
+        if isinstance(error, asyncpg.InvalidCachedStatementError | asyncpg.InternalServerError):
+            self.dialect._invalidate_schema_cache()  # every connection prepares its statements anew
         try:
             self._adapter._handle_exception(error)
         except Exception as translated:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -92,6 +92,29 @@ async def test_a_deadlock_is_a_conflict_for_one_of_the_two(database: Database) -
     errors = [one for one in results if isinstance(one, DBAPIError)]
     assert len(errors) == 1
     assert isinstance(translate(errors[0]), Conflict)
+
+
+async def test_a_statement_outlives_a_change_of_its_table(database: Database) -> None:
+    """A newer program may widen a column while this one runs: who meets that asks again, and it goes on, on every
+    connection that has prepared the statement."""
+
+    def change(sql: str) -> Callable[[Connection], None]:
+        return lambda connection: connection.execute(text(sql))
+
+    def look(connection: Connection) -> list[int]:
+        return [row.a for row in connection.execute(text("SELECT a FROM widened")).all()]
+
+    await database.write(change("CREATE TABLE widened (a INTEGER)"))
+    await database.write(change("INSERT INTO widened VALUES (7)"))
+    for _ in range(3):
+        assert await asyncio.gather(*(database.write(look, queue=Queue.live) for _ in range(4))) == [[7]] * 4
+    await database.write(change("ALTER TABLE widened ALTER COLUMN a TYPE BIGINT"))
+    found = await asyncio.gather(
+        *(database.write(look, queue=Queue.live) for _ in range(4)), return_exceptions=True
+    )
+    assert all(one == [7] or isinstance(one, Conflict) for one in found), found
+    for _ in range(3):
+        assert await asyncio.gather(*(database.write(look, queue=Queue.live) for _ in range(4))) == [[7]] * 4
 
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
