@@ -70,7 +70,8 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = Field(
         None,
         description=f"At least {MIN_SECRET} random characters that seal secrets and personal data; absent: made once "
-        f"into `DATA_DIR/{SECRET_FILE}`. Keep it away from backups of the database.",
+        f"into `DATA_DIR/{SECRET_FILE}`. Keep it away from backups of the database. "
+        "Several processes need the same one.",
     )
     telegram_api_url: str = Field(
         "https://api.telegram.org",
