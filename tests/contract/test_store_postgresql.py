@@ -98,7 +98,7 @@ async def test_a_statement_outlives_a_change_of_its_table(database: Database) ->
     """A newer program may widen a column while this one runs: who meets that asks again, and it goes on, on every
     connection that has prepared the statement."""
 
-    def change(sql: str) -> Callable[[Connection], None]:
+    def change(sql: str) -> Callable[[Connection], object]:
         return lambda connection: connection.execute(text(sql))
 
     def look(connection: Connection) -> list[int]:
