@@ -97,6 +97,37 @@ async def test_a_usual_delivery_takes_the_short_way(town: Town, long_way: list[E
     assert long_way == []
 
 
+PROXIES = {
+    "caddy": (
+        "User-Agent: a",
+        "Accept-Encoding: gzip",
+        "Content-Type: application/json",
+        "X-Forwarded-For: 203.0.113.7",
+        "X-Forwarded-Host: bot.example.com",
+        "X-Forwarded-Proto: https",
+        "Via: 2.0 Caddy",
+    ),
+    "nginx, kept alive": (
+        "X-Real-IP: 203.0.113.7",
+        "X-Forwarded-For: 203.0.113.7, 198.51.100.2",
+        "X-Forwarded-Proto: https",
+        "Content-Type: application/json",
+        "Accept-Encoding: gzip, deflate",
+    ),
+    "one that says what is so anyway": ("Connection: keep-alive", "Forwarded: for=203.0.113.7;proto=https"),
+}
+
+
+async def test_what_proxies_add_takes_the_short_way(town: Town, long_way: list[Express]) -> None:
+    path = await path_of(town)
+    async with connected(town) as (reader, writer):
+        for number, lines in enumerate(PROXIES.values(), start=1):
+            writer.write(delivery(path, update(number), SECRET, *lines, host="Host: bot.example.com"))
+            assert (await answer(reader))[0] == 200
+    assert await stored(town) == len(PROXIES)
+    assert long_way == []
+
+
 async def test_it_may_come_in_any_pieces(town: Town, long_way: list[Express]) -> None:
     path = await path_of(town)
     whole = delivery(path, update(1), SECRET)
