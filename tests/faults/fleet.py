@@ -21,6 +21,7 @@ from tests.support.processes import Server
 from tests.support.run import Run
 
 STOP_S = 25.0  # 20 s for what is on the wire, and the way out
+FIRST_S = 5.0
 CHUNK = 65_536
 
 
@@ -58,6 +59,11 @@ class Door:
             writer.transport.abort()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # The first process tells its port and registers its webhooks in the same moment: what comes back waits for it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_S):
+                while not self.ports:  # noqa: ASYNC110 (the list tells it)
+                    await asyncio.sleep(0.01)
         for _ in self.ports:
             self._turn += 1
             try:
