@@ -7,9 +7,8 @@ the worker take back everything that a failing event had gathered, so that one b
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, text
 
@@ -66,6 +65,9 @@ class SessionRow:
     updated_at: int
     new: bool = False
     changed: bool = False
+
+
+Row = TypeVar("Row", ConversationRow, SessionRow)
 
 
 class HandedEphemeral(NamedTuple):
@@ -138,10 +140,17 @@ def mark(batch: Batch, conversation: ConversationRow | None, session: SessionRow
     """Remembers where the batch, this conversation and its session stand."""
     return Mark(
         [len(rows) for rows in batch.lists],
-        None if conversation is None else copy(conversation),
-        None if session is None else copy(session),
+        None if conversation is None else _copied(conversation),
+        None if session is None else _copied(session),
         len(batch.sessions),
     )
+
+
+def _copied(row: Row) -> Row:
+    """As `copy.copy`, in a third of its time: there are two of it for every event."""
+    made = object.__new__(type(row))
+    made.__dict__.update(row.__dict__)
+    return made
 
 
 def take_back(batch: Batch, to: Mark) -> None:

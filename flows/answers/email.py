@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from domain.messages import Received, ReceivedContact
@@ -12,6 +12,9 @@ from flows.answers import Invalid, Reading, Valid, answer, words_of
 
 MAX_EMAIL = 254  # characters: RFC 5321, 4.5.3.1.3
 
+DOMAINS = 2_000  # remembered
+
+_PLAIN_NAME = re.compile(r"[a-z0-9]+(?:[._+-][a-z0-9]+){0,8}")  # the library writes some in lower case
 _WRAPPING = " \t<>()[]\"',;:.!?"
 _PLAUSIBLE = re.compile(r"[^\s@]{1,64}@[^\s@]{1,189}\Z")
 
@@ -31,11 +34,32 @@ class Email:
         words = [word.strip(_WRAPPING).removeprefix("mailto:") for word in text.split() if "@" in word]
         if len(words) != 1 or not _PLAUSIBLE.match(words[0]):
             return Invalid("email")
-        check, refused = _validator()
-        try:
-            return Valid(check(words[0], check_deliverability=False).normalized, text)
-        except refused:
-            return Invalid("email")
+        address = _normal(words[0])
+        return Invalid("email") if address is None else Valid(address, text)
+
+
+def _normal(address: str) -> str | None:
+    """The address as the library writes it; None for what it refuses. Most share their domain with others, and have a
+    name in which there is nothing to be found out."""
+    name, _, domain = address.rpartition("@")
+    if len(address) > MAX_EMAIL or not domain.isascii() or not _PLAIN_NAME.fullmatch(name):
+        return _validated(address)
+    checked = _validated_domain(domain)
+    return None if checked is None else f"{name}@{checked}"
+
+
+@lru_cache(DOMAINS)
+def _validated_domain(domain: str) -> str | None:
+    whole = _validated(f"a@{domain}")
+    return None if whole is None else whole.removeprefix("a@")
+
+
+def _validated(address: str) -> str | None:
+    check, refused = _validator()
+    try:
+        return str(check(address, check_deliverability=False).normalized)
+    except refused:
+        return None
 
 
 @cache

@@ -7,6 +7,8 @@ from datetime import date
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from domain.messages import (
     MediaKind,
@@ -18,7 +20,7 @@ from domain.messages import (
     ReceivedText,
     Tap,
 )
-from flows.answers import Invalid, Reading, Valid, answer_type, registry
+from flows.answers import Invalid, Reading, Valid, answer_type, email, registry
 
 TODAY = date(2026, 11, 21)  # a Saturday
 
@@ -263,3 +265,19 @@ def test_every_type_answers_hostile_input_quickly() -> None:
             started = time.perf_counter()
             assert isinstance(read(kind, item), (Valid, Invalid))
             assert time.perf_counter() - started < 1.0  # seconds; the first one loads a library
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.from_regex(r"[A-Za-z0-9._+\-'àß]{1,66}", fullmatch=True),
+    domain=st.one_of(
+        st.sampled_from(
+            ["example.com", "Example.ORG", "example", "localhost", "x.test", "a..b", "-a.it", "münchen.de"]
+        ),
+        st.from_regex(r"[a-zA-Z0-9.\-ß]{1,70}", fullmatch=True),
+        st.integers(180, 260).map(lambda n: "a." * (n // 2) + "it"),
+    ),
+)
+def test_addresses_with_a_domain_seen_before_mean_what_the_library_says(name: str, domain: str) -> None:
+    address = f"{name}@{domain}"
+    assert email._normal(address) == email._validated(address)
