@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from bot import channel_store
 from bot.settling import Result
-from crm import consent, identities
+from crm import consent, identities, suppression
 from domain.errors import SendFailure
 from storage.database import bulk, insert_rows
 from storage.sealing import Sealer
@@ -58,7 +58,7 @@ def _people(
         consent.OptOut(
             workspace_id=f.workspace_id,
             identity_id=f.identity_id,
-            purpose=consent.ANY_PURPOSE,
+            purpose=suppression.ANY_PURPOSE,
             source={"platform": True},
             evidence={"message": f.id, "code": f.code},
             language="",

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, text
 from bot import statuses
 from bot.channel_store import ConnectedChannel
 from bot.runtime import Runtime, slot_of
-from crm import consent
+from crm import suppression
 from domain import events
 from domain.crash import crash_point
 from domain.errors import Conflict, Unavailable
@@ -340,10 +340,10 @@ def _write(connection: Connection, batch: list[_Waiting], runtime: Runtime) -> N
     fresh = _drop_seen(connection, prepared, runtime.clock()) if prepared else []
     if fresh:
         _insert_intake(connection, [one.row for one in fresh])
-        consent.suppress_at_intake(
+        suppression.suppress_at_intake(
             connection,
             [
-                consent.Accepted(p.channel.workspace_id, p.channel.id, p.event, p.row["received_at"])
+                suppression.Accepted(p.channel.workspace_id, p.channel.id, p.event, p.row["received_at"])
                 for p in fresh
             ],
             keyed_hash=runtime.sealer.keyed_hash,
@@ -380,7 +380,7 @@ def _apart(batch: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
     plain: list[_Waiting] = []
     wishes: list[_Waiting] = []
     for one in batch:
-        (wishes if any(consent.locks_rows(event) for _, event in one.arrived) else plain).append(one)
+        (wishes if any(suppression.locks_rows(event) for _, event in one.arrived) else plain).append(one)
     return plain, wishes
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, text
 
 from bot import statuses, timers
 from bot.runtime import Runtime
-from crm import consent
+from crm import proof
 from domain.crash import crash_point
 from domain.errors import Conflict, Unavailable
 from domain.ids import first_id_at
@@ -231,7 +231,7 @@ def _sweep(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ti
 
 def _anchors(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
     for (workspace_id,) in connection.execute(text("SELECT id FROM workspace ORDER BY id")).all():
-        consent.anchor(connection, workspace_id=workspace_id, new_id=new_id, now=now)
+        proof.anchor(connection, workspace_id=workspace_id, new_id=new_id, now=now)
     return Ticked()
 
 

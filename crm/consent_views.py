@@ -1,4 +1,4 @@
-"""What people see of consents: the state of each identity and purpose; the proof is `consent.proof`."""
+"""What people see of consents: the state of each identity and purpose; the proof is `proof.sheet`."""
 
 from __future__ import annotations
 

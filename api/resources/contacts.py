@@ -25,7 +25,7 @@ from api.models import (
 )
 from api.problems import Refused
 from api.routing import Call, route
-from crm import consent, consent_views, contacts
+from crm import consent_views, contacts, proof
 from crm.accounts import audit
 from crm.segments import members
 from domain import predicates
@@ -329,7 +329,7 @@ async def contact_proof(call: Call[None, ProofQuery]) -> Proof:
         view = contacts.get(connection, workspace_id=call.workspace_id, contact_id=call.ids["contact"])
         if query.identity_id not in {one["id"] for one in view.identities}:
             raise NotFound("this contact has no such identity")
-        sheet = consent.proof(
+        sheet = proof.sheet(
             connection, workspace_id=call.workspace_id, identity_id=query.identity_id, purpose=query.purpose
         )
         return Proof(

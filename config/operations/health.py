@@ -11,7 +11,7 @@ from bot import stops
 from bot.condition import LOW_DISK, disk_free
 from config.operations import Context, Result, operation
 from config.settings import SECRET_FILE
-from crm import consent
+from crm import proof
 from domain import ids
 from domain.errors import AppError
 from storage import schema
@@ -81,7 +81,7 @@ def _disk(context: Context) -> dict[str, str]:
 
 def _rows(connection: Connection, context: Context) -> list[dict[str, str]]:
     workspace_id = context.workspace_id
-    problems = consent.verify(connection, workspace_id=workspace_id)
+    problems = proof.verify(connection, workspace_id=workspace_id)
     points = [_point("consents", BAD, problem) for problem in problems[:20]]
     if not problems:
         points.append(_point("consents", GOOD, "the consent ledger holds together"))

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from bot import connecting, threads
 from console.routing import CONVERSE, Answer, Goto, Rendered, Visit, page
-from crm import consent, consent_views, contacts
+from crm import consent_views, contacts, proof
 from domain.effects import PatchContact
 from domain.ids import to_text
 
@@ -35,7 +35,7 @@ async def contact(visit: Visit) -> Answer:
         view = contacts.get(connection, workspace_id=workspace_id, contact_id=contact_id)
         agreed = consent_views.consents(connection, workspace_id, contact_id)
         proofs = {
-            (one.identity_id, one.purpose): consent.proof(
+            (one.identity_id, one.purpose): proof.sheet(
                 connection, workspace_id=workspace_id, identity_id=one.identity_id, purpose=one.purpose
             )
             for one in agreed

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm import consent
-from crm.consent import Accepted, NewConsent, OptOut, State, Suppress, advance, fold
+from crm import consent, proof, suppression
+from crm.consent import NewConsent, OptOut, State, advance
 from crm.identities import ResolvedIdentity
+from crm.proof import fold
+from crm.suppression import Accepted, Suppress
 from domain.errors import RejectedInput
 from domain.events import ExternalId, MessageReceived, Origin, Place, Preference, Reachability
 from domain.messages import ReceivedText
@@ -44,7 +46,7 @@ async def record(desk: Desk, *entries: NewConsent, now: int = NOW) -> list[int]:
 
 
 async def verify(desk: Desk) -> list[str]:
-    return await desk.do(lambda c: consent.verify(c, workspace_id=WORKSPACE))
+    return await desk.do(lambda c: proof.verify(c, workspace_id=WORKSPACE))
 
 
 async def states(desk: Desk) -> list[tuple[object, ...]]:
@@ -141,7 +143,7 @@ async def test_rows_are_chained_and_the_state_is_their_fold(desk: Desk) -> None:
 async def test_what_was_tampered_with_is_named(desk: Desk, damage: str, words: str) -> None:
     (anna,) = await desk.resolve(telegram(1))
     await record(desk, entry(anna), entry(anna, "withdrawn"), entry(anna, "asked"))
-    await desk.do(lambda c: consent.anchor(c, workspace_id=WORKSPACE, new_id=desk.new_id, now=NOW))
+    await desk.do(lambda c: proof.anchor(c, workspace_id=WORKSPACE, new_id=desk.new_id, now=NOW))
     assert await verify(desk) == []
     await desk.do(lambda c: c.exec_driver_sql(damage))
     assert any(words in problem for problem in await verify(desk)), await verify(desk)
@@ -149,7 +151,7 @@ async def test_what_was_tampered_with_is_named(desk: Desk, damage: str, words: s
 
 async def test_anchors_cover_what_was_added_and_notice_a_rewritten_chain(desk: Desk) -> None:
     def anchored() -> Any:
-        return desk.do(lambda c: consent.anchor(c, workspace_id=WORKSPACE, new_id=desk.new_id, now=NOW))
+        return desk.do(lambda c: proof.anchor(c, workspace_id=WORKSPACE, new_id=desk.new_id, now=NOW))
 
     assert await anchored() is None
     people = await desk.resolve(telegram(1), telegram(2))
@@ -214,13 +216,13 @@ def stop(number: int, text: str = "STOP") -> MessageReceived:
 
 async def accept(desk: Desk, *events: Any, at: int = NOW) -> None:
     accepted = [Accepted(WORKSPACE, BOT, event, at) for event in events]
-    await desk.do(lambda c: consent.suppress_at_intake(c, accepted, keyed_hash=desk.sealer.keyed_hash))
+    await desk.do(lambda c: suppression.suppress_at_intake(c, accepted, keyed_hash=desk.sealer.keyed_hash))
 
 
 async def is_suppressed(desk: Desk, number: int, purpose: str = "marketing") -> bool:
     person = telegram(number).person
     return await desk.do(
-        lambda c: consent.suppressed(
+        lambda c: suppression.suppressed(
             c, workspace_id=WORKSPACE, person=person, purpose=purpose, keyed_hash=desk.sealer.keyed_hash
         )
     )
@@ -281,12 +283,12 @@ async def test_an_operators_entry_is_lifted_by_an_operator_only(desk: Desk) -> N
     (anna,) = await desk.resolve(telegram(1))
     rows = [Suppress(WORKSPACE, telegram(1).person.ids, reason, NOW) for reason in ("operator", "stop_word")]
     for row in rows:
-        await desk.do(lambda c, row=row: consent.suppress(c, [row], keyed_hash=desk.sealer.keyed_hash))  # type: ignore[misc]
+        await desk.do(lambda c, row=row: suppression.suppress(c, [row], keyed_hash=desk.sealer.keyed_hash))  # type: ignore[misc]
     await record(desk, entry(anna, occurred_at=NOW + 10))
     assert await is_suppressed(desk, 1)
     ids = telegram(1).person.ids
     gone = await desk.do(
-        lambda c: consent.unsuppress(
+        lambda c: suppression.unsuppress(
             c, workspace_id=WORKSPACE, externals=ids, keyed_hash=desk.sealer.keyed_hash
         )
     )
@@ -351,7 +353,7 @@ async def test_the_proof_sheet_shows_wording_words_and_an_intact_chain(desk: Des
     (anna,) = await desk.resolve(telegram(1))
     ids = await record(desk, entry(anna, "asked", evidence={}), entry(anna), entry(anna, purpose="news"))
     sheet = await desk.do(
-        lambda c: consent.proof(c, workspace_id=WORKSPACE, identity_id=anna.identity_id, purpose="marketing")
+        lambda c: proof.sheet(c, workspace_id=WORKSPACE, identity_id=anna.identity_id, purpose="marketing")
     )
     assert sheet.intact
     assert sheet.state.consent_id == ids[1]
@@ -359,7 +361,7 @@ async def test_the_proof_sheet_shows_wording_words_and_an_intact_chain(desk: Des
     assert sheet.entries[1]["evidence"] == {"words": "sì"}
     assert sheet.entries[1]["wording"] == "Vuoi ricevere le nostre offerte?"
     stranger = await desk.do(
-        lambda c: consent.proof(c, workspace_id=12, identity_id=anna.identity_id, purpose="marketing")
+        lambda c: proof.sheet(c, workspace_id=12, identity_id=anna.identity_id, purpose="marketing")
     )
     assert stranger.entries == []
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import Connection
 
-from crm import consent, gate, privacy
+from crm import consent, gate, privacy, proof, suppression
 from crm.contacts import ContactPatch, TimelineLine, append_timeline, apply_patches, load_views
 from crm.identities import Reached, move, resolve, set_reachability
 from domain.effects import PatchContact
@@ -83,7 +83,9 @@ def _everything(connection: Connection, desk: Desk) -> None:
     apply_patches(connection, [ContactPatch(w, c, patch) for w, c, _ in refs], now=NOW)
     append_timeline(connection, [TimelineLine(w, c, "note", NOW) for w, c, _ in refs], new_id=desk.new_id)
     consent.record(connection, [entry(person) for person in found], **writing)
-    consent.suppress_at_intake(connection, [consent.Accepted(WORKSPACE, BOT, stop(1), NOW)], **with_hash)
+    suppression.suppress_at_intake(
+        connection, [suppression.Accepted(WORKSPACE, BOT, stop(1), NOW)], **with_hash
+    )
     wish = consent.OptOut(WORKSPACE, found[1].identity_id, "*", {}, {}, "it", NOW, "stop_word")
     consent.opt_out(connection, [wish], **writing)
     set_reachability(connection, [Reached(WORKSPACE, BOT, people[2].person, "blocked", NOW)], **with_hash)
@@ -103,7 +105,7 @@ def _everything(connection: Connection, desk: Desk) -> None:
     facts = gate.load_facts(connection, asked, now=NOW, lock=True)
     gate.spend(connection, facts.values(), now=NOW)
     identity_id = found[0].identity_id
-    consent.proof(connection, workspace_id=WORKSPACE, identity_id=identity_id, purpose="marketing")
+    proof.sheet(connection, workspace_id=WORKSPACE, identity_id=identity_id, purpose="marketing")
     privacy.erase(
         connection,
         workspace_id=WORKSPACE,

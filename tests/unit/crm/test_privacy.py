@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
-from crm import consent, privacy
+from crm import privacy, proof
 from crm.contacts import ContactPatch, apply_patches
 from crm.identities import IdentityRequest
 from crm.privacy import Receipt, erase, erase_unit, export, readable
@@ -103,7 +103,7 @@ async def test_the_chain_of_a_forgotten_person_still_verifies_and_proves_nothing
     contact_id = await nightingale(desk)
     (anna,) = await desk.resolve(telegram(1))
     await record(desk, entry(anna))
-    await desk.do(lambda c: consent.anchor(c, workspace_id=WORKSPACE, new_id=desk.new_id, now=NOW))
+    await desk.do(lambda c: proof.anchor(c, workspace_id=WORKSPACE, new_id=desk.new_id, now=NOW))
     await forget(desk, contact_id)
     assert await verify(desk) == []
     assert len(await states(desk)) == 1
