@@ -18,16 +18,12 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import NamedTuple, cast
 
-import structlog
-
 from bot.channel_store import ConnectedChannel
 from bot.channels.base import Delivery
 from domain.errors import SignatureInvalid, Unavailable
-from domain.events import PlatformEvent
-from webhooks import receive
-from webhooks.receive import SMALL_BODY, Receiver
+from webhooks import receive, server
+from webhooks.receive import SMALL_BODY, Events, Receiver
 
-KEEP_ALIVE_S = 75.0  # the same as aiohttp's here: see `webhooks.server`
 SWEEP_S = 1.0  # how often connections past their time are looked for
 MAX_HEAD = 8_190  # bytes; the same as aiohttp's for one line
 DRAIN_S = 5.0  # how long a stop waits for commits that are under way
@@ -51,15 +47,13 @@ _UNUSUAL = {
 }
 _CONNECTION = {b"connection", b"proxy-connection"}  # they may say what is so anyway
 
-_log = structlog.get_logger("webhooks")
-
 
 class _Taken(NamedTuple):
     """A whole delivery: where it ends in the bytes, and what it says."""
 
     end: int
     endpoint: ConnectedChannel
-    events: list[tuple[ConnectedChannel, PlatformEvent]]
+    events: Events
 
 
 class ExpressWay:
@@ -89,12 +83,11 @@ class ExpressWay:
             self._ok = f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: {date}\r\n\r\n".encode()
         return self._ok
 
-    def unavailable(self, error: Exception) -> bytes:
-        """The answer 503: nothing was stored."""
-        wait = error.retry_after if isinstance(error, Unavailable) else 1.0
-        body = b"not stored, send it again"
+    def unavailable(self, wait_s: int) -> bytes:
+        """The answer 503: nothing was stored, it may come again after so many seconds."""
+        body = receive.NOT_STORED.encode()
         head = (
-            f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {max(1, round(wait))}\r\n"
+            f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {wait_s}\r\n"
             f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
             f"Date: {formatdate(usegmt=True)}\r\n\r\n"
         )
@@ -275,7 +268,7 @@ class Express(asyncio.Protocol):
     ) -> _Taken | bool:
         receiver = self._way.receiver
         endpoint = receiver.endpoint(kind, channel_id)
-        if endpoint is None or endpoint.state == "deleting":
+        if endpoint is None:
             return False
         signed = {
             name: value.decode("utf-8", "surrogateescape")
@@ -283,11 +276,9 @@ class Express(asyncio.Protocol):
             if (value := headers.get(name.lower().encode())) is not None
         }
         try:
-            endpoint.kind.verify(Delivery(signed, body), endpoint.credentials)
+            return _Taken(end, endpoint, receiver.opened(endpoint, Delivery(signed, body)))
         except SignatureInvalid:
             return False
-        events = [receiver.resolve(endpoint, event) for event in endpoint.kind.parse(body)]
-        return _Taken(end, endpoint, events)
 
     def _answered(self, taken: _Taken, error: Exception | None) -> None:
         """The commit has ended, well or not."""
@@ -295,18 +286,19 @@ class Express(asyncio.Protocol):
         self._under_way = False
         if error is None:
             way.receiver.accepted += len(taken.events)
+            answer = way.ok()
         else:
-            _log.warning("webhook_not_stored", channel=taken.endpoint.id, problem=str(error))
+            answer = way.unavailable(way.receiver.not_stored(taken.endpoint, error))
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        transport.write(way.ok() if error is None else way.unavailable(error))
+        transport.write(answer)
         if way.closing or (self._ended and not self._buffer):
             transport.close()
             return
         if len(self._buffer) <= SMALL_BODY:
             self._read_on()
-        self._deadline = way.monotonic() + KEEP_ALIVE_S
+        self._deadline = way.monotonic() + server.KEEP_ALIVE_S
         if self._buffer:
             asyncio.get_running_loop().call_soon(self._go_on)
 

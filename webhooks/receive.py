@@ -26,9 +26,12 @@ MAX_BODY = 4_000_000  # bytes; Meta sends up to 3 MB
 BODY_S = 12.0  # for the whole body; with what follows a refusal a slow client is gone after 15 s
 SMALL_BODY = 65_536  # bytes; nearly all deliveries are smaller, and these are always taken
 MAX_LARGE = 64_000_000  # bytes of larger bodies in memory at a time: anybody may send them, unsigned as well
+NOT_STORED = "not stored, send it again"
 MAX_RAW = 64_000  # characters that an event for nobody keeps
 
 _log = structlog.get_logger("webhooks")
+
+Events = list[tuple[ConnectedChannel, PlatformEvent]]
 
 
 class Receiver:
@@ -49,7 +52,19 @@ class Receiver:
             return None
         return channel if channel is not None and channel.kind.kind == kind else None
 
-    def resolve(
+    def opened(self, endpoint: ConnectedChannel, delivery: Delivery) -> Events:
+        """What a delivery says, for whom; nothing at an endpoint that is being deleted. Raises SignatureInvalid."""
+        endpoint.kind.verify(delivery, endpoint.credentials)
+        if endpoint.state == "deleting":
+            return []
+        return [self._resolved(endpoint, event) for event in endpoint.kind.parse(delivery.body)]
+
+    def not_stored(self, endpoint: ConnectedChannel, error: Exception) -> int:
+        """Notes a delivery that comes again; the seconds after which it may."""
+        _log.warning("webhook_not_stored", channel=endpoint.id, problem=str(error))
+        return max(1, round(error.retry_after)) if isinstance(error, Unavailable) else 1
+
+    def _resolved(
         self, endpoint: ConnectedChannel, event: PlatformEvent
     ) -> tuple[ConnectedChannel, PlatformEvent]:
         """The channel that an item is for; one for nobody here is kept, raw, at the endpoint."""
@@ -84,21 +99,15 @@ async def receive(request: web.Request) -> web.Response:
         name: value for name in endpoint.kind.signature_headers if (value := _only(request, name)) is not None
     }
     try:
-        endpoint.kind.verify(Delivery(headers, body), endpoint.credentials)
+        arrived = receiver.opened(endpoint, Delivery(headers, body))
     except SignatureInvalid:
         receiver.refused += 1
         raise web.HTTPUnauthorized(text="unknown endpoint or wrong signature") from None
-    if endpoint.state == "deleting":
-        return web.Response()
-    arrived = [receiver.resolve(endpoint, event) for event in endpoint.kind.parse(body)]
     try:
         await receiver.intake.append(arrived)
     except (Unavailable, Conflict) as error:  # away, or another was first: it comes again
-        _log.warning("webhook_not_stored", channel=endpoint.id, problem=str(error))
-        wait = error.retry_after if isinstance(error, Unavailable) else 1.0
-        raise web.HTTPServiceUnavailable(
-            text="not stored, send it again", headers={"Retry-After": str(max(1, round(wait)))}
-        ) from error
+        wait = receiver.not_stored(endpoint, error)
+        raise web.HTTPServiceUnavailable(text=NOT_STORED, headers={"Retry-After": str(wait)}) from error
     receiver.accepted += len(arrived)
     return web.Response()
 

@@ -13,7 +13,7 @@ from bot.intake import Intake
 from domain import ids
 from domain.errors import Unavailable
 from tests.support.town import WEBHOOK_SECRET, Town, until
-from webhooks import express, receive
+from webhooks import receive, server
 from webhooks.express import Express
 
 SECRET = f"X-Telegram-Bot-Api-Secret-Token: {WEBHOOK_SECRET}"
@@ -317,7 +317,7 @@ async def test_a_body_that_does_not_come_ends_the_connection(
 
 async def test_idle_connections_end(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     path = await path_of(town)
-    monkeypatch.setattr(express, "KEEP_ALIVE_S", 0.2)
+    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.2)
     async with connected(town) as (reader, writer):
         writer.write(delivery(path, update(1), SECRET))
         assert (await answer(reader))[0] == 200
