@@ -13,7 +13,7 @@ from campaigns.contents import parse_one, showable
 from domain import ids
 from domain.errors import RejectedInput
 from domain.messages import Content, Text
-from storage.database import bulk_values
+from storage.statements import bulk_values
 
 _MEDIA = "media_id"
 

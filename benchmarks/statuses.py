@@ -20,7 +20,8 @@ from benchmarks.machine import cores
 from benchmarks.options import Options
 from benchmarks.rows import Row, measured
 from domain import ids
-from storage.database import bulk, scalar_int
+from storage.database import scalar_int
+from storage.statements import bulk
 
 STATUSES = 3_000  # of one round and size
 BUDGET_US = 200.0

@@ -16,8 +16,8 @@ from bot import outbox
 from bot.outbox import Outgoing
 from crm import consent, contacts
 from domain.messages import Ephemeral
-from storage.database import BulkInsert, bulk, json_rows
 from storage.sealing import Sealer
+from storage.statements import BulkInsert, bulk, json_rows
 
 
 @dataclass

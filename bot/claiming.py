@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 
 from bot.intake import DONE, OPEN, PARKED
 from bot.runtime import SLOTS_PER_LANE
-from storage.database import bulk, bulk_values
+from storage.statements import bulk, bulk_values
 
 ROUND = 64  # events in one transaction: bounds its length and what a crash repeats
 LOOK = 512  # open events looked at to choose them fairly

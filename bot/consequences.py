@@ -14,8 +14,8 @@ from bot import channel_store
 from bot.settling import Result
 from crm import consent, identities, suppression
 from domain.errors import SendFailure
-from storage.database import bulk, insert_rows
 from storage.sealing import Sealer
+from storage.statements import bulk, insert_rows
 
 CAP_REST_MS = 24 * 3_600_000  # a platform's own marketing cap for a person is not asked again before that
 

@@ -51,8 +51,9 @@ from domain.events import (
     TimerDue,
 )
 from flows import state
-from storage.database import Queue, bulk, bulk_values
+from storage.database import Queue
 from storage.signals import POLL_S
+from storage.statements import bulk, bulk_values
 
 SUSPECTS = (
     1_000  # events remembered over which the store failed; an outage has at most a round of them in front

@@ -22,7 +22,7 @@ from domain.errors import RejectedInput
 from flows import compiler, document
 from flows.business import BusinessView, Purpose
 from flows.versions import CompiledFlow
-from storage.database import bulk_values
+from storage.statements import bulk_values
 
 OLD_VERSIONS = 500  # compiled versions kept beside the published ones; some 100 kB each at most
 

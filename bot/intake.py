@@ -42,8 +42,9 @@ from domain.events import (
     Reachability,
     Unrecognised,
 )
-from storage.database import BulkInsert, Queue, bulk, insert_rows, scalar_int
+from storage.database import Queue, scalar_int
 from storage.sealing import Sealer, event_key
+from storage.statements import BulkInsert, bulk, insert_rows
 
 MAX_WAITING = (
     10_000  # events in memory before their commit: about 20 MB; past it the platform is told to come back

@@ -16,8 +16,9 @@ from sqlalchemy import Connection, text
 
 from bot.channels.base import MediaNeed, StoredFile, Uploaded
 from domain.errors import RejectedInput, SendError, SendFailure
-from storage.database import Database, Queue, bulk_values
+from storage.database import Database, Queue
 from storage.sealing import Sealer
+from storage.statements import bulk_values
 
 MAX_FILE = 50_000_000  # bytes: the most that a platform takes by upload (Telegram)
 MAX_NAME = 200

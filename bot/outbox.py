@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from sqlalchemy import Connection, text
 
-from crm.statements import prepared
 from domain.ids import first_id_at
 from domain.messages import RANK, Content, MessageClass, MessageStatus, encode
-from storage.database import DIALECTS, bulk, bulk_values, dialect, json_rows
+from storage.database import DIALECTS, dialect
+from storage.statements import BulkInsert, bulk, bulk_values, insert_rows, json_rows, prepared
 
 HELD, QUEUED, SENDING = 0, 1, 3
 LANE = {MessageClass.reply: 0, MessageClass.service: 1, MessageClass.marketing: 2}
@@ -111,21 +111,13 @@ _OUTBOX = {
 }
 
 
-def insert_with_constants(table: str, columns: dict[str, str], constants: dict[str, str]) -> str:
-    """A bulk insert whose remaining columns are the same literal in every row: less JSON to carry."""
-    names = ", ".join([*columns, *constants])
-    return f"INSERT INTO {table} ({names}) {json_rows(columns, constants=constants)} WHERE true"
-
-
-_INSERT_MESSAGE = text(
-    insert_with_constants(
-        "message",
-        _MESSAGE,
-        {**dict.fromkeys(_MESSAGE_CONSTANTS, "''"), "possibly_twice": "0", "consent_id": "0"},
-    )
+_insert_messages = BulkInsert(
+    "message",
+    _MESSAGE,
+    constants={**dict.fromkeys(_MESSAGE_CONSTANTS, "''"), "possibly_twice": "0", "consent_id": "0"},
 )
-_INSERT_OUTBOX = text(
-    insert_with_constants("outbox", _OUTBOX, {"attempt": "0", "tries": "0", "waits": "0", "part": "0"})
+_insert_outbox = BulkInsert(
+    "outbox", _OUTBOX, constants={"attempt": "0", "tries": "0", "waits": "0", "part": "0"}
 )
 _COLUMNS = ", ".join(Item._fields)
 
@@ -188,8 +180,8 @@ def enqueue(connection: Connection, items: Sequence[Outgoing], *, now: int) -> l
         rows.append(row)
         if not held:
             heads.append(Item(*(row.get(name, 0) for name in Item._fields)))
-    connection.execute(_INSERT_MESSAGE, {"rows": bulk(messages)})
-    connection.execute(_INSERT_OUTBOX, {"rows": bulk(rows)})
+    _insert_messages(connection, messages)
+    _insert_outbox(connection, rows)
     return heads
 
 
@@ -228,10 +220,10 @@ _SHARED = {
     "message_class": "'marketing'",
 }
 _INSERT_MESSAGES = text(
-    insert_with_constants(
+    insert_rows(
         "message",
         {**_PERSONAL, "content": "TEXT"},
-        {
+        constants={
             **_SHARED,
             **dict.fromkeys(_MESSAGE_CONSTANTS, "''"),
             "direction": "'out'",
@@ -244,10 +236,10 @@ _INSERT_MESSAGES = text(
     )
 )
 _INSERT_QUEUED = text(
-    insert_with_constants(
+    insert_rows(
         "outbox",
         {**_PERSONAL, "content": "TEXT", "address": "TEXT", "language": "TEXT", "not_before": "BIGINT"},
-        {
+        constants={
             **_SHARED,
             "campaign_id": "CAST(:campaign AS BIGINT)",
             "place": "'private'",

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, text
 from bot.intake import open_event
 from domain.errors import NotFound, RejectedInput
 from domain.events import Unrecognised
-from storage.database import bulk_values
 from storage.sealing import Sealer
+from storage.statements import bulk_values
 
 PAGE = 100
 

@@ -22,9 +22,9 @@ from msgspec import Struct, structs
 from sqlalchemy import Connection, text
 
 from bot.outbox import LANE, SENDING, Item
-from crm.statements import prepared
 from domain.messages import RANK, MessageClass, MessageStatus
-from storage.database import DIALECTS, bulk, bulk_values, dialect, json_rows
+from storage.database import DIALECTS, dialect
+from storage.statements import bulk, bulk_values, json_rows, prepared
 
 MAX_TRIES = 12  # certain failures in a row (back-off up to a minute each) before an item counts as failed
 ORDER_WAIT_MS = 3_000  # how long the next of a turn waits for "delivered" where acceptance gives no order

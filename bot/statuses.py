@@ -17,7 +17,8 @@ from sqlalchemy import Connection, text
 from bot import settling
 from domain.events import DeliveryStatus
 from domain.messages import RANK, MessageStatus
-from storage.database import bulk, dialect, insert_rows, json_rows
+from storage.database import dialect
+from storage.statements import bulk, insert_rows, json_rows
 
 ORPHAN_LIFE_MS = 10 * 60_000
 _ARRIVED = {MessageStatus.sent, MessageStatus.delivered, MessageStatus.read}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from storage.database import bulk_values
+from storage.statements import bulk_values
 
 
 class Withdrawn(NamedTuple):

@@ -34,7 +34,8 @@ from domain.messages import (
     decode_content,
     encode,
 )
-from storage.database import bulk, dialect, json_rows
+from storage.database import dialect
+from storage.statements import bulk, json_rows
 
 LIFE_MS = 24 * 3_600_000
 DUE_LIMIT = 50  # posts in one transaction

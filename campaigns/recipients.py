@@ -29,11 +29,11 @@ from campaigns import contents
 from campaigns.states import RecipientState, after, outcome_name
 from campaigns.totals import Deltas
 from crm.contacts import load_views
-from crm.statements import prepared
 from domain.contacts import ContactView
 from domain.messages import MessageClass, encode
 from flows.business import BusinessView
-from storage.database import bulk, dialect, json_rows
+from storage.database import dialect
+from storage.statements import bulk, json_rows, prepared
 
 AHEAD = 500  # outbox rows of campaigns per channel: half a second of the fastest one (DESIGN 2.8)
 SWEEP = 1_000  # recipients of a cancelled run in one transaction: a bulk unit

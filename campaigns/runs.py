@@ -18,8 +18,8 @@ from campaigns import brakes, recipients
 from campaigns.drafts import check_sendable, locked
 from campaigns.states import CampaignState, next_state
 from campaigns.totals import current
-from crm.statements import prepared
 from domain.errors import AppError, Conflict, RejectedInput
+from storage.statements import prepared
 
 MAX_AHEAD_MS = 366 * 86_400_000  # a campaign scheduled later than a year from now is a slip of the pen
 

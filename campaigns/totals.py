@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
-from crm.statements import prepared
-from storage.database import bulk, bulk_values, dialect, insert_rows
+from storage.database import dialect
+from storage.statements import bulk, bulk_values, insert_rows, prepared
 
 FOLD_LIMIT = 1_000  # deltas in one transaction: a bulk unit
 SAMPLE_EVERY_MS = 2_000  # a run's speed is measured between samples …

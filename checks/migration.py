@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 
 from storage import schema
-from storage.database import parse_url, sqlite_engine
+from storage.database import parse_url
+from storage.sqlite import sqlite_engine
 
 FOLDER = schema.MIGRATIONS / "versions"
 FIRST = FOLDER / "0001_first.py"

@@ -26,11 +26,11 @@ from sqlalchemy import Connection
 
 from crm import suppression
 from crm.identities import KeyedHash, NewId, external_key
-from crm.statements import prepared
 from crm.suppression import ANY_PURPOSE
 from domain.errors import RejectedInput
 from domain.events import ExternalId, MessageReceived, PlatformEvent, Preference, Reachability
-from storage.database import bulk, bulk_values, dialect, insert_rows, json_rows
+from storage.database import dialect
+from storage.statements import bulk, bulk_values, insert_rows, json_rows, prepared
 
 ACTIONS = ("asked", "granted", "confirmed", "denied", "withdrawn", "expired", "imported")
 

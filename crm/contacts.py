@@ -17,13 +17,13 @@ from sqlalchemy import Connection
 
 from crm.gate import zone_of
 from crm.identities import INSERT_TIMELINE, NewId
-from crm.statements import prepared
 from domain.comparisons import number
 from domain.contacts import ContactView
 from domain.effects import PatchContact
 from domain.errors import NotFound, RejectedInput
 from domain.events import storable
-from storage.database import bulk, dialect, insert_rows, json_rows
+from storage.database import dialect
+from storage.statements import bulk, insert_rows, json_rows, prepared
 
 TEXT_COLUMNS = ("name", "first_name", "last_name", "email", "phone", "language", "timezone")
 _EMPTY = {"name": "", "first_name": "", "last_name": ""}  # what an unset column holds; the others hold NULL

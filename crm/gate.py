@@ -22,10 +22,10 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from crm.policies import OPEN, Policy, policy_of
-from crm.statements import prepared
 from domain.errors import RejectedInput
 from domain.messages import MessageClass
-from storage.database import bulk, dialect, json_rows
+from storage.database import dialect
+from storage.statements import bulk, json_rows, prepared
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -18,9 +18,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from crm.statements import prepared
 from domain.events import ExternalId, Person, storable
-from storage.database import bulk, bulk_values, dialect, insert_rows, json_rows
+from storage.database import dialect
+from storage.statements import bulk, bulk_values, insert_rows, json_rows, prepared
 
 KeyedHash = Callable[..., str]  # `Sealer.keyed_hash`
 NewId = Callable[[], int]

@@ -24,10 +24,9 @@ from sqlalchemy import Connection
 
 from crm.contacts import get, timeline
 from crm.identities import NewId
-from crm.statements import prepared
 from domain.contacts import ContactView
 from domain.ids import to_text
-from storage.database import bulk, bulk_values, insert_rows
+from storage.statements import bulk, bulk_values, insert_rows, prepared
 
 Eraser = Callable[[Connection, int, int, Sequence[int], int], bool | None]
 Exporter = Callable[[Connection, int, int, Sequence[int]], Any]

@@ -15,10 +15,9 @@ from sqlalchemy import Connection
 
 from crm.consent import ENTRY_COLUMNS, State, advance, chain_hash, commitment, decode, encode
 from crm.identities import NewId
-from crm.statements import prepared
 from crm.suppression import ANY_PURPOSE
 from domain.ids import first_id_at
-from storage.database import bulk, bulk_values, insert_rows
+from storage.statements import bulk, bulk_values, insert_rows, prepared
 
 SETTLED_MS = (
     60_000  # rows younger than this wait for the next anchor: a transaction with an older id may still commit

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 
 from crm.identities import KeyedHash, Reached, external_key, set_reachability
-from crm.statements import prepared
 from domain.events import ExternalId, MessageReceived, Person, PlatformEvent, Preference, Reachability
-from storage.database import bulk, bulk_values, dialect, insert_rows, json_rows
+from storage.database import dialect
+from storage.statements import bulk, bulk_values, insert_rows, json_rows, prepared
 
 ANY_PURPOSE = "*"
 _PEOPLE = json_rows({"workspace_id": "BIGINT", "identity_id": "BIGINT"})

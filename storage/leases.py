@@ -18,7 +18,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
-from storage.database import bulk_values, dialect
+from storage.database import dialect
+from storage.statements import bulk_values
 
 LEASE_MS = 30_000
 RENEW_EVERY_S = LEASE_MS / 3000  # a third: two renewals may fail before the lease is lost

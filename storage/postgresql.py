@@ -33,19 +33,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
 from domain.errors import Conflict, Unavailable
-from storage.database import (
-    IDLE_TIMEOUT_MS,
-    POOL,
-    READ_LIMIT_S,
-    STATEMENT_TIMEOUT_MS,
-    Database,
-    Queue,
-    T,
-    Work,
-)
+from storage.database import READ_LIMIT_S, Database, Queue, T, Work
 from storage.direct_postgresql import DirectPostgresqlConnection
 from storage.durations import Durations
 
+POOL = (
+    10  # PostgreSQL connections a process; 100 is the usual limit of a server: 8 processes, and 20 for others
+)
+STATEMENT_TIMEOUT_MS = (
+    12_000  # below half a lease (30 s), so that a stuck owner cannot outlive its lease unseen
+)
+IDLE_TIMEOUT_MS = 12_000
 CONNECT_TIMEOUT_S = 2.0  # a healthy server answers in milliseconds, also across a continent
 POOL_TIMEOUT_S = 2.0
 RESERVED = 3  # connections that only the live queue may take: slow pages never keep a webhook from its commit

@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, Connection, text
 
 from domain.errors import Conflict, Unavailable
-from storage.database import Database, parse_url, private_file, sqlite_engine
+from storage.database import Database, parse_url
 from storage.partitions import is_partition
+from storage.sqlite import private_file, sqlite_engine
 
 if TYPE_CHECKING:
     from alembic.config import Config

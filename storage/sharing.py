@@ -28,8 +28,9 @@ from sqlalchemy import Connection, text
 
 from domain.errors import Conflict, Unavailable
 from storage import leases
-from storage.database import Database, Queue, bulk_values
+from storage.database import Database, Queue
 from storage.signals import POLL_S, Signals
+from storage.statements import bulk_values
 
 PATIENCE_S = 3.0  # three looks of the others
 

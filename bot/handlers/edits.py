@@ -9,7 +9,7 @@ from bot.handlers import handles
 from bot.scope import Scope
 from domain.events import MessageDeleted, MessageEdited
 from domain.messages import encode
-from storage.database import bulk_values
+from storage.statements import bulk_values
 
 _EDIT = text(
     "UPDATE message SET content = :content, edited_at = :now WHERE workspace_id = :workspace "

@@ -17,7 +17,7 @@ from typing import Any
 from crm.segments.patterns import postgresql_pattern
 from domain.comparisons import DATE_PATTERN, NUMBER_PATTERN
 from domain.operators.matches_pattern import MAX_INPUT
-from storage.database import bulk_values
+from storage.statements import bulk_values
 
 
 @dataclass(frozen=True, slots=True)

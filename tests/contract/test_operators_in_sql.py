@@ -25,7 +25,8 @@ from domain.comparisons import missing
 from domain.contacts import ContactView
 from domain.errors import RejectedInput
 from domain.operators import registry
-from storage.database import Database, bulk, insert_rows
+from storage.database import Database
+from storage.statements import bulk, insert_rows
 
 NOW = 1_797_000_000_000  # 2026-12-11T14:40:00Z
 DAY = 86_400_000

@@ -19,7 +19,9 @@ from bot.settling import Outcome, Result
 from domain.events import DeliveryStatus
 from domain.ids import IdMaker
 from domain.messages import MessageClass, MessageStatus, Text
-from storage.database import Database, bulk, parse_url, sqlite_engine
+from storage.database import Database, parse_url
+from storage.sqlite import sqlite_engine
+from storage.statements import bulk, insert_rows
 
 T = TypeVar("T")
 START = 1_797_000_000_000
@@ -99,7 +101,7 @@ class Walk:
             "visit": "1",
             "state": "0",
         }
-        statement = outbox.insert_with_constants("timer", TIMER, fixed)
+        statement = insert_rows("timer", TIMER, constants=fixed)
         row = {"id": self.new_id(), "turn_id": turn, "due_at": START + 10**12, "after_sent": 60_000}
         connection.execute(text(statement), {"rows": bulk([row])})
 

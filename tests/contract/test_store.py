@@ -14,17 +14,8 @@ from sqlalchemy import Connection, text
 
 from domain.errors import RejectedInput, Unavailable
 from domain.events import storable
-from storage.database import (
-    Database,
-    Queue,
-    bulk,
-    bulk_values,
-    insert_rows,
-    json_rows,
-    parse_url,
-    rows_of,
-    scalar_int,
-)
+from storage.database import Database, Queue, parse_url, rows_of, scalar_int
+from storage.statements import bulk, bulk_values, insert_rows, json_rows
 
 BIGGEST, SMALLEST = (1 << 63) - 1, -(1 << 63)
 

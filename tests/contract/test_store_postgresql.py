@@ -14,8 +14,8 @@ from sqlalchemy import Connection, text
 
 from domain.errors import Conflict, Unavailable
 from storage import postgresql
-from storage.database import POOL, Database, Queue, rows_of
-from storage.postgresql import PostgresqlDatabase
+from storage.database import Database, Queue, rows_of
+from storage.postgresql import POOL, PostgresqlDatabase
 from tests.support.databases import PostgresServer
 from tests.support.postgresql_wire import Faults, Wire
 from tests.support.proxy import Proxy

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from domain.errors import Conflict, Unavailable
-from storage import database as module
+from storage import sqlite as module
 from storage.database import Database, Queue, rows_of
 
 

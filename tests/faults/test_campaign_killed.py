@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from campaigns import runs
 from domain.errors import Conflict, Unavailable
 from simulators.control import SimulatorControl
-from storage import database as store
+from storage import sqlite as store
 from storage.database import Database
 from tests.faults import load
 from tests.faults.conftest import Counted

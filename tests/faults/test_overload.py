@@ -16,7 +16,7 @@ import pytest
 from bot import intake
 from domain import ids
 from simulators.control import SimulatorControl
-from storage import database
+from storage import sqlite
 from storage.database import Database, rows_of
 from tests.canary import CANARY_SECRET
 from tests.faults import load
@@ -116,7 +116,7 @@ async def test_a_flood_of_two_minutes(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: Counted
 ) -> None:
     """Two minutes of ten times what it can handle: drained within four, memory bounded."""
-    monkeypatch.setattr(database, "READ_LIMIT_S", 120.0)  # the test reads whole tables at once
+    monkeypatch.setattr(sqlite, "READ_LIMIT_S", 120.0)  # the test reads whole tables at once
     async with flooded_server(run, tmp_path) as (simulators, server, store, _, _):
         assert server.child is not None
         control = simulators.control

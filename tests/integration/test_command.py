@@ -14,7 +14,8 @@ from sqlmodel import Session
 
 from campaigns import drafts
 from domain import ids
-from storage.database import Database, sqlite_engine
+from storage.database import Database
+from storage.sqlite import sqlite_engine
 from storage.tables.consents import ConsentState
 from storage.tables.contacts import Contact, Identity
 from tests.canary import CANARY_SECRET, CANARY_TOKEN

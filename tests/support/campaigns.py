@@ -15,7 +15,8 @@ from bot.settling import Result
 from campaigns import drafts, runs, scheduler
 from campaigns.drafts import Draft
 from domain.ids import IdMaker
-from storage.database import Database, Work, bulk, json_rows
+from storage.database import Database, Work
+from storage.statements import bulk, json_rows
 
 T = TypeVar("T")
 NOW = 1_790_000_000_000  # 2026-09-21, a Monday

@@ -1,0 +1,99 @@
+"""How SQL is written here: statements that are parsed once, and bulk ones that have one text for both databases.
+
+Bulk statements take one parameter, a JSON *object* made by `bulk`; columns are cast, the parameter never (an array
+fails on PostgreSQL, a cast parameter gives silent NULLs on SQLite). What differs between the databases is
+`storage.database.Dialect`.
+
+Where a condition on `workspace_id` is written `+x.workspace_id`, the plus keeps SQLite, which has no statistics, from
+walking an index that begins with the workspace in place of the key that names the row; both databases take it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, TextClause, text
+
+from storage.direct import DirectConnection
+
+
+@cache
+def prepared(sql: str) -> TextClause:
+    """The statement of a constant SQL text, parsed once: on the message path the parsing of bound names costs as much
+    as a small query. Only for texts that are written down in the code."""
+    return text(sql)
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def bulk(rows: Iterable[Mapping[str, Any] | msgspec.Struct]) -> str:
+    """The one parameter of a bulk statement: a JSON object `{"0": row, "1": row, …}`, in the order of the rows."""
+    return _encode({str(n): row for n, row in enumerate(rows)}).decode()
+
+
+def bulk_values(values: Iterable[int | str]) -> str:
+    """A bulk parameter of single values; read them as `e.value ->> 'v'`."""
+    return bulk({"v": value} for value in values)
+
+
+def json_rows(
+    columns: Mapping[str, str],
+    *,
+    parameter: str = "rows",
+    alias: str = "e",
+    constants: Mapping[str, str] | None = None,
+) -> str:
+    """`SELECT`-able columns over a bulk parameter: `json_rows({"id": "BIGINT", "name": "TEXT"})` selects
+    `CAST(e.value ->> 'id' AS BIGINT) AS id, e.value ->> 'name' AS name` from what `json_each(:rows)` gives.
+    `constants` are further columns, the same SQL literal in every row.
+
+    MATERIALIZED, because SQLite writes a row's JSON anew for each mention of `value`: with twenty columns that is
+    most of a bulk insert."""
+    parts = [
+        f"{alias}.value ->> '{name}' AS {name}"
+        if kind == "TEXT"
+        else f"CAST({alias}.value ->> '{name}' AS {kind}) AS {name}"
+        for name, kind in columns.items()
+    ]
+    parts += [f"{literal} AS {name}" for name, literal in (constants or {}).items()]
+    rows = f"WITH {alias} AS MATERIALIZED (SELECT {alias}.value FROM json_each(:{parameter}) {alias})"
+    return f"{rows} SELECT {', '.join(parts)} FROM {alias}"
+
+
+def insert_rows(
+    table: str, columns: Mapping[str, str], *, constants: Mapping[str, str] | None = None, conflict: str = ""
+) -> str:
+    """A bulk INSERT of `:rows` into `table`; `constants` as in `json_rows`: less JSON to carry. `conflict` e.g.
+    `ON CONFLICT DO NOTHING`; the `WHERE true` keeps SQLite from reading it as a join's ON."""
+    names = ", ".join([*columns, *(constants or {})])
+    return f"INSERT INTO {table} ({names}) {json_rows(columns, constants=constants)} WHERE true {conflict}".rstrip()
+
+
+class BulkInsert:
+    """A bulk INSERT of rows as mappings with the named `columns`; `constants` are the same literal in every row.
+
+    On PostgreSQL one statement over one JSON parameter; on SQLite the driver's own repetition, since making and reading
+    JSON costs as much there as the insert itself.
+    """
+
+    def __init__(
+        self, table: str, columns: Mapping[str, str], *, constants: Mapping[str, str] | None = None
+    ) -> None:
+        fixed = constants or {}
+        names = ", ".join([*columns, *fixed])
+        values = ", ".join([*(f":{name}" for name in columns), *fixed.values()])
+        self._each = f"INSERT INTO {table} ({names}) VALUES ({values})"
+        self._at_once = text(insert_rows(table, columns, constants=constants))
+
+    def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes all rows, or raises and has written none when the transaction is rolled back."""
+        if not rows:
+            return
+        if isinstance(connection, DirectConnection):
+            connection.repeat(self._each, rows)
+        else:
+            connection.execute(self._at_once, {"rows": bulk(rows)})
