@@ -9,6 +9,7 @@ beyond its message is `bot.consequences`.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -25,7 +26,9 @@ from storage.database import Queue
 
 GATHER_S = 0.025  # bulk results wait for the next slice's commit, and no longer than this
 
-RECENT_S = 15.0  # results are remembered: longer than a server that crashed takes to forget a commit and to come back
+# Results that are remembered: more than a second of the fastest sending. A server that crashes forgets less than its
+# last second, and while it is away nothing is written that could push them out.
+RECENT = 5_000
 
 _log = structlog.get_logger("sender")
 
@@ -48,7 +51,7 @@ class Results:
         self._settling: asyncio.Task[None] | None = None
         self._pressing = asyncio.Event()  # among the results is one that the next of its turn waits for
         self._closing = False
-        self._recent: dict[int, tuple[float, Result]] = {}  # by message: when it was written, oldest first
+        self._recent: OrderedDict[int, Result] = OrderedDict()  # by message, oldest first
         self._one_by_one = 0  # so many results are tried alone: one of them has made a transaction fail
         self.settled = 0
         self.outcomes: dict[str, int] = {}
@@ -103,15 +106,14 @@ class Results:
     def known(self, item_id: int, attempt: int) -> Result | None:
         """The result of an attempt that was written a moment ago, for a row that does not know of it any more."""
         found = self._recent.get(item_id)
-        return found[1] if found is not None and found[1].attempt == attempt else None
+        return found if found is not None and found.attempt == attempt else None
 
     def _remember(self, taken: Sequence[Result]) -> None:
-        now = self._runtime.monotonic()
         for result in taken:
-            self._recent.pop(result.id, None)
-            self._recent[result.id] = (now, result)
-        while self._recent and now - next(iter(self._recent.values()))[0] > RECENT_S:
-            del self._recent[next(iter(self._recent))]
+            self._recent[result.id] = result
+            self._recent.move_to_end(result.id)
+        while len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
 
     async def drain(self) -> None:
         """Returns when every result is settled."""
