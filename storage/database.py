@@ -39,6 +39,7 @@ class Dialect:
 
     name: str
     for_update: str  # locks the rows read, "" where the writer is alone
+    for_no_key_update: str  # the same, and rows that are only held by their key stay held
     for_key_share: str
     greatest: str  # function names
     least: str
@@ -51,8 +52,10 @@ class Dialect:
 
 
 DIALECTS = {
-    "sqlite": Dialect("sqlite", "", "", "max", "min"),
-    "postgresql": Dialect("postgresql", "FOR UPDATE", "FOR KEY SHARE", "greatest", "least"),
+    "sqlite": Dialect("sqlite", "", "", "", "max", "min"),
+    "postgresql": Dialect(
+        "postgresql", "FOR UPDATE", "FOR NO KEY UPDATE", "FOR KEY SHARE", "greatest", "least"
+    ),
 }
 
 

@@ -57,7 +57,7 @@ def take(
             "INSERT INTO lease (name, workspace_id, fence, owner, expires_at) "
             "SELECT e.value ->> 'v', 0, 0, '', 0 FROM json_each(:names) e WHERE true ON CONFLICT DO NOTHING"
         ),
-        {"names": bulk_values(names)},
+        {"names": bulk_values(sorted(names))},
     )
     skip = "FOR UPDATE SKIP LOCKED" if dialect(connection).name == "postgresql" else ""
     rows = connection.execute(
@@ -79,11 +79,20 @@ def renew(connection: Connection, held: dict[str, int], owner: str) -> dict[str,
     rows = connection.execute(
         text(
             f"UPDATE lease SET expires_at = {clock(connection)} + :length "
-            "WHERE owner = :owner AND name IN (SELECT e.value ->> 'v' FROM json_each(:names) e) RETURNING name, fence"
+            f"WHERE owner = :owner AND name IN ({_in_order(connection)}) RETURNING name, fence"
         ),
         {"names": bulk_values(held), "owner": owner, "length": LEASE_MS},
     ).all()
     return {row.name: row.fence for row in rows if held.get(row.name) == row.fence}
+
+
+def _in_order(connection: Connection) -> str:
+    """The rows of `:names`, locked by name: one process may renew, hand over and give back at the same time, and who
+    locks in another order than the others waits for them in a circle."""
+    return (
+        "SELECT name FROM lease WHERE name IN (SELECT e.value ->> 'v' FROM json_each(:names) e) "
+        f"ORDER BY name {dialect(connection).for_no_key_update}"
+    )
 
 
 def held(connection: Connection, names: Sequence[str]) -> int:
@@ -104,7 +113,7 @@ def release(connection: Connection, names: Sequence[str], owner: str) -> None:
     connection.execute(
         text(
             "UPDATE lease SET owner = '', expires_at = 0 "
-            "WHERE owner = :owner AND name IN (SELECT e.value ->> 'v' FROM json_each(:names) e)"
+            f"WHERE owner = :owner AND name IN ({_in_order(connection)})"
         ),
         {"names": bulk_values(names), "owner": owner},
     )

@@ -21,7 +21,7 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, cast
 
@@ -114,11 +114,11 @@ class PostgresqlDatabase(Database):
     async def write(self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True) -> T:
         # Shielded like the writer thread: a commit that is under way is finished though its caller went away.
         transaction = self._transaction(work, durable, LIMIT_S[queue], self.commits[queue])
-        return await asyncio.shield(transaction if queue is Queue.live else self._in_turn(transaction))
+        return await _shielded(transaction if queue is Queue.live else self._in_turn(transaction))
 
     async def read(self, work: Work[T]) -> T:
         # Shielded too: to cancel a query is a question to the server, which may be the one that does not answer.
-        return await asyncio.shield(self._in_turn(self._transaction(work, True, READ_LIMIT_S)))
+        return await _shielded(self._in_turn(self._transaction(work, True, READ_LIMIT_S)))
 
     async def close(self) -> None:
         with suppress(TimeoutError):
@@ -177,6 +177,13 @@ class PostgresqlDatabase(Database):
         except (DBAPIError, OSError, asyncpg.InterfaceError):  # the last: cut while it was being made
             self._again_at = time.monotonic() + self._chance(*AGAIN_S)
             raise
+
+
+async def _shielded(transaction: Coroutine[Any, Any, T]) -> T:
+    """Its result; it goes on when the caller goes away, and then nobody needs to hear how it failed."""
+    task = asyncio.ensure_future(transaction)
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return await asyncio.shield(task)
 
 
 def translate(error: BaseException) -> BaseException:

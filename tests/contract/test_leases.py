@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 from sqlalchemy import Connection, text
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from domain.errors import Conflict
 from storage import leases
-from storage.database import Database, scalar_int
+from storage.database import Database, Queue, Work, scalar_int
 
 NAMES = ["lane:01", "lane:02", "lane:03"]
 
@@ -120,3 +121,30 @@ async def test_a_takeover_does_not_cut_into_a_write_that_holds_the_lease(migrate
         await engine.dispose()
         await one.close()
         await two.close()
+
+
+async def test_nobody_waits_in_a_circle(store: Database) -> None:
+    """Leases are renewed, given back and made at the same time, by names in any order: rows are locked in one order."""
+    names = [f"lane:{number:02}" for number in range(64)]
+    chance = random.Random(7)
+
+    def shuffled() -> list[str]:
+        return chance.sample(names, len(names))
+
+    def take() -> Work[dict[str, int]]:
+        order = shuffled()
+        return lambda connection: leases.take(connection, order, "a")
+
+    def renew() -> Work[object]:
+        mine = {name: fences[name] for name in shuffled()}
+        return lambda connection: leases.renew(connection, mine, "a")
+
+    def release() -> Work[object]:
+        order = shuffled()[:20]
+        return lambda connection: leases.release(connection, order, "a")
+
+    made = await asyncio.gather(*(store.write(take(), queue=Queue.live) for _ in range(4)))
+    fences = max(made, key=len)
+    for _ in range(25):
+        works = [renew(), renew(), release(), renew(), renew(), release()]
+        await asyncio.gather(*(store.write(work, queue=Queue.live) for work in works))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -115,6 +116,30 @@ async def test_a_statement_outlives_a_change_of_its_table(database: Database) ->
     assert all(one == [7] or isinstance(one, Conflict) for one in found), found
     for _ in range(3):
         assert await asyncio.gather(*(database.write(look, queue=Queue.live) for _ in range(4))) == [[7]] * 4
+
+
+async def test_nobody_hears_of_a_failure_that_nobody_waits_for(database: Database) -> None:
+    """The caller went away (a stop), the transaction fails a moment later: no "exception was never retrieved"."""
+    heard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+    ended = asyncio.Event()
+
+    def fail(connection: Connection) -> None:
+        try:
+            connection.execute(text("SELECT pg_sleep(0.1)")).all()
+            connection.execute(text("SELECT 1 / 0"))
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(database.write(fail, queue=Queue.live))
+    await asyncio.sleep(0.02)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await ended.wait()
+    await database.read(one)
+    del waiting
+    gc.collect()
+    assert heard == []
 
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
