@@ -17,6 +17,7 @@ from storage.tables import (
     flows,
     intake,
     messages,
+    outcomes,
     runtime,
     workspaces,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "flows",
     "intake",
     "messages",
+    "outcomes",
     "runtime",
     "workspaces",
 ]

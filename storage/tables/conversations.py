@@ -47,7 +47,15 @@ class Session(SQLModel, table=True):
     """One contact's walk through a flow, pinned to its version."""
 
     __tablename__ = "flow_session"
-    __table_args__ = (Index("flow_session_contact", "workspace_id", "contact_id", "id"),)
+    __table_args__ = (
+        Index("flow_session_contact", "workspace_id", "contact_id", "id"),
+        Index(
+            "flow_session_waiting",
+            "flow_version_id",
+            sqlite_where=sql("status = 'waiting'"),
+            postgresql_where=sql("status = 'waiting'"),
+        ),
+    )
 
     id: int = identifier()
     workspace_id: int = big()

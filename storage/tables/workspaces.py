@@ -1,5 +1,6 @@
 """Workspaces: several businesses in one installation, strictly apart."""
 
+from sqlalchemy import UniqueConstraint
 from sqlmodel import SQLModel
 
 from storage.tables.columns import CLUSTERED, big, identifier, small, text
@@ -46,3 +47,17 @@ class Revision(SQLModel, table=True):
     workspace_id: int = big(0, primary_key=True)
     subject: str = text(primary_key=True)  # channels | flows | stops | campaigns
     number: int = big(0)
+
+
+class Secret(SQLModel, table=True):
+    """A secret that flows name and never see: a key for a service that they call."""
+
+    __tablename__ = "secret"
+    __table_args__ = (UniqueConstraint("workspace_id", "name"),)
+
+    id: int = identifier()
+    workspace_id: int = big()
+    name: str = text()
+    value: str = text()  # sealed
+    by: str = text()
+    updated_at: int = big()
