@@ -76,7 +76,7 @@ class Maker:
         return CompiledStep(
             id=self.step_id,
             type=step.type,
-            waits=step.waits,
+            waits=step.waiting(),
             line=self._document.lines.of("steps", self.step_id),
             runner=runner,
             exits=tuple(self._exits),

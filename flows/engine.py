@@ -16,7 +16,7 @@ bounded where they grow (`turns`, `expressions`, `steps/sub_flow`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -42,7 +42,8 @@ class Transition:
     `handled` False: the event was none of this session's (stale timer, reaction, edit …); state and effects are then
     as before and empty. `ended` says that the session is over; `outcome` is then `completed`, the word of the `end`
     step, `handed_over`, `stopped`, `expired` or `failed`. `waiting` is `answer`, `wait` or "". `contact` is the
-    contact as the flow left it; rows change only by the effects.
+    contact as the flow left it; rows change only by the effects. `path` is the way that was taken, for analytics:
+    (step id, `entered` | `answered` | `invalid` | `timeout` | `skipped`, the version that the step is of).
     """
 
     state: SessionState
@@ -51,6 +52,7 @@ class Transition:
     ended: bool = False
     outcome: str = ""
     handled: bool = True
+    path: list[tuple[str, str, int]] = field(default_factory=list)
 
     @property
     def waiting(self) -> str:
@@ -151,14 +153,20 @@ def _run(turn: Turn, begin: Callable[[], None]) -> Transition:
                 raise FlowError(f"the flow {turn.flow.key!r} has no such step", step_id=state.step)
             state.visit += 1
             state.waiting, state.tries, state.stage = "", 0, ""
+            turn.path.append((state.step, "entered", state.version))
             step.runner.enter(turn)
     except FlowError as error:
         state.waiting = ""
         effects = [effect for effect in turn.effects if _given(effect)]
         effects.append(SessionFailed(error.step_id, error.what))
-        return Transition(state, effects, turn.contact, ended=True, outcome="failed")
+        return Transition(state, effects, turn.contact, ended=True, outcome="failed", path=turn.path)
     return Transition(
-        state, turn.effects, turn.contact, ended=turn.outcome is not None, outcome=turn.outcome or ""
+        state,
+        turn.effects,
+        turn.contact,
+        ended=turn.outcome is not None,
+        outcome=turn.outcome or "",
+        path=turn.path,
     )
 
 

@@ -37,7 +37,7 @@ Filter = Callable[..., Any]
 CONTACT_COLUMNS = frozenset(
     ("id", "name", "first_name", "last_name", "language", "timezone", "email", "phone", "tags", "created_at")
 )
-ROOTS = "contact, session, result, consent, business, channel, today"
+ROOTS = "contact, session, result, child, consent, business, channel, today"
 
 
 def getter(path: tuple[str | int, ...], *, where: str = "path") -> Getter:
@@ -64,6 +64,8 @@ def getter(path: tuple[str | int, ...], *, where: str = "path") -> Getter:
             return lambda turn: _result(turn, key, "value")
         case ("result", str(key), ("value" | "category" | "input") as part, *rest):
             return _inside(lambda turn: _result(turn, key, part), rest)
+        case ("child", str(key), *rest):
+            return _of_child(key, rest)
         case ("consent", str(key)):
             return lambda turn: turn.contact.consents.get(key)
         case _:
@@ -101,6 +103,19 @@ def split(path: str) -> tuple[str | int, ...]:
 def _result(turn: Turn, key: str, part: str) -> Any:
     found = turn.state.results.get(key)
     return None if found is None else getattr(found, part)
+
+
+def _of_child(key: str, rest: list[str | int]) -> Getter:
+    """`child.flow`, `child.outcome`, else a result of the sub-flow that ended last, as `result` reads our own."""
+    if key in ("flow", "outcome") and not rest:
+        return lambda turn: None if turn.state.child is None else getattr(turn.state.child, key)
+    part, *inside = rest if rest and rest[0] in ("value", "category", "input") else ["value", *rest]
+
+    def read(turn: Turn) -> Any:
+        found = None if turn.state.child is None else turn.state.child.results.get(key)
+        return None if found is None else getattr(found, str(part))
+
+    return _inside(read, inside)
 
 
 def _inside(outer: Getter, rest: list[str | int]) -> Getter:

@@ -171,6 +171,7 @@ class Question(StepRun, ABC):
                 self.accept(turn, found)
 
     def due(self, turn: "Turn") -> None:
+        turn.mark("timeout")
         turn.record(self.manners.result, Result(None, "timeout", ""))
         turn.go(self.manners.timeout_target)
 
@@ -180,6 +181,7 @@ class Question(StepRun, ABC):
 
     def accept(self, turn: "Turn", found: Valid) -> None:
         """Keeps the answer and goes on."""
+        turn.mark("answered")
         turn.record(self.manners.result, Result(found.value, found.category, found.input))
         if self.manners.save is not None:
             turn.save(self.manners.save, found.value)
@@ -192,6 +194,7 @@ class Question(StepRun, ABC):
     def refuse(self, turn: "Turn", reason: str) -> None:
         """Says what does not fit and asks again, or gives up when the tries are used up."""
         manners = self.manners
+        turn.mark("invalid")
         turn.stay()
         if manners.tries is not None and turn.state.tries >= manners.tries:
             turn.record(manners.result, Result(None, "invalid", ""))
@@ -245,6 +248,7 @@ class Question(StepRun, ABC):
         return None
 
     def _skipped(self, turn: "Turn") -> None:
+        turn.mark("skipped")
         turn.record(self.manners.result, Result(None, "skipped", ""))
         turn.go(self.manners.skip_target)
 

@@ -15,20 +15,35 @@ from msgspec import Struct, field
 ANSWER, TIME = "answer", "wait"  # what a session waits for; the words are those of `SetTimer.purpose`
 
 
-class Frame(Struct, frozen=True, omit_defaults=True):
-    """A flow that called a sub-flow, and the step at which it did."""
-
-    flow: str
-    version: int
-    step: str
-
-
 class Result(Struct, frozen=True, omit_defaults=True):
     """What a question gave: the value, the kind of answer (an option's id, `valid`, `skipped` …), the words."""
 
     value: Any = None
     category: str = ""
     input: str = ""
+
+
+class Frame(Struct, frozen=True, omit_defaults=True):
+    """A flow that called a sub-flow, and the step at which it did.
+
+    `variables` and `results` are the caller's own, put aside while a sub-flow with `scope: own` runs; None when both
+    share theirs. `asked` are the caller's questions, for "back" after the return.
+    """
+
+    flow: str
+    version: int
+    step: str
+    variables: dict[str, Any] | None = None
+    results: dict[str, Result] | None = None
+    asked: tuple[str, ...] = ()
+
+
+class Child(Struct, frozen=True, omit_defaults=True):
+    """The sub-flow that ended last: its key, its outcome and, when its scope was its own, its results."""
+
+    flow: str
+    outcome: str
+    results: dict[str, Result] = field(default_factory=dict)
 
 
 class SessionState(Struct, omit_defaults=True):
@@ -46,6 +61,7 @@ class SessionState(Struct, omit_defaults=True):
     results: dict[str, Result] = field(default_factory=dict)
     stack: list[Frame] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)  # questions in order, for "back"; this flow's only
+    child: Child | None = None  # the sub-flow that this flow called last
 
     def versions(self) -> list[tuple[str, int]]:
         """Every (flow, version) that the session is pinned to, the innermost first."""

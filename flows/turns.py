@@ -41,6 +41,7 @@ class Turn:
         "library",
         "now",
         "outcome",
+        "path",
         "seed",
         "state",
         "target",
@@ -68,6 +69,7 @@ class Turn:
         self.business = business
         self.language = state.language
         self.effects: list[Effect] = []
+        self.path: list[tuple[str, str, int]] = []
         self.target: str | None = None
         self.outcome: str | None = None
         self._zone: ZoneInfo | None = None
@@ -148,6 +150,11 @@ class Turn:
         """Waits for a time (ms UTC)."""
         self.add(SetTimer(self.state.step, self.state.visit, TIME, due_at=due_at))
         self.state.waiting = TIME
+
+    def mark(self, what: str) -> None:
+        """Notes for analytics what happened at the current step: `entered` (the engine's loop), `answered`, `invalid`,
+        `timeout`, `skipped`."""
+        self.path.append((self.state.step, what, self.state.version))
 
     def stay(self) -> None:
         """Asks once more at the same step: a new stay, so that the old timer is stale."""

@@ -69,6 +69,10 @@ class StepDocument(BaseModel):
     next: StepId | None = None
     comment: str | None = Field(default=None, max_length=2_000)
 
+    def waiting(self) -> str:
+        """What the step waits for as it is written here; types for which that depends on their keys override it."""
+        return self.waits
+
     def prepare(self, maker: "Maker") -> Runner:
         """The running side; tells `maker` every text, condition, exit and variable of the step."""
         raise TypeError(f"{type(self).__name__} does not say how it runs")
