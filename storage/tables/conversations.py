@@ -4,7 +4,7 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlmodel import SQLModel
 
-from storage.tables.columns import big, identifier, small, text
+from storage.tables.columns import CLUSTERED, big, identifier, small, text
 
 
 class Conversation(SQLModel, table=True):
@@ -87,6 +87,19 @@ class Turn(SQLModel, table=True):
     payload: str = text()
     state_before: str = text()
     state_after: str = text()
+    at: int = big()
+
+
+class BusinessSeen(SQLModel, table=True):
+    """A business as turns have seen it (JSON of flows.business.BusinessView), once for each that was in force: turns
+    name it by its digest, and replay finds the wording of then."""
+
+    __tablename__ = "business_seen"
+    __table_args__ = CLUSTERED
+
+    workspace_id: int = big(primary_key=True)
+    digest: str = text(primary_key=True)
+    view: str = text()
     at: int = big()
 
 

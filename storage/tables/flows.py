@@ -67,6 +67,20 @@ class FlowDraft(SQLModel, table=True):
     revision: int = big(1)
 
 
+class FlowTest(SQLModel, table=True):
+    """A test of a flow (the text of a `*.test.yaml`): publishing may require that all of them pass."""
+
+    __tablename__ = "flow_test"
+    __table_args__ = CLUSTERED
+
+    workspace_id: int = big()
+    flow_id: int = big(primary_key=True)
+    name: str = text(primary_key=True)
+    document: str = text()
+    by: str = text()
+    updated_at: int = big()
+
+
 class FlowSchedule(SQLModel, table=True):
     """When a flow's schedule trigger is due next; `number` is its place among the flow's triggers, `cursor` how far
     the present occurrence has come."""

@@ -85,6 +85,26 @@ def upgrade() -> None:
     )
     op.create_index("flow_schedule_due", "flow_schedule", ["due_at"], unique=False)
     op.create_table(
+        "flow_test",
+        sa.Column("workspace_id", sa.BigInteger(), nullable=False),
+        sa.Column("flow_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("flow_id", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "business_seen",
+        sa.Column("workspace_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("view", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace_id", "digest"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "notification",
         sa.Column(
             "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
@@ -205,6 +225,8 @@ def downgrade() -> None:
     op.drop_index("notification_contact", table_name="notification")
     op.drop_table("notification")
     op.drop_index("flow_schedule_due", table_name="flow_schedule")
+    op.drop_table("business_seen")
+    op.drop_table("flow_test")
     op.drop_table("flow_schedule")
     op.drop_table("flow_draft")
     op.drop_index("feedback_contact", table_name="feedback")
