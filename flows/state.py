@@ -62,6 +62,19 @@ class SessionState(Struct, omit_defaults=True):
     stack: list[Frame] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)  # questions in order, for "back"; this flow's only
     child: Child | None = None  # the sub-flow that this flow called last
+    active: int = 0  # ms UTC: when something happened last; the measure of `expires`
+    quiet: int = 0  # steps entered since the contact last sent something
+    said: int = 0  # checksum of the text that was said last
+    again: int = 0  # how often it has been said again since
+    known_as: str = ""  # moved here while waiting: timers and calls of this stay name the step and the version
+    known_version: int = 0  # in which it began
+
+    def stays_at(self, step_id: str, visit: int, version: int = 0) -> bool:
+        """Whether what was set at a step (a timer, a call) is of the present stay; `version` 0: it does not say."""
+        if visit != self.visit:
+            return False
+        here = step_id == self.step and version in (0, self.version)
+        return here or (step_id == self.known_as and version in (0, self.known_version))
 
     def versions(self) -> list[tuple[str, int]]:
         """Every (flow, version) that the session is pinned to, the innermost first."""

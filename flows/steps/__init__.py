@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from domain import durations
 from domain.errors import FlowError, RejectedInput
 from domain.messages import Received
+from flows.texts import LocalText
 from flows.versions import Runner
 
 if TYPE_CHECKING:
@@ -72,6 +73,15 @@ class StepDocument(BaseModel):
     def waiting(self) -> str:
         """What the step waits for as it is written here; types for which that depends on their keys override it."""
         return self.waits
+
+    def expects(self) -> Any:
+        """What kind of answer or time is waited for: where it is equal in two versions, somebody who waits is moved
+        from one to the other without a word (`moving`). A question expects its main argument, unless that is a text
+        that is said; everything else all that is written, but for where it leads."""
+        if self.waiting() == "answer":
+            main = getattr(self, self.type, None)
+            return None if isinstance(main, LocalText) else main
+        return self.model_dump(exclude={"next", "comment", "on_message"})
 
     def prepare(self, maker: "Maker") -> Runner:
         """The running side; tells `maker` every text, condition, exit and variable of the step."""

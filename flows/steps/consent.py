@@ -55,6 +55,9 @@ class Consent(QuestionDocument):
     yes: Texts | None = None  # labels of the buttons
     no: Texts | None = None
 
+    def expects(self) -> tuple[str, bool]:
+        return self.consent, self.double_opt_in
+
     def prepare(self, maker: "Maker") -> "ConsentRun":
         manners = self.manners(maker)
         maker.drop_exit("next")
