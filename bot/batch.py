@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from bot import outbox
 from bot.outbox import Outgoing
-from crm import consent, contacts
+from crm import consent, contacts, outcomes
 from domain.messages import Ephemeral
 from storage.sealing import Sealer
 from storage.statements import BulkInsert, bulk, json_rows
@@ -88,6 +88,11 @@ _LISTS = (
     "timers",
     "cancelled",
     "timeline",
+    "conversions",
+    "feedback",
+    "referrals",
+    "subscriptions",
+    "notifications",
     "ephemerals",
     "log",
     "album_parts",
@@ -111,6 +116,11 @@ class Batch:
     timers: list[dict[str, Any]] = field(default_factory=list)
     cancelled: list[tuple[int, int]] = field(default_factory=list)  # see `cancel_timers`
     timeline: list[contacts.TimelineLine] = field(default_factory=list)
+    conversions: list[dict[str, Any]] = field(default_factory=list)
+    feedback: list[dict[str, Any]] = field(default_factory=list)
+    referrals: list[dict[str, Any]] = field(default_factory=list)
+    subscriptions: list[dict[str, Any]] = field(default_factory=list)
+    notifications: list[dict[str, Any]] = field(default_factory=list)
     ephemerals: list[HandedEphemeral] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
     album_parts: list[dict[str, Any]] = field(default_factory=list)
@@ -257,6 +267,7 @@ _TIMER = {
     "after_sent": "BIGINT",
     "turn_id": "BIGINT",
     "state": "SMALLINT",
+    "flow_version_id": "BIGINT",
 }
 _ALBUM_PART = {
     "id": "BIGINT",
@@ -341,12 +352,17 @@ def flush(
             if n >= stale.get(timer["session_id"], 0)
         ],
     )
-    if batch.patches:
-        contacts.apply_patches(connection, batch.patches, now=now)
+    patches = [*batch.patches, *outcomes.write_referrals(connection, batch.referrals)]
+    if patches:
+        contacts.apply_patches(connection, patches, now=now)
     if batch.consents:
         consent.write(connection, batch.consents, keyed_hash=sealer.keyed_hash, new_id=new_id, now=now)
     if batch.timeline:
         contacts.append_timeline(connection, batch.timeline, new_id=new_id)
+    outcomes.write_conversions(connection, batch.conversions)
+    outcomes.write_feedback(connection, batch.feedback)
+    outcomes.write_subscriptions(connection, batch.subscriptions)
+    outcomes.write_notifications(connection, batch.notifications)
     _insert_album_parts(connection, batch.album_parts)
     _insert_log(connection, batch.log)
     heads = outbox.enqueue(connection, batch.outgoing, now=now)

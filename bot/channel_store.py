@@ -7,7 +7,8 @@ Secrets are sealed in their row and opened here, for the process's memory only. 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, text
 
 from bot.channels.base import Capabilities, Credentials, channel_of
 from bot.channels.base import Channel as ChannelKind
+from flows.channel import ChannelView
 from storage.sealing import Sealer
 
 _decode = msgspec.json.decode
@@ -36,6 +38,19 @@ class ConnectedChannel:
     credentials: Credentials
     capabilities: Capabilities
     poll_offset: int
+    referral_key: str = field(default="", repr=False)
+
+    @cached_property
+    def view(self) -> ChannelView:
+        """The channel as flows see it."""
+        rows = self.capabilities.list_rows
+        return ChannelView(
+            self.kind.kind,
+            name=self.name,
+            link=self.kind.link(self.credentials.values),
+            choices=max(self.capabilities.buttons.count, rows.rows if rows else 0),
+            key=self.referral_key,
+        )
 
 
 class ChannelStore:
@@ -101,6 +116,7 @@ class ChannelStore:
             credentials=Credentials(values, accounts),
             capabilities=channel_of(row["kind"]).capabilities(values),
             poll_offset=row["poll_offset"],
+            referral_key=self._sealer.keyed_hash("referral", str(row["workspace_id"])),
         )
 
 

@@ -74,6 +74,7 @@ def start(
         language=scope.language,
         variables=variables,
         library=flows.library(scope.workspace_id),
+        channel=scope.channel.view,
     )
     scope.session = SessionRow(
         id=scope.runtime.new_id(),
@@ -119,6 +120,7 @@ def advance(scope: Scope, flows: FlowStore, event: Event) -> bool:
         channel_kind=scope.channel.kind.kind,
         business=scope.business.view,
         library=flows.library(scope.workspace_id),
+        channel=scope.channel.view,
     )
     if not transition.handled:
         return False
@@ -168,6 +170,7 @@ def _apply(
 def _record_turn(
     scope: Scope, session: SessionRow, transition: engine.Transition, contact: Any, trigger: str
 ) -> None:
+    channel = scope.channel.view  # the key of its referrals follows from the workspace's
     payload = msgspec.json.encode(
         {
             "event": scope.event,
@@ -177,6 +180,7 @@ def _record_turn(
             "contact": contact,
             "effects": transition.effects,
             "outcome": transition.outcome,
+            "channel": {"kind": channel.kind, "name": channel.name, "link": channel.link},
         }
     )
     scope.batch.turns.append(

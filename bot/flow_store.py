@@ -20,13 +20,21 @@ from sqlalchemy import Connection, text
 from bot.channel_store import raise_revision
 from domain.errors import RejectedInput
 from flows import compiler, document
-from flows.business import BusinessView, Purpose
+from flows.business import BusinessView, Place, Purpose
 from flows.versions import CompiledFlow
 from storage.statements import bulk_values
 
 OLD_VERSIONS = 500  # compiled versions kept beside the published ones; some 100 kB each at most
 
 _log = structlog.get_logger("flows")
+
+
+@dataclass(frozen=True)
+class TeamChat:
+    """Where the team is told what happens: a chat that a channel of ours can write to."""
+
+    channel_id: int
+    address: str
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Business:
     locale: str
     view: BusinessView
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    team_chat: TeamChat | None = None
 
     def text(self, key: str, language: str, default: str) -> str:
         """The owner's own wording of a built-in text, else ours."""
@@ -104,8 +113,12 @@ class FlowStore:
             workspace = workspaces.setdefault(row.workspace_id, _Workspace())
             workspace.channels.setdefault(row.key, set()).add(row.channel_id)
         self._workspaces = workspaces
+        channels = {
+            (row.workspace_id, row.name): row.id
+            for row in connection.execute(text("SELECT workspace_id, name, id FROM channel")).all()
+        }
         self._businesses = {
-            row.id: read_business(row.id, row.name, row.locale, row.timezone, row.business)
+            row.id: read_business(row.id, row.name, row.locale, row.timezone, row.business, channels)
             for row in connection.execute(
                 text("SELECT id, name, locale, timezone, business FROM workspace")
             ).all()
@@ -181,8 +194,16 @@ class FlowStore:
         return flow
 
 
-def read_business(workspace_id: int, name: str, locale: str, timezone: str, data: str) -> Business:
-    """A workspace row's business, as `apply` stored it."""
+def read_business(
+    workspace_id: int,
+    name: str,
+    locale: str,
+    timezone: str,
+    data: str,
+    channels: Mapping[tuple[int, str], int] | None = None,
+) -> Business:
+    """A workspace row's business, as `apply` stored it. `channels`: (workspace, name) → id, for the team's
+    chat."""
     stored: dict[str, Any] = msgspec.json.decode(data or "{}")
     purposes = {
         key: Purpose(version=str(value.get("version", "1")), wording=dict(value.get("wording", {})))
@@ -190,8 +211,18 @@ def read_business(workspace_id: int, name: str, locale: str, timezone: str, data
     }
     if not purposes:
         purposes = {"marketing": _plain_marketing(name)}
-    view = BusinessView(name=name, region=stored.get("region", "IT"), timezone=timezone, purposes=purposes)
-    return Business(workspace_id, name, locale, view, stored.get("texts", {}))
+    view = BusinessView(
+        name=name,
+        region=stored.get("region", "IT"),
+        timezone=timezone,
+        purposes=purposes,
+        language=locale[:2],
+        places=msgspec.convert(stored.get("places", []), tuple[Place, ...]),
+    )
+    chat = stored.get("team", {}).get("chat")
+    channel_id = (channels or {}).get((workspace_id, chat["channel"])) if chat else None
+    team_chat = TeamChat(channel_id, chat["address"]) if channel_id else None
+    return Business(workspace_id, name, locale, view, stored.get("texts", {}), team_chat)
 
 
 def _plain_marketing(name: str) -> Purpose:

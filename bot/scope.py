@@ -13,11 +13,15 @@ from bot.channel_store import ConnectedChannel
 from bot.flow_store import Business
 from bot.outbox import REPLY_LIFE_MS, Outgoing
 from bot.runtime import Runtime
+from bot.texts import told
 from crm.contacts import TimelineLine
 from crm.identities import ResolvedIdentity
 from domain.contacts import ContactView
 from domain.events import Event
-from domain.messages import Content, Ephemeral, MessageClass
+from domain.messages import Content, Ephemeral, MessageClass, Text
+
+MAX_TOLD = 1_000  # characters of what the team is told: a message that is read at a glance
+TOLD_LIFE_MS = 24 * 3_600_000  # what could not reach the team's chat in a day is in the list all the same
 
 
 @dataclass
@@ -99,6 +103,63 @@ class Scope:
             self.batch.timeline.append(
                 TimelineLine(self.workspace_id, self.conversation.contact_id, kind, self.now, data)
             )
+
+    def place_of(self, step_id: str, version: int) -> dict[str, Any] | None:
+        """The columns that say whose, when and at which step: of conversions and feedback; None without a session."""
+        conversation, session = self.conversation, self.session
+        if conversation is None or session is None:
+            return None
+        return {
+            "id": self.runtime.new_id(),
+            "workspace_id": self.workspace_id,
+            "contact_id": conversation.contact_id,
+            "conversation_id": conversation.id,
+            "session_id": session.id,
+            "flow_version_id": version or session.flow_version_id,
+            "step_id": step_id,
+            "at": self.now,
+        }
+
+    def tell_team(self, kind: str, text: str, *, team: str = "") -> None:
+        """A person is told: a row that console and API show until somebody has seen it, and a message to the team's
+        chat where the business file names one. `kind`: notify | unanswered | failed | handed_over …"""
+        conversation = self.conversation
+        conversation_id, contact_id = (conversation.id, conversation.contact_id) if conversation else (0, 0)
+        said = text.strip()[:MAX_TOLD]
+        self.batch.notifications.append(
+            {
+                "id": self.runtime.new_id(),
+                "workspace_id": self.workspace_id,
+                "kind": kind,
+                "team": team,
+                "conversation_id": conversation_id,
+                "contact_id": contact_id,
+                "text": said,
+                "at": self.now,
+            }
+        )
+        chat = self.business.team_chat
+        if chat is None:
+            return
+        language = self.business.locale[:2]
+        who = self.contact.name if self.contact is not None else ""
+        lines = [told(kind, language) + (f" ({team})" if team else ""), who, said]
+        self.batch.outgoing.append(
+            Outgoing(
+                id=self.runtime.new_id(),
+                workspace_id=self.workspace_id,
+                channel_id=chat.channel_id,
+                # The person's, so that it goes when they are forgotten; of no conversation, so that it stands in none.
+                contact_id=contact_id,
+                message_class=MessageClass.service,
+                author="team",
+                address=chat.address,
+                place="group",
+                language=language,
+                content=Text("\n".join(line for line in lines if line), preview_links=False),
+                expires_at=self.now + TOLD_LIFE_MS,
+            )
+        )
 
     def log(self, what: str, outcome: str, detail: str = "") -> None:
         """A redacted line in the channel's log."""

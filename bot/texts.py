@@ -31,6 +31,19 @@ TEXTS: dict[str, dict[str, str]] = {
 }
 
 
+_TOLD = {
+    "notify": {"it": "Avviso", "en": "Notice"},
+    "failed": {"it": "Un flusso si è interrotto per un errore", "en": "A flow has failed"},
+    "handed_over": {"it": "Qualcuno aspetta una persona", "en": "Somebody waits for a person"},
+    "unanswered": {"it": "Una domanda senza risposta", "en": "A question without an answer"},
+}
+
+
+def told(kind: str, language: str) -> str:
+    """What begins a message to the team, for a kind of notification."""
+    return _TOLD.get(kind, _TOLD["notify"])["it" if language == "it" else "en"]
+
+
 def builtin(key: str, language: str) -> str:
     """Our own wording in the language, English where we have none."""
     texts = TEXTS[key]

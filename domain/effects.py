@@ -76,6 +76,64 @@ class AddNote(Struct, frozen=True, omit_defaults=True, tag_field="effect", tag="
     text: str
 
 
+class AddEntry(Struct, frozen=True, omit_defaults=True, tag_field="effect", tag="entry"):
+    """A line of another kind in the contact's timeline: `kind` score | stage, `data` for the sentence people read."""
+
+    step_id: str
+    kind: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class NotifyTeam(Struct, frozen=True, omit_defaults=True, tag_field="effect", tag="notify_team"):
+    """People of the team are told. `kind`: notify (an author's step) | unanswered (a question without an answer)."""
+
+    step_id: str
+    text: str
+    team: str = ""
+    kind: str = "notify"
+
+
+class RecordConversion(Struct, frozen=True, omit_defaults=True, tag_field="effect", tag="conversion"):
+    """Something of value happened. `amount` in the smallest unit of `currency` (ISO 4217); "" where no value is known.
+    `version`: the flow version that the step is of."""
+
+    step_id: str
+    name: str
+    amount: int = 0
+    currency: str = ""
+    version: int = 0
+
+
+class RecordFeedback(Struct, frozen=True, omit_defaults=True, tag_field="effect", tag="feedback"):
+    """A score of the person: `kind` csat (1 to 5) | nps (0 to 10) | stars (1 to 5), `topic` the author's word for what
+    it is about. A `comment` belongs to the score that the same step recorded before; it adds no row of its own."""
+
+    step_id: str
+    kind: str
+    score: int
+    topic: str = ""
+    comment: str = ""
+    version: int = 0
+
+
+class RecordReferral(Struct, frozen=True, omit_defaults=True, tag_field="effect", tag="referral"):
+    """Somebody came by a link of `referrer_id`. Counts once per program; `count` is the referrer's field
+    (`fields.<key>`) that then goes up by one."""
+
+    step_id: str
+    program: str
+    referrer_id: int
+    count: str
+
+
+class Subscribe(Struct, frozen=True, omit_defaults=True, tag_field="effect", tag="subscribe"):
+    """The person follows a topic, or no longer does. It narrows what is sent; consent is another matter."""
+
+    step_id: str
+    topic: str
+    on: bool = True
+
+
 class SessionFailed(Struct, frozen=True, omit_defaults=True, tag_field="effect", tag="failed"):
     """The flow could not go on; a person is told. The session is over."""
 
@@ -83,7 +141,53 @@ class SessionFailed(Struct, frozen=True, omit_defaults=True, tag_field="effect",
     problem: str
 
 
-Effect = SendMessage | PatchContact | RecordConsent | SetTimer | HandOver | AddNote | SessionFailed
+class SecretUse(Struct, frozen=True, omit_defaults=True):
+    """A secret, by its name: its value is put in when the request is written and stands in no effect, turn or log."""
+
+    name: str
+    prefix: str = ""  # written before the value: "Bearer "
+
+
+class CallHttp(Struct, frozen=True, omit_defaults=True, tag_field="effect", tag="call_http"):
+    """One HTTP request to a service; its answer comes back to the step as `HttpAnswered`.
+
+    `secrets` are headers, `secret_query` parts of the query, whose values are secrets. `idempotent`: may be sent again
+    when it is not known what became of it. `service` "ai": address, key and model are the installation's; `history` is
+    then how many messages of the conversation go along and `per_day` how many such calls a contact has.
+    """
+
+    step_id: str
+    visit: int
+    method: str
+    url: str
+    timeout_ms: int
+    deadline: int  # ms UTC: after it nobody waits for the answer
+    headers: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, SecretUse] = field(default_factory=dict)
+    secret_query: dict[str, SecretUse] = field(default_factory=dict)
+    body: str | None = None
+    idempotent: bool = False
+    service: str = ""
+    history: int = 0
+    per_day: int = 0
+
+
+Effect = (
+    SendMessage
+    | CallHttp
+    | PatchContact
+    | RecordConsent
+    | SetTimer
+    | HandOver
+    | AddNote
+    | AddEntry
+    | NotifyTeam
+    | RecordConversion
+    | RecordFeedback
+    | RecordReferral
+    | Subscribe
+    | SessionFailed
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(list[Effect])

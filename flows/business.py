@@ -16,6 +16,18 @@ class Purpose(Struct, frozen=True):
     wording: dict[str, str]
 
 
+class Place(Struct, frozen=True, omit_defaults=True):
+    """A place of the business. Degrees, WGS 84; `hours` maps a language to the sentence with its opening hours."""
+
+    name: str
+    latitude: float
+    longitude: float
+    address: str = ""
+    phone: str = ""
+    url: str = ""
+    hours: dict[str, str] = field(default_factory=dict)
+
+
 class BusinessView(Struct, frozen=True, omit_defaults=True):
     """The business as flows see it. `region` (ISO 3166) completes phone numbers written without a country code."""
 
@@ -23,6 +35,8 @@ class BusinessView(Struct, frozen=True, omit_defaults=True):
     region: str = "IT"
     timezone: str = "Europe/Rome"
     purposes: dict[str, Purpose] = field(default_factory=dict)
+    language: str = ""  # of the team: what flows tell people of the business; "" not known
+    places: tuple[Place, ...] = ()
 
 
 def sample() -> BusinessView:
@@ -32,4 +46,5 @@ def sample() -> BusinessView:
     return BusinessView(
         name="Bottega Esempio",
         purposes={"marketing": Purpose(version="1", wording={"it": it, "en": en})},
+        language="it",
     )

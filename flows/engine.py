@@ -2,37 +2,59 @@
 
 Theory of operation. A session is either *waiting* (for an answer or for a time) or over. `start` makes one and runs
 steps until it waits or ends; `advance` gives the waiting step its event (answer, or timer that is due) and runs on in
-the same way. Steps fill `turn.target`; the loop here enters that step, until none is named.
+the same way; `move` takes a session to another version of its flow. Steps fill `turn.target`; the loop here enters
+that step, until none is named.
 
 Deterministic: the same version, state, event, contact, time, seed, library and business give the same transition.
 The caller's state and contact are never changed: the turn works on copies.
 
 What can go wrong while a flow runs (an endless loop, a missing step or flow, a text that grows without bound) is an
 effect, `SessionFailed`, and the end of the session. Of that turn only what the contact gave is kept (fields, consent,
-notes); half a turn is never said. Limits: MAX_STEPS entered per event; texts, variables and flows within flows are
-bounded where they grow (`turns`, `expressions`, `steps/sub_flow`).
+notes); half a turn is never said. A sub-flow whose caller has an exit `failed` fails alone: the session goes on there,
+and a note tells people. What ran into a limit that stops loops (`Runaway`) ends the session in any case.
+
+Limits: MAX_STEPS entered per event, MAX_QUIET without a word of the contact, MAX_TOTAL in a session; texts, variables,
+effects and flows within flows are bounded where they grow (`turns`, `expressions`). A session in which nothing happens
+for the flow's `expires` is over: `Transition.expires_at` asks for one wake-up (purpose EXPIRE), not one for every turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from domain.contacts import ContactView
-from domain.effects import AddNote, Effect, PatchContact, RecordConsent, SessionFailed
+from domain.effects import (
+    AddEntry,
+    AddNote,
+    Effect,
+    NotifyTeam,
+    PatchContact,
+    RecordConsent,
+    RecordConversion,
+    RecordFeedback,
+    RecordReferral,
+    SessionFailed,
+    SetTimer,
+    Subscribe,
+)
 from domain.errors import FlowError
-from domain.events import Event, MessageReceived, SessionCommand, TimerDue
+from domain.events import Event, HttpAnswered, MessageReceived, SessionCommand, TimerDue
 from domain.messages import Notice, PollVote, Received, ReceivedReaction
 from flows.business import BusinessView
-from flows.state import SessionState
-from flows.turns import Turn
-from flows.versions import CompiledFlow
+from flows.channel import ChannelView
+from flows.state import ANSWER, CALL, SessionState
+from flows.turns import Runaway, Turn
+from flows.versions import CompiledFlow, pinned
 
 MAX_STEPS = 100  # entered per event: RapidPro's limit, too; a flow that needs more loops
+MAX_QUIET = 500  # entered since the contact last sent something: a sequence of a year; more is a loop of waits
+MAX_TOTAL = 10_000  # entered in a session: a conversation of years; more is two programs that talk to each other
 NOTHING: Mapping[str, CompiledFlow] = {}
+UNMAPPED: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +63,10 @@ class Transition:
 
     `handled` False: the event was none of this session's (stale timer, reaction, edit …); state and effects are then
     as before and empty. `ended` says that the session is over; `outcome` is then `completed`, the word of the `end`
-    step, `handed_over`, `stopped`, `expired` or `failed`. `waiting` is `answer`, `wait` or "". `contact` is the
+    step, `handed_over`, `stopped`, `expired` or `failed`. `waiting` is `answer`, `wait`, `call` or "". `contact` is the
     contact as the flow left it; rows change only by the effects. `path` is the way that was taken, for analytics:
     (step id, `entered` | `answered` | `invalid` | `timeout` | `skipped`, the version that the step is of).
+    `expires_at` (ms UTC, 0: nothing to do): when to come back with a timer of purpose `expire`.
     """
 
     state: SessionState
@@ -53,6 +76,7 @@ class Transition:
     outcome: str = ""
     handled: bool = True
     path: list[tuple[str, str, int]] = field(default_factory=list)
+    expires_at: int = 0
 
     @property
     def waiting(self) -> str:
@@ -71,21 +95,25 @@ def start(
     language: str | None = None,
     variables: Mapping[str, Any] | None = None,
     library: Mapping[str, CompiledFlow] = NOTHING,
+    channel: ChannelView | None = None,
 ) -> Transition:
     """A new session at the flow's start. `now` in ms UTC; `language` is what the platform says of the person and
-    counts where the contact has none; `library` answers sub-flows (see `versions.pinned`)."""
+    counts where the contact has none; `library` answers sub-flows (see `versions.pinned`); `channel` None: only its
+    kind is known."""
     state = SessionState(
         flow=flow.key,
         version=flow.version,
         language=_language(flow, contact.language, language),
         variables=dict(variables or {}),
+        active=now,
     )
-    turn = _turn(flow, state, contact, now, seed, channel_kind, library, business)
+    turn = _turn(flow, state, contact, now, seed, channel_kind, library, business, channel)
 
     def begin() -> None:
         turn.target = flow.start
 
-    return _run(turn, begin)
+    transition = _run(turn, begin)
+    return transition if transition.ended else replace(transition, expires_at=now + flow.expires_ms)
 
 
 def advance(
@@ -99,27 +127,88 @@ def advance(
     channel_kind: str,
     business: BusinessView,
     library: Mapping[str, CompiledFlow] = NOTHING,
+    channel: ChannelView | None = None,
 ) -> Transition:
     """The session after an event. `flow` is the version that `state.flow`, `state.version` name."""
     match event:
-        case MessageReceived(content=content) if _answers(content) and state.waiting:
+        case MessageReceived(content=content) if _answers(content) and state.waiting not in ("", CALL):
             act = _answered(content)
         case TimerDue(step_id=step_id, visit=visit, purpose=purpose) if (
-            step_id == state.step and visit == state.visit and purpose == state.waiting
+            state.stays_at(step_id, visit) and purpose == state.waiting
         ):
             act = _due
+        case HttpAnswered(step_id=step_id, visit=visit) if (
+            state.stays_at(step_id, visit) and state.waiting == CALL
+        ):
+            act = _called(event)
+        case TimerDue(purpose="expire") if state.waiting:
+            return _expire(flow, state, contact, now)
         case SessionCommand(what=("stop" | "expire") as what):
             stopped = msgspec.structs.replace(state, waiting="", stack=[])
             return Transition(stopped, [], contact, ended=True, outcome=_COMMANDS[what])
         case _:
             return Transition(state, [], contact, handled=False)
-    turn = _turn(flow, _copied(state), contact, now, seed, channel_kind, library, business)
+    turn = _turn(flow, _copied(state), contact, now, seed, channel_kind, library, business, channel)
+    turn.state.active = now
+    if isinstance(event, MessageReceived):
+        turn.state.quiet = 0
     transition = _run(turn, lambda: act(turn))
     unmoved = transition.state.visit == state.visit and not transition.effects and not transition.ended
     return Transition(state, [], contact, handled=False) if unmoved else transition
 
 
+def move(
+    flow: CompiledFlow | None,
+    state: SessionState,
+    to: CompiledFlow,
+    *,
+    mapping: Mapping[str, str] = UNMAPPED,
+    restart: bool = False,
+    contact: ContactView,
+    now: int,
+    seed: int,
+    channel_kind: str,
+    business: BusinessView,
+    library: Mapping[str, CompiledFlow] = NOTHING,
+    channel: ChannelView | None = None,
+) -> Transition:
+    """The session in version `to` of a flow that it walks through; rules in `flows/moving.py`.
+
+    `flow` is the version that `state.flow`, `state.version` name (None: it cannot be read any more); `mapping`
+    names for steps of the old version those of the new; `restart` begins the flow anew. `handled` False: the session
+    is there already or has no place there, and stays.
+    """
+    from flows.moving import placed
+
+    place = placed(state, flow, to, mapping, restart=restart)
+    if place is None:
+        return Transition(state, [], contact, handled=False)
+    moved, target, timeout_ms = _copied(place.state), place.enter, place.timeout_ms
+    if target is None:
+        effects: list[Effect] = []
+        if timeout_ms:
+            effects.append(SetTimer(moved.step, moved.visit, moved.waiting, due_at=now + timeout_ms))
+        return Transition(moved, effects, contact)
+    turn = _turn(to, moved, contact, now, seed, channel_kind, library, business, channel)
+
+    def enter() -> None:
+        turn.target = target
+
+    return _run(turn, enter)
+
+
 _COMMANDS = {"stop": "stopped", "expire": "expired"}
+
+
+def _expire(flow: CompiledFlow, state: SessionState, contact: ContactView, now: int) -> Transition:
+    """Ends a session in which nothing has happened for long, unless it waits for something that will happen."""
+    step = flow.steps.get(state.step)
+    bound = state.waiting != ANSWER or (step is not None and any(way.name == "timeout" for way in step.exits))
+    until = (now if bound else state.active) + flow.expires_ms
+    if now < until:
+        return Transition(state, [], contact, expires_at=until)
+    expired = msgspec.structs.replace(state, waiting="", stack=[])
+    return Transition(expired, [], contact, ended=True, outcome="expired")
 
 
 def _answers(content: Received) -> bool:
@@ -134,27 +223,27 @@ def _answered(content: Received) -> Callable[[Turn], None]:
     return act
 
 
+def _called(answer: HttpAnswered) -> Callable[[Turn], None]:
+    def act(turn: Turn) -> None:
+        turn.step().runner.called(turn, answer)
+
+    return act
+
+
 def _due(turn: Turn) -> None:
     turn.step().runner.due(turn)
 
 
 def _run(turn: Turn, begin: Callable[[], None]) -> Transition:
-    state = turn.state
+    state, act = turn.state, begin
     try:
-        begin()
-        entered = 0
-        while turn.target is not None:
-            entered += 1
-            if entered > MAX_STEPS:
-                raise FlowError(f"more than {MAX_STEPS} steps without waiting", step_id=state.step)
-            state.step, turn.target = turn.target, None
-            step = turn.flow.steps.get(state.step)
-            if step is None:
-                raise FlowError(f"the flow {turn.flow.key!r} has no such step", step_id=state.step)
-            state.visit += 1
-            state.waiting, state.tries, state.stage = "", 0, ""
-            turn.path.append((state.step, "entered", state.version))
-            step.runner.enter(turn)
+        while True:
+            try:
+                act()
+                _walk(turn)
+                break
+            except FlowError as error:
+                act = _caught(turn, error)
     except FlowError as error:
         state.waiting = ""
         effects = [effect for effect in turn.effects if _given(effect)]
@@ -170,10 +259,73 @@ def _run(turn: Turn, begin: Callable[[], None]) -> Transition:
     )
 
 
+def _walk(turn: Turn) -> None:
+    """Enters steps until one waits or the flow is over."""
+    state = turn.state
+    while turn.target is not None:
+        turn.entered += 1
+        if turn.entered > MAX_STEPS:
+            raise Runaway(f"more than {MAX_STEPS} steps without waiting", step_id=state.step)
+        state.step, turn.target = turn.target, None
+        step = turn.flow.steps.get(state.step)
+        if step is None:
+            raise FlowError(f"the flow {turn.flow.key!r} has no such step", step_id=state.step)
+        state.visit += 1
+        state.quiet += 1
+        if state.quiet > MAX_QUIET:
+            raise Runaway(f"{MAX_QUIET} steps without a word of the contact", step_id=state.step)
+        if state.visit > MAX_TOTAL:
+            raise Runaway(f"more than {MAX_TOTAL} steps in one session", step_id=state.step)
+        state.waiting, state.tries, state.stage = "", 0, ""
+        state.known_as, state.known_version = "", 0
+        turn.path.append((state.step, "entered", state.version))
+        step.runner.enter(turn)
+
+
+def _caught(turn: Turn, error: FlowError) -> Callable[[], None]:
+    """How the innermost caller that has an exit for it goes on after a sub-flow's failure; raises the error anew when
+    there is none. What the failed flow said in this turn is taken back, what the contact gave is kept."""
+    depth = None if isinstance(error, Runaway) else _catching(turn)
+    if depth is None:
+        raise error
+    failed = turn.state.flow
+    said = turn.marks[depth]
+    turn.effects[said:] = [effect for effect in turn.effects[said:] if _given(effect)]
+    while len(turn.state.stack) > depth:
+        turn.come_back("failed")
+    turn.target, turn.outcome, turn.state.waiting = None, None, ""
+    turn.add(AddNote(turn.state.step, f"{failed}, step {error.step_id}: {error.what}"))
+    return lambda: turn.step().runner.returned(turn, "failed")
+
+
+def _catching(turn: Turn) -> int | None:
+    """Which caller catches, as its place in the stack."""
+    for depth in reversed(range(len(turn.state.stack))):
+        frame = turn.state.stack[depth]
+        flow = pinned(turn.library, frame.flow, frame.version)
+        step = flow.steps.get(frame.step) if flow is not None else None
+        if step is not None and any(way.name == "exit failed" for way in step.exits):
+            return depth
+    return None
+
+
+_GIVEN = (
+    PatchContact,
+    AddNote,
+    AddEntry,
+    NotifyTeam,
+    RecordConsent,
+    RecordConversion,
+    RecordFeedback,
+    RecordReferral,
+    Subscribe,
+)
+
+
 def _given(effect: Effect) -> bool:
-    """Whether it holds what the contact gave, in contrast to what the flow would have said."""
+    """Whether it holds what the contact gave or did, in contrast to what the flow would have said."""
     asked = isinstance(effect, RecordConsent) and effect.action == "asked"
-    return isinstance(effect, (PatchContact, AddNote, RecordConsent)) and not asked
+    return isinstance(effect, _GIVEN) and not asked
 
 
 def _turn(
@@ -185,6 +337,7 @@ def _turn(
     channel_kind: str,
     library: Mapping[str, CompiledFlow],
     business: BusinessView,
+    channel: ChannelView | None,
 ) -> Turn:
     copy = msgspec.structs.replace(
         contact, fields=dict(contact.fields), tags=set(contact.tags), consents=dict(contact.consents)
@@ -195,7 +348,7 @@ def _turn(
         contact=copy,
         now=now,
         seed=seed,
-        channel_kind=channel_kind,
+        channel=channel or ChannelView(channel_kind),
         library=library,
         business=business,
     )

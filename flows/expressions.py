@@ -49,7 +49,9 @@ def getter(path: tuple[str | int, ...], *, where: str = "path") -> Getter:
         case ("today",):
             return lambda turn: turn.today().isoformat()
         case ("channel", "kind"):
-            return lambda turn: turn.channel_kind
+            return lambda turn: turn.channel.kind
+        case ("channel", "name"):
+            return lambda turn: turn.channel.name
         case ("business", "name"):
             return lambda turn: turn.business.name
         case ("contact", "fields", str(key), *rest):

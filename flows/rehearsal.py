@@ -14,16 +14,7 @@ import msgspec
 
 from domain import durations
 from domain.contacts import ContactView
-from domain.effects import (
-    AddNote,
-    Effect,
-    HandOver,
-    PatchContact,
-    RecordConsent,
-    SendMessage,
-    SessionFailed,
-    SetTimer,
-)
+from domain.effects import Effect, PatchContact, RecordConsent, SendMessage, SetTimer
 from domain.errors import RejectedInput
 from domain.events import Event, MessageReceived, Origin, Person, Place, TimerDue
 from domain.messages import (
@@ -36,7 +27,7 @@ from domain.messages import (
     ReceivedText,
     Tap,
 )
-from flows import engine, state, triggers
+from flows import channel, engine, state, triggers
 from flows.business import BusinessView
 from flows.versions import CompiledFlow, pinned
 
@@ -61,6 +52,7 @@ class Rehearsal:
         self.flows = list(flows)
         self.library: Mapping[str, CompiledFlow] = {flow.key: flow for flow in reversed(self.flows)}
         self.channel_kind = channel_kind
+        self.channel = channel.sample(channel_kind)
         self.language = language
         self.contact = contact
         self.business = business
@@ -70,6 +62,7 @@ class Rehearsal:
         self.last_state: state.SessionState | None = None  # of the session that ended last
         self.messages: list[Content] = []  # of the last turn
         self.effects: list[Effect] = []  # of the last turn
+        self.happened: list[Effect] = []  # of all turns: what is neither said nor a timer
         self.outcome = ""  # of the session that ended last
         self._timers: list[SetTimer] = []
         self._events = 0
@@ -98,7 +91,7 @@ class Rehearsal:
         )
         self._wrote = True
         if found is not None:
-            self._start(found.flow)
+            self._start(found.flow, {"deep_link": deep_link} if deep_link else {})
             return True
         return self._advance(event)
 
@@ -143,7 +136,7 @@ class Rehearsal:
             occurred_at=self.now,
         )
 
-    def _start(self, flow: CompiledFlow) -> None:
+    def _start(self, flow: CompiledFlow, variables: Mapping[str, Any] | None = None) -> None:
         self._timers.clear()
         transition = engine.start(
             flow,
@@ -153,7 +146,9 @@ class Rehearsal:
             channel_kind=self.channel_kind,
             business=self.business,
             language=self.language,
+            variables=variables,
             library=self.library,
+            channel=self.channel,
         )
         self._take(transition)
 
@@ -173,6 +168,7 @@ class Rehearsal:
             channel_kind=self.channel_kind,
             business=self.business,
             library=self.library,
+            channel=self.channel,
         )
         if transition.handled:
             self._take(transition)
@@ -206,8 +202,8 @@ class Rehearsal:
                     )
             case SetTimer():
                 self._timers.append(effect)
-            case HandOver() | AddNote() | SessionFailed():
-                pass  # for people, who are not here; `effects` shows them
+            case _:
+                self.happened.append(effect)  # for people, who are not here
 
 
 def patched(contact: ContactView, patch: PatchContact) -> ContactView:

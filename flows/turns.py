@@ -10,21 +10,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
+from zlib import crc32
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from domain.contacts import ContactView
-from domain.effects import Effect, PatchContact, SendMessage, SetTimer
+from domain.effects import CallHttp, Effect, PatchContact, SendMessage, SetTimer
 from domain.errors import FlowError
-from domain.messages import Content
+from domain.messages import Content, text_of
 from flows.business import BusinessView
+from flows.channel import ChannelView
 from flows.expressions import Template
-from flows.state import ANSWER, TIME, Result, SessionState
+from flows.state import ANSWER, CALL, TIME, Child, Frame, Result, SessionState
 from flows.versions import CompiledFlow, CompiledStep, pinned
 from flows.words import WORDS
 
 MAX_VARIABLES = 200  # a session's own values: more is a list that should be a table
 MAX_BACK = 20  # questions that "back" remembers
 MAX_EFFECTS = 200  # of one event: twice the steps
+MAX_STACK = 10  # flows inside flows: deeper is a flow that calls itself
+MAX_REPEATS = 20  # times in a row that the same text is said: two bots that answer each other, or a person who is stuck
+
+
+class Runaway(FlowError):
+    """A flow ran into a limit that stops loops. No caller's `failed` exit catches it: the session is over."""
 
 
 class Turn:
@@ -33,12 +41,14 @@ class Turn:
     __slots__ = (
         "_zone",
         "business",
-        "channel_kind",
+        "channel",
         "contact",
         "effects",
+        "entered",
         "flow",
         "language",
         "library",
+        "marks",
         "now",
         "outcome",
         "path",
@@ -55,7 +65,7 @@ class Turn:
         contact: ContactView,
         now: int,
         seed: int,
-        channel_kind: str,
+        channel: ChannelView,
         library: Mapping[str, CompiledFlow],
         business: BusinessView,
     ) -> None:
@@ -64,21 +74,26 @@ class Turn:
         self.contact = contact
         self.now = now
         self.seed = seed
-        self.channel_kind = channel_kind
+        self.channel = channel
         self.library = library
         self.business = business
         self.language = state.language
         self.effects: list[Effect] = []
         self.path: list[tuple[str, str, int]] = []
+        self.entered = 0  # steps in this turn
+        self.marks = [0] * len(state.stack)  # per caller: effects of this turn before it called
         self.target: str | None = None
         self.outcome: str | None = None
         self._zone: ZoneInfo | None = None
 
     # --- what a step reads
 
-    def text(self, texts: Mapping[str, tuple[Template, ...]], *, markup: bool = False) -> str:
-        """The text in the session's language (else the flow's first, else any), one wording picked by the seed."""
-        wordings = texts.get(self.language) or texts.get("")
+    def text(
+        self, texts: Mapping[str, tuple[Template, ...]], *, markup: bool = False, language: str = ""
+    ) -> str:
+        """The text in the session's language (else the flow's first, else any), one wording picked by the seed.
+        `language`: another one than the session's, for what is not said to the contact."""
+        wordings = texts.get(language or self.language) or texts.get("")
         if wordings is None:
             wordings = texts.get(self.flow.languages[0]) or next(iter(texts.values()))
         which = 0 if len(wordings) == 1 else (self.seed ^ (self.state.visit * 0x9E3779B1)) % len(wordings)
@@ -92,22 +107,27 @@ class Turn:
         found = WORDS[key]
         return found.get(self.language) or found["en"]
 
-    def today(self) -> date:
-        """The day at the contact's place, else at the business's."""
+    def zone(self) -> ZoneInfo:
+        """The contact's time zone, else the business's."""
         if self._zone is None:
             self._zone = _zone(self.contact.timezone) or _zone(self.business.timezone) or ZoneInfo("UTC")
-        return datetime.fromtimestamp(self.now / 1000, self._zone).date()
+        return self._zone
+
+    def today(self) -> date:
+        """The day at the contact's place, else at the business's."""
+        return datetime.fromtimestamp(self.now / 1000, self.zone()).date()
 
     # --- what a step does
 
     def send(self, content: Content, *, purpose: str | None = None) -> None:
         """A message to the contact, after those already sent in this turn."""
+        self._count_repeats(text_of(content))
         self.add(SendMessage(content, self.state.step, purpose))
 
     def add(self, effect: Effect) -> None:
         """An effect, after those already there."""
         if len(self.effects) >= MAX_EFFECTS:
-            raise FlowError(f"more than {MAX_EFFECTS} effects of one event", step_id=self.state.step)
+            raise Runaway(f"more than {MAX_EFFECTS} effects of one event", step_id=self.state.step)
         self.effects.append(effect)
 
     def save(self, path: str, value: Any) -> None:
@@ -146,6 +166,12 @@ class Turn:
             self.add(SetTimer(self.state.step, self.state.visit, ANSWER, due_at=due, after_sent=timeout_ms))
         self.state.waiting = ANSWER
 
+    def call(self, call: CallHttp) -> None:
+        """Asks a service and waits for its answer, at the longest until the call's deadline."""
+        self.add(call)
+        self.add(SetTimer(call.step_id, call.visit, CALL, due_at=call.deadline))
+        self.state.waiting = CALL
+
     def wait_until(self, due_at: int) -> None:
         """Waits for a time (ms UTC)."""
         self.add(SetTimer(self.state.step, self.state.visit, TIME, due_at=due_at))
@@ -172,14 +198,48 @@ class Turn:
         """The flow ends: the caller goes on behind its `sub_flow` step, or the session is over."""
         state = self.state
         state.waiting = ""
-        state.asked.clear()
         if not state.stack:
+            state.asked.clear()
             self.outcome = outcome
             return
+        self.come_back(outcome)
+        self.step().runner.returned(self, outcome)
+
+    def call(self, key: str, given: dict[str, Any] | None) -> None:
+        """Starts a sub-flow. `given`: the variables that it begins with when its scope is its own, None when it shares
+        ours."""
+        state = self.state
+        if len(state.stack) >= MAX_STACK:
+            raise Runaway(f"flows call each other more than {MAX_STACK} deep", step_id=state.step)
+        own = given is not None
+        frame = Frame(
+            state.flow,
+            state.version,
+            state.step,
+            state.variables if own else None,
+            state.results if own else None,
+            tuple(state.asked),
+        )
+        flow = self.switch(key)
+        state.stack.append(frame)
+        self.marks.append(len(self.effects))
+        state.asked = []
+        if given is not None:
+            state.variables, state.results, state.child = given, {}, None
+        self.go(flow.start)
+
+    def come_back(self, outcome: str) -> None:
+        """Puts the caller's flow, step and scope in place of the sub-flow's, which is `child` from then on."""
+        state = self.state
         frame = state.stack.pop()
+        self.marks.pop()
+        shared = frame.results is None
+        state.child = Child(state.flow, outcome, {} if shared else state.results)
+        if frame.variables is not None and frame.results is not None:
+            state.variables, state.results = dict(frame.variables), dict(frame.results)
+        state.asked = list(frame.asked)
         self.switch(frame.flow, frame.version)
         state.step = frame.step
-        self.step().runner.returned(self, outcome)
 
     def switch(self, key: str, version: int = 0) -> CompiledFlow:
         """Makes another flow the current one; `version` 0 asks for the published one."""
@@ -198,13 +258,23 @@ class Turn:
             raise FlowError(f"this version of {self.flow.key!r} has no such step", step_id=self.state.step)
         return found
 
+    def _count_repeats(self, text: str) -> None:
+        state = self.state
+        said = crc32(text.encode()) if text else 0
+        if said != state.said or not said:
+            state.said, state.again = said, 0
+            return
+        state.again += 1
+        if state.again >= MAX_REPEATS:
+            raise Runaway(f"the same text {MAX_REPEATS} times in a row", step_id=state.step)
+
     def _save_variable(self, key: str, value: Any) -> None:
         variables = self.state.variables
         if value is None:
             variables.pop(key, None)
             return
         if key not in variables and len(variables) >= MAX_VARIABLES:
-            raise FlowError(f"more than {MAX_VARIABLES} variables", step_id=self.state.step)
+            raise Runaway(f"more than {MAX_VARIABLES} variables", step_id=self.state.step)
         variables[key] = value
 
     def _save_contact(self, key: str, value: Any) -> None:
@@ -215,8 +285,8 @@ class Turn:
                 self.contact.fields[key[7:]] = value
             return
         setattr(self.contact, key, "" if value is None and key.endswith("name") else value)
-        if key == "language" and value in self.flow.languages:
-            self.language = self.state.language = str(value)
+        if key == "language" and (short := str(value).partition("-")[0].lower()) in self.flow.languages:
+            self.language = self.state.language = short
 
 
 def _as_number(value: Any) -> float:

@@ -306,6 +306,10 @@ class Channel(Protocol):
     def capabilities(self, values: Mapping[str, str]) -> Capabilities:
         """What this channel can do; `values` as in `Credentials`."""
 
+    def link(self, values: Mapping[str, str]) -> str:
+        """The public address that opens this channel with a payload, which `{}` stands for; "" where the config does
+        not tell the public name. `parse` gives the payload back as `MessageReceived.deep_link`."""
+
     def verify(self, delivery: Delivery, credentials: Credentials) -> None:
         """Raises SignatureInvalid unless the platform signed it. Constant time, on bytes."""
 

@@ -16,5 +16,6 @@ def session_failed(scope: Scope, effect: SessionFailed) -> None:
     if scope.conversation is not None:
         scope.conversation.status = "human"
         scope.conversation.changed = True
+    scope.tell_team("failed", f"step {effect.step_id}: {effect.problem}")
     scope.note("flow_failed", step=effect.step_id, problem=effect.problem)
     scope.log("flow", "failed", f"step {effect.step_id}: {effect.problem}")

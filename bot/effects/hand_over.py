@@ -14,4 +14,5 @@ def hand_over(scope: Scope, effect: HandOver) -> None:
         scope.conversation.status = "human"
         scope.conversation.assignee = effect.team or ""
         scope.conversation.changed = True
+        scope.tell_team("handed_over", effect.note, team=effect.team or "")
         scope.note("handed_over", team=effect.team or "", note=effect.note)

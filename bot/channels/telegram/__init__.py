@@ -47,6 +47,11 @@ class Telegram:
     def capabilities(self, values: Mapping[str, str]) -> Capabilities:
         return capabilities(float(values.get("bulk_per_second") or FREE_RATE))
 
+    def link(self, values: Mapping[str, str]) -> str:
+        """https://core.telegram.org/bots/features#deep-linking: up to 64 letters, digits, _ and -."""
+        username = values.get("username", "")
+        return f"https://t.me/{username}?start={{}}" if username else ""
+
     def verify(self, delivery: Delivery, credentials: Credentials) -> None:
         inbound.verify(delivery, credentials)
 

@@ -27,6 +27,11 @@ class TelegramConfig(BaseModel):
 
     token: str = Field(pattern=r"^[0-9]{1,20}:[A-Za-z0-9_-]{3,128}$", description="The token from @BotFather")
     mode: Literal["webhook", "polling"] = Field("webhook", description="How messages reach us")
+    username: str = Field(
+        "",
+        pattern=r"^([A-Za-z][A-Za-z0-9_]{3,31})?$",
+        description="The bot's name without @, for links to it",
+    )
     bulk_per_second: float = Field(
         FREE_RATE, ge=1, le=PAID_RATE, description="Campaign messages a second, over all chats"
     )

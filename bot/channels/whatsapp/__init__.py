@@ -44,6 +44,11 @@ class WhatsAppChannel:
     def capabilities(self, values: Mapping[str, str]) -> Capabilities:
         return limits.capabilities(int(values.get("messages_per_second") or limits.STANDARD_RATE))
 
+    def link(self, values: Mapping[str, str]) -> str:
+        """https://faq.whatsapp.com/5913398998672934: the words stand in the person's own message, ready to be sent."""
+        number = values.get("phone_number", "").removeprefix("+")
+        return f"https://wa.me/{number}?text=%F0%9F%91%8B%20%28ref%3A{{}}%29" if number else ""
+
     def verify(self, delivery: Delivery, credentials: Credentials) -> None:
         inbound.verify(delivery, credentials)
 

@@ -29,6 +29,12 @@ class WhatsAppConfig(BaseModel):
         title="Verify token",
         description="A word of yours, given to Meta as well",
     )
+    phone_number: str = Field(
+        default="",
+        pattern=r"^(\+[1-9][0-9]{6,14})?$",
+        title="Phone number",
+        description="With + and country code, for links to it",
+    )
     messages_per_second: int = Field(
         default=80,
         ge=1,
