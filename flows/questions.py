@@ -7,7 +7,7 @@ that the time allowed starts anew. When the tries are used up the session goes t
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -48,12 +48,14 @@ class Timeout(BaseModel):
 
 
 class OptionDocument(BaseModel):
-    """`{id: price, text: {it: Prezzi, en: Prices}, goto: prices}`; without `goto` the step's `next` counts."""
+    """`{id: price, text: {it: Prezzi, en: Prices}, goto: prices}`; without `goto` the step's `next` counts. `value` is
+    what is saved in place of the id."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     id: OptionId
     text: Texts
     goto: StepId | None = None
+    value: Annotated[str, Field(max_length=640)] | bool | int | float | None = None
 
 
 class QuestionDocument(StepDocument):
@@ -104,6 +106,11 @@ class QuestionDocument(StepDocument):
             save=self.save,
             result=result,
         )
+
+
+def values_of(documents: tuple[OptionDocument, ...]) -> dict[str, Any]:
+    """What is saved of each option."""
+    return {option.id: option.id if option.value is None else option.value for option in documents}
 
 
 def options_of(documents: tuple[OptionDocument, ...], maker: "Maker") -> Options:

@@ -13,7 +13,7 @@ email:
 ```
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -28,6 +28,7 @@ from flows.questions import (
     QuestionDocument,
     fixed_option,
     options_of,
+    values_of,
 )
 from flows.steps import step
 from flows.texts import Texts
@@ -68,11 +69,19 @@ class Ask(QuestionDocument):
         options = options_of(self.options, maker) if self.options else None
         if self.ask == "yes_no":
             options = Options(tuple(fixed_option(word, word, None, maker) for word in ("yes", "no")))
-        return AskRun(self.manners(maker), maker.text("text", self.text), options, kind, self.min, self.max)
+        return AskRun(
+            self.manners(maker),
+            maker.text("text", self.text),
+            options,
+            kind,
+            self.min,
+            self.max,
+            values_of(self.options),
+        )
 
 
 class AskRun(Question):
-    __slots__ = ("kind", "maximum", "minimum")
+    __slots__ = ("kind", "maximum", "minimum", "values")
 
     def __init__(
         self,
@@ -82,17 +91,19 @@ class AskRun(Question):
         kind: AnswerType,
         minimum: float | None,
         maximum: float | None,
+        values: dict[str, Any],
     ) -> None:
         super().__init__(manners, text, options, kind.asks_for)
         self.kind = kind
         self.minimum = minimum
         self.maximum = maximum
+        self.values = values
 
     def read(self, turn: "Turn", received: Received) -> Valid | Invalid:
         if self.options is not None and self.kind.key == "choice":
             option = self.options.find(turn, received)
             if option is not None:
-                return Valid(option, said(received), option)
+                return Valid(self.values[option], said(received), option)
         reading = Reading(turn.language, turn.business.region, turn.today(), self.minimum, self.maximum)
         return self.kind.read(received, reading)
 

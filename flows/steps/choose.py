@@ -11,14 +11,22 @@ interest:
 ```
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from domain.messages import Received
 from flows.answers import Invalid, Valid
 from flows.options import Options, Templates
-from flows.questions import MAX_OPTIONS, Manners, OptionDocument, Question, QuestionDocument, options_of
+from flows.questions import (
+    MAX_OPTIONS,
+    Manners,
+    OptionDocument,
+    Question,
+    QuestionDocument,
+    options_of,
+    values_of,
+)
 from flows.steps import step
 from flows.steps.ask import said
 from flows.texts import Texts
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
 
 @step("choose")
 class Choose(QuestionDocument):
-    """The value that is saved is the option's id."""
+    """The value that is saved is the option's id, or its `value`."""
 
     choose: Texts
     options: Annotated[tuple[OptionDocument, ...], Field(min_length=1, max_length=MAX_OPTIONS)]
@@ -43,19 +51,29 @@ class Choose(QuestionDocument):
             maker.exit(f"option {option_id}", target)
         if len(targets) == len(self.options) and self.next is None:
             maker.drop_exit("next")  # every option says where it leads
-        return ChooseRun(manners, maker.text("choose", self.choose), options, targets)
+        return ChooseRun(
+            manners, maker.text("choose", self.choose), options, targets, values_of(self.options)
+        )
 
 
 class ChooseRun(Question):
-    __slots__ = ("targets",)
+    __slots__ = ("targets", "values")
 
-    def __init__(self, manners: Manners, text: Templates, options: Options, targets: dict[str, str]) -> None:
+    def __init__(
+        self,
+        manners: Manners,
+        text: Templates,
+        options: Options,
+        targets: dict[str, str],
+        values: dict[str, Any],
+    ) -> None:
         super().__init__(manners, text, options)
         self.targets = targets
+        self.values = values
 
     def read(self, turn: "Turn", received: Received) -> Valid | Invalid:
         option = self.options.find(turn, received) if self.options else None
-        return Invalid("choice") if option is None else Valid(option, said(received), option)
+        return Invalid("choice") if option is None else Valid(self.values[option], said(received), option)
 
     def route(self, found: Valid) -> str | None:
-        return self.targets.get(found.value, self.manners.next)
+        return self.targets.get(found.category, self.manners.next)
