@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from domain import predicates
+from domain import durations, predicates
 from domain.errors import RejectedInput
 from flows.document import DocumentRejected, FlowDocument, Problem
-from flows.expressions import Template, condition, template
+from flows.expressions import Template, condition, getter, split, template
 from flows.options import Templates, plain
 from flows.steps import StepDocument
 from flows.texts import LocalText
@@ -45,6 +45,7 @@ def compile(document: FlowDocument, version_id: int) -> CompiledFlow:
         steps=steps,
         document=document,
         keywords=keywords,
+        expires_ms=durations.parse(document.expires),
     )
 
 
@@ -65,6 +66,10 @@ class Maker:
         self._writes: set[str] = set()
         self._result: str | None = None
         self._calls: str | None = None
+        self._costs: str | None = None
+        self._secrets: set[str] = set()
+        self._own_scope: frozenset[str] | None = None
+        self._shows: str = ""
 
     def make(self, step: StepDocument) -> CompiledStep | None:
         """The compiled step; None when it has faults."""
@@ -86,6 +91,10 @@ class Maker:
             result=self._result,
             calls=self._calls,
             buttons=tuple(self._buttons),
+            costs=self._costs,
+            secrets=frozenset(self._secrets),
+            own_scope=self._own_scope,
+            shows=self._shows,
         )
 
     def text(self, field: str, text: LocalText) -> Templates:
@@ -101,6 +110,16 @@ class Maker:
     def value(self, field: str, text: LocalText) -> Template:
         """A text that is the same in every language and is not said to anybody."""
         return next(iter(self._templates(field, text).values()))[0]
+
+    def path(self, field: str, path: str) -> Callable[[Turn], Any]:
+        """A path whose value is taken as it is, of whatever kind (`result.slots`)."""
+        try:
+            read = getter(split(path), where=field)
+        except RejectedInput as error:
+            self._fault(tuple(_parts(field)), error.what)
+            return lambda turn: None
+        self._reads.add(path)
+        return read
 
     def condition(self, field: str, data: dict[str, Any]) -> Callable[[Turn], bool]:
         """A predicate, ready to be asked."""
@@ -128,9 +147,27 @@ class Maker:
         """The key under which a question keeps its result."""
         self._result = result
 
-    def calls(self, flow: str) -> None:
-        """The sub-flow that the step runs."""
+    def calls(self, flow: str, *, own: frozenset[str] | None = None) -> None:
+        """The sub-flow that the step runs; `own`: it has a scope of its own, which begins with these variables."""
         self._calls = flow
+        self._own_scope = own
+
+    def shows(self, kind: str) -> None:
+        """What a message of the step is (`media`, `template` …), where that has limits of its own."""
+        self._shows = kind
+
+    @property
+    def excellent(self) -> bool:
+        """Whether the flow is written in RapidPro's expressions."""
+        return getattr(self._document, "expressions", "templates") == "excellent"
+
+    def costs(self, what: str) -> None:
+        """Each passing of the step costs money: inspection keeps it out of loops."""
+        self._costs = what
+
+    def secret(self, name: str) -> None:
+        """A value of the installation that the step uses by its name."""
+        self._secrets.add(name)
 
     def _templates(self, field: str, text: LocalText) -> Templates:
         made: dict[str, tuple[Template, ...]] = {}

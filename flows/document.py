@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from domain.errors import RejectedInput
-from flows.steps import FlowKey, StepDocument, StepId, read_step
+from flows.steps import Duration, FlowKey, StepDocument, StepId, read_step
 from flows.texts import Texts
 from flows.yaml_reader import Lines, read
 
@@ -110,6 +110,9 @@ class FlowDocument(BaseModel):
         tuple[Annotated[Trigger, BeforeValidator(_trigger)], ...], Field(max_length=MAX_TRIGGERS)
     ] = ()
     late: Literal["answer", "ignore"] = "answer"  # what was written during an outage of more than ten minutes
+    # A session in which nothing happens for so long is over: after a month nobody remembers the question, and what
+    # they write then should start something new. Questions with a timeout and waits keep to their own time.
+    expires: Duration = "30 days"
     start: StepId
     # SerializeAsAny: without it a dump would lose what the step types add
     steps: Annotated[dict[StepId, SerializeAsAny[StepDocument]], Field(min_length=1, max_length=MAX_STEPS)]

@@ -134,7 +134,7 @@ def advance(
         case MessageReceived(content=content) if _answers(content) and state.waiting not in ("", CALL):
             act = _answered(content)
         case TimerDue(step_id=step_id, visit=visit, purpose=purpose) if (
-            state.stays_at(step_id, visit) and purpose == state.waiting
+            state.stays_at(step_id, visit) and purpose == state.waiting and event.version in (0, state.version)
         ):
             act = _due
         case HttpAnswered(step_id=step_id, visit=visit) if (

@@ -285,7 +285,9 @@ def _unset(flow: CompiledFlow, graph: _Graph, library: Mapping[str, CompiledFlow
     question writes counts on all its exits but the ones without an answer."""
     others = {key: other for key, other in library.items() if other.key != flow.key}
     callers = [key for key in others if _calls(key, flow.key, library)]
-    given: dict[str, set[str]] = {flow.start: set().union(*(_written_by(key, others) for key in callers))}
+    given: dict[str, set[str]] = {
+        flow.start: set().union(*(_left_by(others[key], flow.key, others) for key in callers))
+    }
     ahead = deque([flow.start])
     while ahead:
         step = flow.steps.get(ahead.popleft())
@@ -294,7 +296,7 @@ def _unset(flow: CompiledFlow, graph: _Graph, library: Mapping[str, CompiledFlow
         for exit in step.exits:
             if exit.target is None or exit.target not in flow.steps:
                 continue
-            there = given[step.id] | _written(step, exit.name) | _written_by(step.calls, others)
+            there = given[step.id] | _written(step, exit.name) | _brought_back(step, others)
             known = given.get(exit.target)
             meet = there if known is None else known & there
             if meet != known:
@@ -325,6 +327,19 @@ def _written(step: CompiledStep, exit: str) -> set[str]:
         return set()
     own = {f"result.{step.result}"} if step.result else set()
     return set(step.writes) | own
+
+
+def _left_by(caller: CompiledFlow, key: str, others: Mapping[str, CompiledFlow]) -> set[str]:
+    """What a caller has set before it runs this flow: all that it may set, or what it gives where scopes are apart."""
+    given = [step.own_scope for step in caller.steps.values() if step.calls == key]
+    if given and all(names is not None for names in given):
+        return {f"session.{name}" for names in given if names is not None for name in names}
+    return _written_by(caller.key, others)
+
+
+def _brought_back(step: CompiledStep, others: Mapping[str, CompiledFlow]) -> set[str]:
+    """What a sub-flow has set for its caller: nothing where its scope is its own."""
+    return set() if step.own_scope is not None else _written_by(step.calls, others)
 
 
 def _written_by(key: str | None, library: Mapping[str, CompiledFlow]) -> set[str]:
@@ -364,7 +379,7 @@ def _channel_limits(flow: CompiledFlow, channels: Mapping[str, Limits]) -> Itera
 
 
 def _too_many(step: CompiledStep, limits: Limits) -> Iterator[Finding]:
-    number = len(step.buttons) if step.waits else 0
+    number = sum(1 for option_id, _ in step.buttons if option_id)  # links have none
     if number > limits.rows:
         yield _at(
             step,

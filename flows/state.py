@@ -12,7 +12,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-ANSWER, TIME = "answer", "wait"  # what a session waits for; the words are those of `SetTimer.purpose`
+ANSWER, TIME, CALL = (
+    "answer",
+    "wait",
+    "call",
+)  # what a session waits for; the words are those of `SetTimer.purpose`
 
 
 class Result(Struct, frozen=True, omit_defaults=True):
@@ -54,7 +58,7 @@ class SessionState(Struct, omit_defaults=True):
     step: str = ""
     visit: int = 0
     language: str = ""
-    waiting: str = ""  # ANSWER, TIME, or "" (only between events: it has ended)
+    waiting: str = ""  # ANSWER, TIME, CALL, or "" (only between events: it has ended)
     tries: int = 0  # answers refused at this step
     stage: str = ""  # where a step of several questions stands (consent)
     variables: dict[str, Any] = field(default_factory=dict)

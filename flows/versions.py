@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from domain.events import HttpAnswered
 from domain.messages import Received
 from flows.texts import LocalText
 
@@ -26,6 +27,9 @@ class Runner(Protocol):
     def due(self, turn: Turn) -> None:
         """The timer of this stay is due."""
 
+    def called(self, turn: Turn, answer: HttpAnswered) -> None:
+        """The call of this stay has come back."""
+
     def returned(self, turn: Turn, outcome: str) -> None:
         """The sub-flow that was called here has ended."""
 
@@ -45,7 +49,7 @@ class CompiledStep:
 
     id: str
     type: str
-    waits: str  # "answer", "wait" or ""
+    waits: str  # "answer", "wait", "call" or ""
     line: int
     runner: Runner
     exits: tuple[Exit, ...]
@@ -55,6 +59,10 @@ class CompiledStep:
     result: str | None  # the key of what a question gives
     calls: str | None  # the sub-flow it calls
     buttons: tuple[tuple[str, LocalText], ...]  # (option id, label)
+    costs: str | None = None  # what each passing costs money for ("ai")
+    secrets: frozenset[str] = frozenset()  # names of the installation's values that it uses
+    own_scope: frozenset[str] | None = None  # of the sub-flow: the variables that it begins with; None: it shares ours
+    shows: str = ""  # what its message is, where that has limits of its own: media, template
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,7 @@ class CompiledFlow:
     steps: Mapping[str, CompiledStep]
     document: FlowDocument
     keywords: frozenset[str]  # folded, of all keyword triggers
+    expires_ms: int = 30 * 86_400_000
 
 
 def pinned(library: Mapping[str, CompiledFlow], key: str, version: int) -> CompiledFlow | None:

@@ -1,59 +1,72 @@
-"""`sub_flow`: runs another flow and comes back; both share the session's variables and results.
+"""`sub_flow`: runs another flow and comes back.
 
 ```yaml
 address:
   sub_flow: ask_address
-  exits: {abroad: no_delivery}
+  scope: own
+  give: {street: "{{ contact.fields.street | default('') }}"}
+  exits: {abroad: no_delivery, failed: call_us}
   next: confirm
 ```
+
+Without `scope` both flows share the session's variables and results. With `scope: own` the other flow begins with the
+variables of `give` alone, and ours are untouched when it comes back; what it found out is then read as `child.<result>`
+(`child.street`, `child.street.category`), how it ended as `child.outcome`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from domain.errors import FlowError
-from flows.state import Frame
 from flows.steps import FlowKey, StepDocument, StepId, StepRun, step
+from flows.values import Key, Value, value_of
 
 if TYPE_CHECKING:
     from flows.compiler import Maker
     from flows.turns import Turn
 
-MAX_STACK = 10  # flows inside flows: deeper is a flow that calls itself
-
 
 @step("sub_flow")
 class SubFlow(StepDocument):
-    """`exits` maps the outcome of the other flow's `end` step to a step; other outcomes go to `next`."""
+    """`exits` maps the outcome of the other flow (of its `end` or `return`) to a step; other outcomes go to `next`.
+    With an exit `failed` this flow goes on when the other one fails; without it the session fails with it."""
 
     sub_flow: FlowKey
-    exits: Annotated[dict[str, StepId], Field(max_length=50)] = {}  # noqa: RUF012  a field's default, copied
+    scope: Literal["shared", "own"] = "shared"
+    give: Annotated[dict[Key, Value], Field(max_length=50)] = {}  # noqa: RUF012  a field's default, copied
+    exits: Annotated[dict[str, StepId], Field(max_length=50)] = {}  # noqa: RUF012
+
+    @model_validator(mode="after")
+    def _scoped(self) -> "SubFlow":
+        if self.give and self.scope != "own":
+            raise ValueError("give needs scope: own; a shared session.… is seen by both flows as it is")
+        return self
 
     def prepare(self, maker: "Maker") -> "SubFlowRun":
-        maker.calls(self.sub_flow)
+        own = self.scope == "own"
+        maker.calls(self.sub_flow, own=frozenset(self.give) if own else None)
         maker.exit("next", self.next)
         for outcome, target in self.exits.items():
             maker.exit(f"exit {outcome}", target)
-        return SubFlowRun(self.sub_flow, dict(self.exits), self.next)
+        give = {key: value_of(value, f"give.{key}", maker) for key, value in self.give.items()}
+        return SubFlowRun(self.sub_flow, give if own else None, dict(self.exits), self.next)
 
 
 @dataclass(frozen=True, slots=True)
 class SubFlowRun(StepRun):
     flow: str
+    give: dict[str, Callable[["Turn"], Any]] | None = field(hash=False)
     exits: dict[str, str] = field(hash=False)
     next: str | None
 
     def enter(self, turn: "Turn") -> None:
-        state = turn.state
-        if len(state.stack) >= MAX_STACK:
-            raise FlowError(f"flows call each other more than {MAX_STACK} deep", step_id=state.step)
-        frame = Frame(state.flow, state.version, state.step)
-        flow = turn.switch(self.flow)
-        state.stack.append(frame)
-        state.asked.clear()
-        turn.go(flow.start)
+        if self.give is None:
+            turn.call(self.flow, None)
+            return
+        given = {key: value(turn) for key, value in self.give.items()}
+        turn.call(self.flow, {key: value for key, value in given.items() if value is not None})
 
     def returned(self, turn: "Turn", outcome: str) -> None:
         turn.go(self.exits.get(outcome, self.next))
