@@ -152,9 +152,17 @@ class Template:
         whole = not parts or (len(parts) == 1 and isinstance(parts[0], str))
         self.constant: str | None = (str(parts[0]) if parts else "") if whole else None
 
-    def render(self, turn: Turn, *, markup: bool = False) -> str:
-        """The text for this turn. With `markup` the values' own marks are escaped. Raises ValueError when it grows
-        past MAX_OUTPUT."""
+    def evaluate(self, turn: Turn) -> Any:
+        """The value itself of a source that is one placeholder and nothing else; of any other one its text."""
+        if len(self._parts) == 1 and not isinstance(self._parts[0], str):
+            return self._parts[0](turn)
+        return self.render(turn)
+
+    def render(
+        self, turn: Turn, *, markup: bool = False, escape: Callable[[str], str] | None = None
+    ) -> str:
+        """The text for this turn. With `markup` the values' own marks are escaped, with `escape` the values are put in
+        as it gives them. Raises ValueError when the text grows past MAX_OUTPUT."""
         if self.constant is not None:
             return self.constant
         out = []
@@ -163,6 +171,8 @@ class Template:
                 out.append(part)
             else:
                 value = shown(part(turn), turn.language)[:MAX_VALUE]
+                if escape is not None:
+                    value = escape(value)
                 out.append(escape_markup(value) if markup else value)
         text = "".join(out)
         if len(text) > MAX_OUTPUT:
