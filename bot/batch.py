@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, text
 
-from bot import outbox
+from bot import outbox, turns
 from bot.outbox import Outgoing
 from crm import consent, contacts, outcomes
 from domain.messages import Ephemeral
@@ -87,12 +87,14 @@ _LISTS = (
     "consents",
     "timers",
     "cancelled",
+    "over",
     "timeline",
     "conversions",
     "feedback",
     "referrals",
     "subscriptions",
     "notifications",
+    "businesses",
     "ephemerals",
     "log",
     "album_parts",
@@ -115,12 +117,14 @@ class Batch:
     )  # in the order of the acts
     timers: list[dict[str, Any]] = field(default_factory=list)
     cancelled: list[tuple[int, int]] = field(default_factory=list)  # see `cancel_timers`
+    over: list[int] = field(default_factory=list)  # sessions that have ended
     timeline: list[contacts.TimelineLine] = field(default_factory=list)
     conversions: list[dict[str, Any]] = field(default_factory=list)
     feedback: list[dict[str, Any]] = field(default_factory=list)
     referrals: list[dict[str, Any]] = field(default_factory=list)
     subscriptions: list[dict[str, Any]] = field(default_factory=list)
     notifications: list[dict[str, Any]] = field(default_factory=list)
+    businesses: list[turns.SeenBusiness] = field(default_factory=list)
     ephemerals: list[HandedEphemeral] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
     album_parts: list[dict[str, Any]] = field(default_factory=list)
@@ -131,9 +135,12 @@ class Batch:
     def __post_init__(self) -> None:
         self.lists: tuple[list[Any], ...] = tuple(getattr(self, name) for name in _LISTS)
 
-    def cancel_timers(self, session_id: int) -> None:
-        """The session's timers are stale: those of before, and those that this batch has gathered so far."""
+    def cancel_timers(self, session_id: int, *, over: bool = False) -> None:
+        """The session's timers are stale: those of before, and those that this batch has gathered so far. The one that
+        ends an idle session stays until the session is `over`."""
         self.cancelled.append((session_id, len(self.timers)))
+        if over:
+            self.over.append(session_id)
 
 
 @dataclass
@@ -319,6 +326,10 @@ _insert_timers = BulkInsert("timer", _TIMER)
 _insert_album_parts = BulkInsert("album_part", _ALBUM_PART)
 _insert_log = BulkInsert("channel_log", _LOG)
 _CANCEL_TIMERS = text(
+    "DELETE FROM timer WHERE state = 0 AND purpose <> 'expire' AND session_id IN "
+    "(SELECT CAST(e.value ->> 'id' AS BIGINT) FROM json_each(:rows) e)"
+)
+_FORGET_EXPIRY = text(
     "DELETE FROM timer WHERE state = 0 AND session_id IN "
     "(SELECT CAST(e.value ->> 'id' AS BIGINT) FROM json_each(:rows) e)"
 )
@@ -340,8 +351,12 @@ def flush(
     _versioned(connection, _UPDATE_SESSIONS, [vars(s) for s in sessions if s.changed and not s.new])
     _insert_received(connection, batch.received)
     _insert_turns(connection, batch.turns)
+    if batch.businesses:
+        turns.keep(connection, batch.businesses, now=now)
     if batch.cancelled:
         connection.execute(_CANCEL_TIMERS, {"rows": bulk({"id": i} for i, _ in batch.cancelled)})
+    if batch.over:
+        connection.execute(_FORGET_EXPIRY, {"rows": bulk({"id": i} for i in batch.over)})
     line = _stand_behind(connection, batch)
     stale = dict(batch.cancelled)  # of a session's cancellings the last one counts
     _insert_timers(
@@ -349,7 +364,7 @@ def flush(
         [
             {**timer, "turn_id": line.get(timer["turn_id"], timer["turn_id"])}
             for n, timer in enumerate(batch.timers)
-            if n >= stale.get(timer["session_id"], 0)
+            if n >= stale.get(timer["session_id"], 0) or _expires(timer, batch)
         ],
     )
     patches = [*batch.patches, *outcomes.write_referrals(connection, batch.referrals)]
@@ -369,6 +384,11 @@ def flush(
     for write in batch.after:
         write(connection)
     return heads
+
+
+def _expires(timer: dict[str, Any], batch: Batch) -> bool:
+    """Whether it ends an idle session that is still there: such a timer outlives its turn."""
+    return timer["purpose"] == EXPIRE and timer["session_id"] not in batch.over
 
 
 def _stand_behind(connection: Connection, batch: Batch) -> dict[int, int]:

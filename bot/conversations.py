@@ -35,6 +35,7 @@ from bot.lanes import Lanes
 from bot.runtime import Runtime, lane_of
 from bot.scope import Scope
 from bot.sender import Sender
+from bot.turns import SeenBusiness
 from crm import contacts, identities
 from crm.identities import ResolvedIdentity
 from domain.contacts import ContactView
@@ -70,6 +71,7 @@ class Handled:
     ephemerals: list[HandedEphemeral] = field(default_factory=list)
     done: int = 0
     failed: int = 0
+    businesses: list[SeenBusiness] = field(default_factory=list)
 
 
 @dataclass
@@ -172,6 +174,7 @@ class Worker:
         crash_point("worker.after_commit")
         self._rounds_done += 1
         self.handled += handled.done
+        self._flows.kept.update((one.workspace_id, one.digest) for one in handled.businesses)
         self._sender.offer(handled.heads)
         for one in handled.ephemerals:
             self._sender.offer_ephemeral(*one)
@@ -236,7 +239,7 @@ class Worker:
         self._claimer.set_back(connection, mine, problems, now)
         done = [row.id for row in mine if row.id not in problems]
         claiming.close(connection, done)
-        return Handled(heads, batch.ephemerals, len(done), len(failed))
+        return Handled(heads, batch.ephemerals, len(done), len(failed), batch.businesses)
 
     def _still_mine(
         self, connection: Connection, claimed: Sequence[Claimed], fences: Mapping[str, int]

@@ -1,21 +1,20 @@
 """Between a conversation and the engine: which flow hears an event, and what becomes of its transition.
 
-The engine decides, this applies: session row, effects, the turn's record. A turn holds what replay needs: the event,
-the time, the seed, the contact as the flow saw it, the flow version; the states before and after by hash.
+The engine decides, this applies: session row, effects, the turn's record (what replay needs, see `turns`).
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
-
-from bot import effects
+from bot import effects, turns
 from bot.batch import SessionRow
-from bot.flow_store import FlowStore
+from bot.flow_store import FlowStore, Library
 from bot.scope import Scope
-from domain.events import Event, MessageReceived, Place, TimerDue
+from bot.turns import Recorded, SeenBusiness
+from domain.contacts import ContactView
+from domain.effects import SendMessage
+from domain.events import Event, MessageReceived, Place, SessionCommand, TimerDue
 from domain.messages import ReadAndTyping, Tap
 from flows import engine, state, triggers
 from flows.versions import CompiledFlow
@@ -24,6 +23,17 @@ from storage.database import scalar_int
 _STATUS = {"failed": "failed", "stopped": "stopped", "expired": "expired"}
 LATE_MS = 10 * 60_000  # an event that waited longer than this (an outage) follows the flow's `late` rule
 _GROUP_TRIGGERS = ("keyword", "deep_link")  # in a group the bot speaks only when it is spoken to
+
+
+class _Given(NamedTuple):
+    """What the engine was given for a turn, beside what the scope holds. `language`, `variables`: of a start."""
+
+    flow: CompiledFlow | None
+    contact: ContactView
+    library: Library
+    trigger: str = ""
+    language: str | None = None
+    variables: dict[str, Any] | None = None
 
 
 def converse(scope: Scope, flows: FlowStore, event: MessageReceived, *, first_message: bool) -> None:
@@ -64,6 +74,7 @@ def start(
         return
     if _too_late(scope, flow):
         return
+    given = _Given(flow, contact, flows.library(scope.workspace_id), trigger, scope.language, variables)
     transition = engine.start(
         flow,
         contact=contact,
@@ -71,9 +82,9 @@ def start(
         seed=scope.event_id,
         channel_kind=scope.channel.kind.kind,
         business=scope.business.view,
-        language=scope.language,
+        language=given.language,
         variables=variables,
-        library=flows.library(scope.workspace_id),
+        library=given.library,
         channel=scope.channel.view,
     )
     scope.session = SessionRow(
@@ -94,7 +105,7 @@ def start(
     scope.batch.sessions[scope.session.id] = scope.session
     conversation.session_id = scope.session.id
     scope.note("flow_started", flow=flow.key, trigger=trigger)
-    _apply(scope, flows, transition, before="", trigger=trigger)
+    _apply(scope, flows, transition, before="", given=given)
 
 
 def advance(scope: Scope, flows: FlowStore, event: Event) -> bool:
@@ -110,6 +121,7 @@ def advance(scope: Scope, flows: FlowStore, event: Event) -> bool:
         return False
     if isinstance(event, MessageReceived) and _too_late(scope, flow):
         return False
+    given = _Given(flow, contact, flows.library(scope.workspace_id))
     transition = engine.advance(
         flow,
         before,
@@ -119,14 +131,54 @@ def advance(scope: Scope, flows: FlowStore, event: Event) -> bool:
         seed=scope.event_id,
         channel_kind=scope.channel.kind.kind,
         business=scope.business.view,
-        library=flows.library(scope.workspace_id),
+        library=given.library,
         channel=scope.channel.view,
     )
     if not transition.handled:
         return False
     if not isinstance(event, TimerDue) or transition.effects or transition.ended:
         scope.batch.cancel_timers(session.id)  # the step was left, or asked again: its timers are stale
-    _apply(scope, flows, transition, before=session.state, trigger="")
+    _apply(scope, flows, transition, before=session.state, given=given)
+    return True
+
+
+def move(scope: Scope, flows: FlowStore, event: SessionCommand) -> bool:
+    """Takes the waiting session to another version of a flow (`flows/moving.py`); false when it stays as it is.
+
+    `event.data`: `session`, `version` (ids), `how` (move | restart), `map`. Asked for some time ago, so judged now: a
+    session that has ended, or is in that version or a newer one already, is left alone; so is one that would have to
+    speak while a person of the team is talking.
+    """
+    session, conversation, contact = scope.session, scope.conversation, scope.contact
+    if session is None or conversation is None or contact is None or session.id != event.data.get("session"):
+        return False
+    target = int(event.data.get("version", 0))
+    flows.ensure(scope.connection, [target])
+    to, before = flows.version(target), state.decode(session.state)
+    if to is None or any(key == to.key and version > target for key, version in before.versions()):
+        return False
+    given = _Given(flows.version(before.version), contact, flows.library(scope.workspace_id))
+    transition = engine.move(
+        given.flow,
+        before,
+        to,
+        mapping=event.data.get("map") or {},
+        restart=event.data.get("how") == "restart",
+        contact=contact,
+        now=scope.now,
+        seed=scope.event_id,
+        channel_kind=scope.channel.kind.kind,
+        business=scope.business.view,
+        library=given.library,
+        channel=scope.channel.view,
+    )
+    speaks = any(isinstance(effect, SendMessage) for effect in transition.effects)
+    if not transition.handled or (speaks and conversation.status != "bot"):
+        return False
+    if transition.effects or transition.ended or transition.state.visit != before.visit:
+        scope.batch.cancel_timers(session.id)
+    scope.note("flow_moved", flow=to.key, step=transition.state.step)
+    _apply(scope, flows, transition, before=session.state, given=given)
     return True
 
 
@@ -142,12 +194,11 @@ def end_session(scope: Scope, status: str) -> None:
 
 
 def _apply(
-    scope: Scope, flows: FlowStore, transition: engine.Transition, *, before: str, trigger: str
+    scope: Scope, flows: FlowStore, transition: engine.Transition, *, before: str, given: _Given
 ) -> None:
     session, conversation = scope.session, scope.conversation
     if session is None or conversation is None:
         return
-    seen = scope.contact
     scope.contact = transition.contact
     session.state = state.encode(transition.state).decode()
     session.flow_version_id = transition.state.version
@@ -158,8 +209,8 @@ def _apply(
     effects.apply(scope, transition.effects)
     if len(scope.batch.outgoing) > already:
         conversation.question_id = scope.batch.outgoing[already].id
-    scope.state_before, scope.state_after = _hash(before), _hash(session.state)
-    _record_turn(scope, session, transition, seen, trigger)
+    scope.state_before, scope.state_after = turns.hash_of(before), turns.hash_of(session.state)
+    _record_turn(scope, flows, session, transition, given)
     if transition.ended:
         session.status = _STATUS.get(transition.outcome, "ended")
         conversation.session_id = 0
@@ -168,20 +219,26 @@ def _apply(
 
 
 def _record_turn(
-    scope: Scope, session: SessionRow, transition: engine.Transition, contact: Any, trigger: str
+    scope: Scope, flows: FlowStore, session: SessionRow, transition: engine.Transition, given: _Given
 ) -> None:
-    channel = scope.channel.view  # the key of its referrals follows from the workspace's
-    payload = msgspec.json.encode(
-        {
-            "event": scope.event,
-            "now": scope.now,
-            "seed": scope.event_id,
-            "trigger": trigger,
-            "contact": contact,
-            "effects": transition.effects,
-            "outcome": transition.outcome,
-            "channel": {"kind": channel.kind, "name": channel.name, "link": channel.link},
-        }
+    business = scope.business
+    if (scope.workspace_id, business.digest) not in flows.kept:
+        scope.batch.businesses.append(SeenBusiness(scope.workspace_id, business.digest, business.view))
+    recorded = Recorded(
+        format=turns.FORMAT,
+        event=scope.event,
+        now=scope.now,
+        seed=scope.event_id,
+        trigger=given.trigger,
+        contact=given.contact,
+        effects=transition.effects,
+        outcome=transition.outcome,
+        flow=given.flow.version if given.flow is not None else 0,
+        channel=scope.channel.view,
+        language=given.language,
+        variables=given.variables or {},
+        library=given.library.used,
+        business=business.digest,
     )
     scope.batch.turns.append(
         {
@@ -191,7 +248,7 @@ def _record_turn(
             "session_id": session.id,
             "event_id": scope.event_id,
             "flow_version_id": transition.state.version,
-            "payload": scope.runtime.sealer.seal(payload, table="turn", row=scope.turn_id, column="payload"),
+            "payload": turns.seal(recorded, sealer=scope.runtime.sealer, turn_id=scope.turn_id),
             "state_before": scope.state_before,
             "state_after": scope.state_after,
             "at": scope.now,
@@ -214,10 +271,6 @@ def _variables(event: MessageReceived) -> dict[str, Any]:
     if event.referral is not None:
         variables["referral"] = event.referral.source_id or event.referral.source
     return variables
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest() if text else ""
 
 
 def is_stale(scope: Scope, tap: Tap) -> bool:

@@ -11,12 +11,14 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import msgspec
 import structlog
 from sqlalchemy import Connection, text
 
+from bot import turns
 from bot.channel_store import raise_revision
 from domain.errors import RejectedInput
 from flows import compiler, document
@@ -48,6 +50,11 @@ class Business:
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     team_chat: TeamChat | None = None
 
+    @cached_property
+    def digest(self) -> str:
+        """The name of `view` in the records of turns."""
+        return turns.digest_of(self.view)
+
     def text(self, key: str, language: str, default: str) -> str:
         """The owner's own wording of a built-in text, else ours."""
         own = self.texts.get(key, {})
@@ -60,10 +67,14 @@ class Library(Mapping[str, CompiledFlow]):
     def __init__(self, published: Mapping[str, CompiledFlow], versions: Mapping[int, CompiledFlow]) -> None:
         self._published = published
         self._versions = versions
+        self.used: dict[str, int] = {}  # published versions that were asked for by key: a turn's record holds them
 
     def __getitem__(self, key: str) -> CompiledFlow:
         name, _, version = key.partition("@")
-        found = self._versions.get(int(version)) if version.isdecimal() else self._published.get(name)
+        if version.isdecimal():
+            found = self._versions.get(int(version))
+        elif (found := self._published.get(name)) is not None:
+            self.used[name] = found.version
         if found is None:
             raise KeyError(key)
         return found
@@ -90,6 +101,7 @@ class FlowStore:
         self._businesses: dict[int, Business] = {}
         self._versions: OrderedDict[int, CompiledFlow] = OrderedDict()
         self._flow_ids: dict[int, int] = {}  # version → flow
+        self.kept: set[tuple[int, str]] = set()  # businesses (workspace, digest) known to stand in `business_seen`
 
     def load(self, connection: Connection) -> None:
         """Reads published flows, their channels, and the businesses."""

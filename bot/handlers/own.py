@@ -18,7 +18,7 @@ def timer_due(scope: Scope, flows: FlowStore, event: TimerDue) -> None:
 
 @handles(SessionCommand)
 def session_command(scope: Scope, flows: FlowStore, event: SessionCommand) -> None:
-    """take_over, hand_back, stop, expire, start_flow: in order with what the person writes."""
+    """take_over, hand_back, stop, expire, start_flow, move: in order with what the person writes."""
     conversation = scope.conversation
     if conversation is None:
         return
@@ -32,6 +32,8 @@ def session_command(scope: Scope, flows: FlowStore, event: SessionCommand) -> No
             scope.note("handed_back", by=str(event.data.get("by", "")))
         case "stop" | "expire":
             dialogue.end_session(scope, "stopped" if event.what == "stop" else "expired")
+        case "move":
+            dialogue.move(scope, flows, event)
         case "start_flow":
             flow = flows.published(scope.workspace_id, str(event.data.get("flow", "")))
             if flow is None:
