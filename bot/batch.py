@@ -16,6 +16,7 @@ from bot import outbox, turns
 from bot.outbox import Outgoing
 from crm import consent, contacts, outcomes
 from domain.messages import Ephemeral
+from flows.state import EXPIRE
 from storage.sealing import Sealer
 from storage.statements import BulkInsert, bulk, json_rows
 

@@ -13,10 +13,11 @@ from bot.flow_store import FlowStore, Library
 from bot.scope import Scope
 from bot.turns import Recorded, SeenBusiness
 from domain.contacts import ContactView
-from domain.effects import SendMessage
+from domain.effects import SendMessage, SetTimer
 from domain.events import Event, MessageReceived, Place, SessionCommand, TimerDue
 from domain.messages import ReadAndTyping, Tap
 from flows import engine, state, triggers
+from flows.state import EXPIRE
 from flows.versions import CompiledFlow
 from storage.database import scalar_int
 
@@ -137,7 +138,8 @@ def advance(scope: Scope, flows: FlowStore, event: Event) -> bool:
     if not transition.handled:
         return False
     if not isinstance(event, TimerDue) or transition.effects or transition.ended:
-        scope.batch.cancel_timers(session.id)  # the step was left, or asked again: its timers are stale
+        # the step was left, or asked again: its timers are stale
+        scope.batch.cancel_timers(session.id, over=transition.ended)
     _apply(scope, flows, transition, before=session.state, given=given)
     return True
 
@@ -176,7 +178,7 @@ def move(scope: Scope, flows: FlowStore, event: SessionCommand) -> bool:
     if not transition.handled or (speaks and conversation.status != "bot"):
         return False
     if transition.effects or transition.ended or transition.state.visit != before.visit:
-        scope.batch.cancel_timers(session.id)
+        scope.batch.cancel_timers(session.id, over=transition.ended)
     scope.note("flow_moved", flow=to.key, step=transition.state.step)
     _apply(scope, flows, transition, before=session.state, given=given)
     return True
@@ -189,7 +191,7 @@ def end_session(scope: Scope, status: str) -> None:
         return
     session.status, session.updated_at, session.changed = status, scope.now, True
     conversation.session_id, conversation.changed = 0, True
-    scope.batch.cancel_timers(session.id)
+    scope.batch.cancel_timers(session.id, over=True)
     scope.session = None
 
 
@@ -207,6 +209,9 @@ def _apply(
     conversation.changed = True
     already = len(scope.batch.outgoing)
     effects.apply(scope, transition.effects)
+    if transition.expires_at:
+        at = transition.state
+        effects.apply(scope, [SetTimer(at.step, at.visit, EXPIRE, due_at=transition.expires_at)])
     if len(scope.batch.outgoing) > already:
         conversation.question_id = scope.batch.outgoing[already].id
     scope.state_before, scope.state_after = turns.hash_of(before), turns.hash_of(session.state)

@@ -46,7 +46,7 @@ from domain.events import Event, HttpAnswered, MessageReceived, SessionCommand, 
 from domain.messages import Notice, PollVote, Received, ReceivedReaction
 from flows.business import BusinessView
 from flows.channel import ChannelView
-from flows.state import ANSWER, CALL, SessionState
+from flows.state import ANSWER, CALL, EXPIRE, SessionState
 from flows.turns import Runaway, Turn
 from flows.versions import CompiledFlow, pinned
 
@@ -141,7 +141,7 @@ def advance(
             state.stays_at(step_id, visit) and state.waiting == CALL
         ):
             act = _called(event)
-        case TimerDue(purpose="expire") if state.waiting:
+        case TimerDue(purpose=purpose) if purpose == EXPIRE and state.waiting:
             return _expire(flow, state, contact, now)
         case SessionCommand(what=("stop" | "expire") as what):
             stopped = msgspec.structs.replace(state, waiting="", stack=[])

@@ -182,6 +182,9 @@ class Rehearsal:
         self.effects.extend(transition.effects)
         for effect in transition.effects:
             self._apply(effect)
+        if transition.expires_at:
+            at = transition.state
+            self._timers.append(SetTimer(at.step, at.visit, state.EXPIRE, due_at=transition.expires_at))
         self.state = None if transition.ended else transition.state
         if transition.ended:
             self.last_state = transition.state

@@ -12,11 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-ANSWER, TIME, CALL = (
-    "answer",
-    "wait",
-    "call",
-)  # what a session waits for; the words are those of `SetTimer.purpose`
+ANSWER, TIME, CALL = "answer", "wait", "call"  # what a session waits for; as in `SetTimer.purpose`
+EXPIRE = "expire"  # purpose of the timer that ends a session in which nothing happens
 
 
 class Result(Struct, frozen=True, omit_defaults=True):

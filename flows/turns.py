@@ -205,7 +205,7 @@ class Turn:
         self.come_back(outcome)
         self.step().runner.returned(self, outcome)
 
-    def call(self, key: str, given: dict[str, Any] | None) -> None:
+    def run_flow(self, key: str, given: dict[str, Any] | None) -> None:
         """Starts a sub-flow. `given`: the variables that it begins with when its scope is its own, None when it shares
         ours."""
         state = self.state

@@ -63,10 +63,10 @@ class SubFlowRun(StepRun):
 
     def enter(self, turn: "Turn") -> None:
         if self.give is None:
-            turn.call(self.flow, None)
+            turn.run_flow(self.flow, None)
             return
         given = {key: value(turn) for key, value in self.give.items()}
-        turn.call(self.flow, {key: value for key, value in given.items() if value is not None})
+        turn.run_flow(self.flow, {key: value for key, value in given.items() if value is not None})
 
     def returned(self, turn: "Turn", outcome: str) -> None:
         turn.go(self.exits.get(outcome, self.next))
