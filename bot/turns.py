@@ -125,12 +125,12 @@ def of_conversation(
     limit: int,
     sealer: Sealer,
 ) -> list[Turn]:
-    """The turns of a conversation (of one session), oldest first, at most `limit`."""
+    """The newest `limit` turns of a conversation (of one session), oldest first."""
     rows = connection.execute(
         text(
             "SELECT id, session_id, flow_version_id, payload, state_before, state_after, at FROM turn "
             "WHERE workspace_id = :workspace AND conversation_id = :conversation AND session_id <> 0 "
-            "AND (CAST(:session AS BIGINT) = 0 OR session_id = :session) ORDER BY id LIMIT :limit"
+            "AND (CAST(:session AS BIGINT) = 0 OR session_id = :session) ORDER BY id DESC LIMIT :limit"
         ),
         {"workspace": workspace_id, "conversation": conversation_id, "session": session_id, "limit": limit},
     ).all()
@@ -144,7 +144,7 @@ def of_conversation(
             row.at,
             _opened(sealer, row.id, row.payload),
         )
-        for row in rows
+        for row in reversed(rows)
     ]
 
 
