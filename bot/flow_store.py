@@ -230,6 +230,7 @@ def read_business(
         purposes=purposes,
         language=locale[:2],
         places=msgspec.convert(stored.get("places", []), tuple[Place, ...]),
+        opening_hours=stored.get("opening_hours") or {},
     )
     chat = stored.get("team", {}).get("chat")
     channel_id = (channels or {}).get((workspace_id, chat["channel"])) if chat else None

@@ -37,6 +37,7 @@ class BusinessView(Struct, frozen=True, omit_defaults=True):
     purposes: dict[str, Purpose] = field(default_factory=dict)
     language: str = ""  # of the team: what flows tell people of the business; "" not known
     places: tuple[Place, ...] = ()
+    opening_hours: dict[str, list[str]] = field(default_factory=dict)  # {"mon": ["09:00-13:00", …], …}, its own time
 
 
 def sample() -> BusinessView:
@@ -47,4 +48,6 @@ def sample() -> BusinessView:
         name="Bottega Esempio",
         purposes={"marketing": Purpose(version="1", wording={"it": it, "en": en})},
         language="it",
+        opening_hours={day: ["09:00-13:00", "15:30-19:00"] for day in ("mon", "tue", "wed", "thu", "fri")}
+        | {"sat": ["09:00-13:00"]},
     )

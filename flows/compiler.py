@@ -14,9 +14,9 @@ from domain import durations, predicates
 from domain.errors import RejectedInput
 from flows.document import DocumentRejected, FlowDocument, Problem
 from flows.expressions import Template, condition, getter, split, template
-from flows.options import Templates, plain
+from flows.options import Templates
 from flows.steps import StepDocument
-from flows.texts import LocalText
+from flows.texts import LocalText, local_text
 from flows.turns import Turn
 from flows.versions import CompiledFlow, CompiledStep, Exit
 
@@ -36,7 +36,6 @@ def compile(document: FlowDocument, version_id: int) -> CompiledFlow:
             steps[step_id] = compiled
     if problems:
         raise DocumentRejected(document.name, problems)
-    keywords = frozenset(plain(word) for trigger in document.triggers for word in trigger.keyword)
     return CompiledFlow(
         key=document.flow,
         version=version_id,
@@ -44,7 +43,6 @@ def compile(document: FlowDocument, version_id: int) -> CompiledFlow:
         start=document.start,
         steps=steps,
         document=document,
-        keywords=keywords,
         expires_ms=durations.parse(document.expires),
     )
 
@@ -95,6 +93,7 @@ class Maker:
             secrets=frozenset(self._secrets),
             own_scope=self._own_scope,
             shows=self._shows,
+            counts="node.visit_count" in self._reads,
         )
 
     def text(self, field: str, text: LocalText) -> Templates:
@@ -112,7 +111,10 @@ class Maker:
         return next(iter(self._templates(field, text).values()))[0]
 
     def path(self, field: str, path: str) -> Callable[[Turn], Any]:
-        """A path whose value is taken as it is, of whatever kind (`result.slots`)."""
+        """A path whose value is taken as it is, of whatever kind (`result.slots`); in flows that are written in
+        expressions an expression."""
+        if self.excellent:
+            return self.value(field, local_text(path)).evaluate
         try:
             read = getter(split(path), where=field)
         except RejectedInput as error:
@@ -159,7 +161,7 @@ class Maker:
     @property
     def excellent(self) -> bool:
         """Whether the flow is written in RapidPro's expressions."""
-        return getattr(self._document, "expressions", "templates") == "excellent"
+        return self._document.expressions == "excellent"
 
     def costs(self, what: str) -> None:
         """Each passing of the step costs money: inspection keeps it out of loops."""
@@ -178,12 +180,20 @@ class Maker:
     def _template(self, field: str, language: str, source: str) -> Template:
         where = f"{field}.{language}" if language else field
         try:
-            made = template(source, where=where)
+            made = self._language(source, where=where)
         except RejectedInput as error:
             self._fault(tuple(_parts(where)), error.what)
             return Template([], frozenset())
         self._reads.update(made.reads)
         return made
+
+    def _language(self, source: str, *, where: str) -> Template:
+        """The template of a source, in the language of the flow."""
+        if not self.excellent:
+            return template(source, where=where)
+        from flows import excellent  # only imported flows are written in it
+
+        return excellent.template(source, where=where)
 
     def _fault(self, path: tuple[str | int, ...], what: str) -> None:
         full = ("steps", self.step_id, *path)

@@ -46,6 +46,7 @@ from domain.events import Event, HttpAnswered, MessageReceived, SessionCommand, 
 from domain.messages import Notice, PollVote, Received, ReceivedReaction
 from flows.business import BusinessView
 from flows.channel import ChannelView
+from flows.inputs import heard
 from flows.state import ANSWER, CALL, EXPIRE, SessionState
 from flows.turns import Runaway, Turn
 from flows.versions import CompiledFlow, pinned
@@ -96,16 +97,18 @@ def start(
     variables: Mapping[str, Any] | None = None,
     library: Mapping[str, CompiledFlow] = NOTHING,
     channel: ChannelView | None = None,
+    received: Received | None = None,
 ) -> Transition:
     """A new session at the flow's start. `now` in ms UTC; `language` is what the platform says of the person and
     counts where the contact has none; `library` answers sub-flows (see `versions.pinned`); `channel` None: only its
-    kind is known."""
+    kind is known; `received` is the message that started it, if one did."""
     state = SessionState(
         flow=flow.key,
         version=flow.version,
         language=_language(flow, contact.language, language),
         variables=dict(variables or {}),
         active=now,
+        last=heard(received, now) if received is not None else None,
     )
     turn = _turn(flow, state, contact, now, seed, channel_kind, library, business, channel)
 
@@ -152,6 +155,7 @@ def advance(
     turn.state.active = now
     if isinstance(event, MessageReceived):
         turn.state.quiet = 0
+        turn.state.last = heard(event.content, now)
     transition = _run(turn, lambda: act(turn))
     unmoved = transition.state.visit == state.visit and not transition.effects and not transition.ended
     return Transition(state, [], contact, handled=False) if unmoved else transition
@@ -244,6 +248,8 @@ def _run(turn: Turn, begin: Callable[[], None]) -> Transition:
                 break
             except FlowError as error:
                 act = _caught(turn, error)
+            except ValueError as error:  # a text that grew past its limit, a value that fits nowhere
+                act = _caught(turn, FlowError(str(error), step_id=state.step))
     except FlowError as error:
         state.waiting = ""
         effects = [effect for effect in turn.effects if _given(effect)]
@@ -271,6 +277,9 @@ def _walk(turn: Turn) -> None:
         if step is None:
             raise FlowError(f"the flow {turn.flow.key!r} has no such step", step_id=state.step)
         state.visit += 1
+        if step.counts:
+            entered = f"{state.flow}/{state.step}"
+            state.visits[entered] = state.visits.get(entered, 0) + 1
         state.quiet += 1
         if state.quiet > MAX_QUIET:
             raise Runaway(f"{MAX_QUIET} steps without a word of the contact", step_id=state.step)
@@ -361,6 +370,7 @@ def _copied(state: SessionState) -> SessionState:
         results=dict(state.results),
         stack=list(state.stack),
         asked=list(state.asked),
+        visits=dict(state.visits) if state.visits else {},
     )
 
 

@@ -113,6 +113,10 @@ class Turn:
             self._zone = _zone(self.contact.timezone) or _zone(self.business.timezone) or ZoneInfo("UTC")
         return self._zone
 
+    def business_zone(self) -> ZoneInfo:
+        """The business's own time zone."""
+        return _zone(self.business.timezone) or ZoneInfo("UTC")
+
     def today(self) -> date:
         """The day at the contact's place, else at the business's."""
         return datetime.fromtimestamp(self.now / 1000, self.zone()).date()

@@ -50,7 +50,9 @@ def _bounded(read: Callable[["Turn"], Any]) -> Callable[["Turn"], Any]:
         if isinstance(value, (set, frozenset)):
             value = sorted(value)
         if isinstance(value, (list, dict, str)) and len(msgspec.json.encode(value)) > MAX_COPY:
-            raise FlowError(f"a value of more than {MAX_COPY} bytes cannot be copied", step_id=turn.state.step)
+            raise FlowError(
+                f"a value of more than {MAX_COPY} bytes cannot be copied", step_id=turn.state.step
+            )
         return value
 
     return copy

@@ -6,25 +6,34 @@ remember:
     contact.fields.interest: "{{ session.interest }}"
     contact.language: it
     contact.fields.requests: {add: 1}
+    contact.fields.slots: {value: result.slots}
+    session.basket: {append: "{{ session.product }}"}
+    session.wishes: {remove: "{{ session.product }}"}
     session.draft: null
   next: thanks
 ```
+
+A text is a template, whose result is text; `{value: path}` copies what stands there as it is; `{add: n}` adds to a
+number; `{append: …}` and `{remove: …}` change a list; null clears. `contact.language` is from then on the language
+that the flow speaks, where it is written in it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.expressions import Template
+from domain.errors import FlowError
+from flows.expressions import Getter, getter, split
 from flows.steps import SavePath, StepDocument, StepRun, step
-from flows.texts import local_text
+from flows.values import Copy, Plain, Value, value_of
 
 if TYPE_CHECKING:
     from flows.compiler import Maker
     from flows.turns import Turn
 
-MAX_VALUE = 1_000  # characters of a value that is set
+MAX_ITEMS = 100  # of a list that a flow gathers: more is a table
 
 
 class Add(BaseModel):
@@ -34,40 +43,99 @@ class Add(BaseModel):
     add: Annotated[float, Field(allow_inf_nan=False)]
 
 
-Value = bool | int | float | Annotated[str, Field(max_length=MAX_VALUE)] | Add | None
+class Append(BaseModel):
+    """`{append: x}`: puts it at the end of the list; the items of a list one by one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    append: Value
+
+
+class Remove(BaseModel):
+    """`{remove: x}`: takes every such item out of the list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    remove: Value
+
+
+Change = Callable[["Turn"], None]
 
 
 @step("set")
 class Set(StepDocument):
-    """Texts are templates; null removes the value."""
+    """The keys are `session.<name>`, `contact.fields.<key>` and `contact.<column>`, written in their order."""
 
-    set: Annotated[dict[SavePath, Value], Field(min_length=1, max_length=50)]
+    set: Annotated[
+        dict[SavePath, Plain | Copy | Add | Append | Remove | None], Field(min_length=1, max_length=50)
+    ]
 
     def prepare(self, maker: "Maker") -> "SetRun":
         maker.exit("next", self.next)
-        changes: list[tuple[str, Any]] = []
-        for path, value in self.set.items():
-            maker.writes(path)
-            if isinstance(value, Add) and not path.startswith(("session.", "contact.fields.")):
-                raise ValueError(f"{path} is no number; add works on session.… and contact.fields.…")
-            if isinstance(value, str):
-                changes.append((path, maker.value(f"set.{path}", local_text(value)) if value else ""))
-            else:
-                changes.append((path, value))
-        return SetRun(tuple(changes), self.next)
+        return SetRun(tuple(_change(path, value, maker) for path, value in self.set.items()), self.next)
+
+
+def _change(path: str, value: Any, maker: "Maker") -> Change:
+    maker.writes(path)
+    field = f"set.{path}"
+    if isinstance(value, (Add, Append, Remove)) and not path.startswith(("session.", "contact.fields.")):
+        raise ValueError(
+            f"{path} is no {'number' if isinstance(value, Add) else 'list'}; "
+            f"{next(iter(type(value).model_fields))} works on session.… and contact.fields.…"
+        )
+    match value:
+        case Add(add=add):
+            by = int(add) if add.is_integer() else add
+            return lambda turn: turn.increment(path, by)
+        case Append(append=item):
+            return _list_change(path, value_of(item, f"{field}.append", maker), _appended)
+        case Remove(remove=item):
+            return _list_change(path, value_of(item, f"{field}.remove", maker), _without)
+        case None:
+            return lambda turn: turn.save(path, None)
+        case _:
+            read = value_of(value, field, maker)
+            return lambda turn: turn.save(path, read(turn))
+
+
+def _list_change(path: str, read: Getter, change: Callable[[list[Any], list[Any]], list[Any]]) -> Change:
+    current = getter(split(path))
+
+    def changed(turn: "Turn") -> None:
+        items = change(_items(current(turn)), _items(read(turn)))
+        if len(items) > MAX_ITEMS:
+            raise FlowError(f"a list has at most {MAX_ITEMS} items ({path})", step_id=turn.state.step)
+        turn.save(path, items)
+
+    return changed
+
+
+def _items(value: Any) -> list[Any]:
+    """What is there as a list of plain items: no lists inside lists, which would grow without bound."""
+    if value is None:
+        return []
+    items = (
+        sorted(value)
+        if isinstance(value, (set, frozenset))
+        else value
+        if isinstance(value, list)
+        else [value]
+    )
+    return [item for item in items if isinstance(item, (str, int, float))]
+
+
+def _appended(items: list[Any], more: list[Any]) -> list[Any]:
+    return [*items, *more]
+
+
+def _without(items: list[Any], less: list[Any]) -> list[Any]:
+    return [item for item in items if item not in less]
 
 
 @dataclass(frozen=True, slots=True)
 class SetRun(StepRun):
-    changes: tuple[tuple[str, Any], ...]
+    changes: tuple[Change, ...]
     next: str | None
 
     def enter(self, turn: "Turn") -> None:
-        for path, value in self.changes:
-            if isinstance(value, Add):
-                turn.increment(path, int(value.add) if value.add.is_integer() else value.add)
-            elif isinstance(value, Template):
-                turn.save(path, value.render(turn)[:MAX_VALUE] or None)
-            else:
-                turn.save(path, value)
+        for change in self.changes:
+            change(turn)
         turn.go(self.next)
