@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SerializeAsAny,
@@ -20,13 +19,15 @@ from pydantic import (
 from domain.errors import RejectedInput
 from flows.steps import Duration, FlowKey, StepDocument, StepId, read_step
 from flows.texts import Texts
+from flows.triggers import Trigger, read_trigger
+from flows.upgrades import FORMAT, upgraded
 from flows.yaml_reader import Lines, read
 
 MAX_STEPS = 1_000  # a person cannot oversee more; sub-flows divide
-MAX_PLACEHOLDERS = 5_000  # `{{` and `{%` in all texts: half a second of compiling
+MAX_PLACEHOLDERS = 5_000  # `{{`, `{%` and `@(` in all texts: half a second of compiling
 MAX_PATTERNS = 200  # each may take RE2 eight milliseconds before it is refused
 MAX_TRIGGERS = 50
-MAX_KEYWORDS = 100
+MAX_REGEX = 5  # triggers by regular expression, of as many patterns each: every message is held against them
 SHOWN = 20  # faults that are reported at once
 
 
@@ -52,50 +53,6 @@ class DocumentRejected(RejectedInput):
         self.problems = ordered
 
 
-Keyword = Annotated[str, Field(min_length=1, max_length=100)]
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-class Trigger(BaseModel):
-    """What starts the flow; exactly one of the four.
-
-    `{keyword: [ciao, info], interrupts: true}` · `{deep_link: promo-*}` · `first_message` · `fallback`. `channels`
-    narrows it to kinds of channels. Keywords start a flow in the middle of another only with `interrupts`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-    keyword: Annotated[tuple[Keyword, ...], BeforeValidator(_listed), Field(max_length=MAX_KEYWORDS)] = ()
-    deep_link: Annotated[str, Field(max_length=64)] | None = None  # the payload; * stands for anything
-    first_message: bool = False
-    fallback: bool = False
-    interrupts: bool = False
-    channels: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
-
-    @property
-    def kind(self) -> str:
-        """Which of the four it is."""
-        named = [
-            ("keyword", bool(self.keyword)),
-            ("deep_link", self.deep_link is not None),
-            ("first_message", self.first_message),
-            ("fallback", self.fallback),
-        ]
-        return next((kind for kind, given in named if given), "")
-
-
-def _trigger(value: Any) -> Any:
-    trigger = Trigger.model_validate({value: True} if isinstance(value, str) else value)
-    given = sum(
-        (bool(trigger.keyword), trigger.deep_link is not None, trigger.first_message, trigger.fallback)
-    )
-    if given != 1:
-        raise ValueError("a trigger is one of keyword, deep_link, first_message, fallback")
-    return trigger
-
-
 class FlowDocument(BaseModel):
     """A flow as it is written. `lines` maps paths to lines; `name` is the file's, for messages."""
 
@@ -103,16 +60,17 @@ class FlowDocument(BaseModel):
         frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True
     )
 
+    format: int = FORMAT  # of the text: older ones are upgraded when they are read (`flows/upgrades/`)
     flow: FlowKey
     title: Texts | None = None
     languages: Annotated[tuple[str, ...], Field(min_length=1, max_length=20)] = ("it", "en")
-    triggers: Annotated[
-        tuple[Annotated[Trigger, BeforeValidator(_trigger)], ...], Field(max_length=MAX_TRIGGERS)
-    ] = ()
+    triggers: Annotated[tuple[SerializeAsAny[Trigger], ...], Field(max_length=MAX_TRIGGERS)] = ()
+    interruptible: bool = True  # false: while somebody is inside, no trigger ends it (a payment, say)
     late: Literal["answer", "ignore"] = "answer"  # what was written during an outage of more than ten minutes
     # A session in which nothing happens for so long is over: after a month nobody remembers the question, and what
     # they write then should start something new. Questions with a timeout and waits keep to their own time.
     expires: Duration = "30 days"
+    expressions: Literal["templates", "excellent"] = "templates"  # the language of texts, values and operands
     start: StepId
     # SerializeAsAny: without it a dump would lose what the step types add
     steps: Annotated[dict[StepId, SerializeAsAny[StepDocument]], Field(min_length=1, max_length=MAX_STEPS)]
@@ -137,7 +95,7 @@ def load(text: str, name: str) -> FlowDocument:
     Raises RejectedInput; as DocumentRejected it lists every fault with its line. Bounded: 1 MB, 40 levels, 1,000 steps,
     5,000 placeholders, 200 patterns.
     """
-    if text.count("{{") + text.count("{%") > MAX_PLACEHOLDERS:
+    if text.count("{{") + text.count("{%") + text.count("@(") > MAX_PLACEHOLDERS:
         raise RejectedInput(f"at most {MAX_PLACEHOLDERS} placeholders in all texts together", where=name)
     if text.count("matches_pattern") > MAX_PATTERNS:
         raise RejectedInput(f"at most {MAX_PATTERNS} patterns in all conditions together", where=name)
@@ -149,7 +107,11 @@ def load(text: str, name: str) -> FlowDocument:
     if len(data) != len(document.data):
         key = "name" if "name" in document.data else "lines"
         raise DocumentRejected(name, [Problem(lines.of(key), key, "there is no such key")])
+    data = upgraded(data, name=name)
     steps, problems = _steps(data.get("steps"), lines)
+    if "triggers" in data:
+        data["triggers"], faults = _triggers(data["triggers"], lines)
+        problems += faults
     try:
         flow = FlowDocument.model_validate({**data, "steps": steps, "name": name, "lines": lines})
     except ValidationError as error:
@@ -179,7 +141,28 @@ def _steps(data: Any, lines: Lines) -> tuple[Any, list[Problem]]:
     return steps, problems
 
 
-def _problems(error: ValidationError, above: tuple[str, ...], lines: Lines) -> list[Problem]:
+def _triggers(data: Any, lines: Lines) -> tuple[Any, list[Problem]]:
+    """Each trigger read by its own model; those that are refused are left out."""
+    if not isinstance(data, list) or len(data) > MAX_TRIGGERS:
+        return data, []
+    triggers: list[Trigger] = []
+    problems: list[Problem] = []
+    patterns = 0
+    for number, value in enumerate(data):
+        where = f"triggers.{number}"
+        patterns += isinstance(value, dict) and value.get("match") == "regex"
+        try:
+            if patterns > MAX_REGEX:
+                raise ValueError(f"at most {MAX_REGEX} triggers by regular expression")
+            triggers.append(read_trigger(value))
+        except ValidationError as error:
+            problems.extend(_problems(error, ("triggers", number), lines))
+        except ValueError as error:
+            problems.append(Problem(lines.of("triggers", number), where, str(error)))
+    return triggers, problems
+
+
+def _problems(error: ValidationError, above: tuple[str | int, ...], lines: Lines) -> list[Problem]:
     found = []
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         path = (*above, *fault["loc"])

@@ -22,6 +22,18 @@ class Result(Struct, frozen=True, omit_defaults=True):
     value: Any = None
     category: str = ""
     input: str = ""
+    extra: Any = None  # what a test found besides (groups of a pattern …)
+
+
+class Input(Struct, frozen=True, omit_defaults=True):
+    """What the contact sent last: `event.text` in templates, `@input` in expressions. See `flows.inputs.heard`."""
+
+    kind: str  # text, tap, media, album, location, contact, form, other
+    text: str = ""
+    option: str = ""  # id of the button that was tapped
+    attachments: tuple[str, ...] = ()
+    payload: dict[str, Any] = field(default_factory=dict)  # answers of a form
+    at: int = 0  # ms UTC
 
 
 class Frame(Struct, frozen=True, omit_defaults=True):
@@ -69,6 +81,8 @@ class SessionState(Struct, omit_defaults=True):
     again: int = 0  # how often it has been said again since
     known_as: str = ""  # moved here while waiting: timers and calls of this stay name the step and the version
     known_version: int = 0  # in which it began
+    last: Input | None = None
+    visits: dict[str, int] = field(default_factory=dict)  # of steps that ask how often they were entered: flow/step
 
     def stays_at(self, step_id: str, visit: int, version: int = 0) -> bool:
         """Whether what was set at a step (a timer, a call) is of the present stay; `version` 0: it does not say."""

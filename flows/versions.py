@@ -63,6 +63,7 @@ class CompiledStep:
     secrets: frozenset[str] = frozenset()  # names of the installation's values that it uses
     own_scope: frozenset[str] | None = None  # of the sub-flow: the variables that it begins with; None: it shares ours
     shows: str = ""  # what its message is, where that has limits of its own: media, template
+    counts: bool = False  # a text of it asks how often it was entered
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,6 @@ class CompiledFlow:
     start: str
     steps: Mapping[str, CompiledStep]
     document: FlowDocument
-    keywords: frozenset[str]  # folded, of all keyword triggers
     expires_ms: int = 30 * 86_400_000
 
 
