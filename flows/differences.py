@@ -1,8 +1,9 @@
 """What has changed between two texts of a flow, in words that its owner understands.
 
-Pure, over the documents' plain data: a draft with faults can be compared as well, as long as it can be read as YAML. The
-order is always the same: the flow itself, its triggers, its steps in their new order, steps that are gone, the order of
-steps, the canvas. A step that was only given another id is said to be renamed, and who leads to it is not changed by it.
+Pure, over the documents' plain data: a draft with faults can be compared as well, as long as it can be read as YAML.
+The order is always the same: the flow itself, its triggers, its steps in their new order, steps that are gone, the
+order of steps, the canvas. A step that was only given another id is said to be renamed, and who leads to it is not
+changed by it.
 """
 
 from __future__ import annotations
@@ -121,11 +122,16 @@ class _Comparison:
             yield from self._value(step_id, (key,), old.get(key, _MISSING), new.get(key, _MISSING))
 
     def _value(self, step: str, path: tuple[str, ...], old: Any, new: Any) -> Iterator[Difference]:
-        if old is _MISSING and new is _MISSING or old is not _MISSING and old == new:
+        if old is new or (_MISSING not in (old, new) and old == new):
             return
         if self._is_text(old) or self._is_text(new):
             yield from self._text(step, path, old, new)
-        elif (parts := _parts(old)) is not None and (others := _parts(new)) is not None:
+        elif (
+            old is not _MISSING
+            and new is not _MISSING
+            and (parts := _parts(old)) is not None
+            and (others := _parts(new)) is not None
+        ):
             for key in {**others, **parts}:
                 yield from self._value(
                     step, (*path, key), parts.get(key, _MISSING), others.get(key, _MISSING)
@@ -325,8 +331,6 @@ def _by_language(value: Any) -> dict[str, Any]:
 
 def _parts(value: Any) -> dict[str, Any] | None:
     """What can be compared part by part: mappings, and lists of things that have an id, or are mappings."""
-    if value is _MISSING:
-        return {}
     if isinstance(value, dict):
         return value
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):

@@ -21,6 +21,7 @@ from flows.steps import Duration, FlowKey, StepDocument, StepId, read_step
 from flows.texts import Texts
 from flows.triggers import Trigger, read_trigger
 from flows.upgrades import FORMAT, upgraded
+from flows.upgrades import FORMAT, upgraded
 from flows.yaml_reader import Lines, read
 
 MAX_STEPS = 1_000  # a person cannot oversee more; sub-flows divide
@@ -60,6 +61,7 @@ class FlowDocument(BaseModel):
         frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True
     )
 
+    format: int = FORMAT  # of the text: older ones are upgraded when they are read (`flows/upgrades/`)
     format: int = FORMAT  # of the text: older ones are upgraded when they are read (`flows/upgrades/`)
     flow: FlowKey
     title: Texts | None = None
@@ -107,6 +109,7 @@ def load(text: str, name: str) -> FlowDocument:
     if len(data) != len(document.data):
         key = "name" if "name" in document.data else "lines"
         raise DocumentRejected(name, [Problem(lines.of(key), key, "there is no such key")])
+    data = upgraded(data, name=name)
     data = upgraded(data, name=name)
     steps, problems = _steps(data.get("steps"), lines)
     if "triggers" in data:

@@ -6,7 +6,7 @@ done:
   give: {price: "{{ session.price }}", slots: {value: session.slots}}
 ```
 
-The caller routes by the outcome (`exits` of its `sub_flow`) and reads what was given as `child.price`, or as
+The caller routes by the outcome (`outcomes` of its `sub_flow`) and reads what was given as `child.price`, or as
 `result.price` where both flows share their scope. Without a caller the session ends with that outcome.
 """
 

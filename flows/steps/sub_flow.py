@@ -5,7 +5,7 @@ address:
   sub_flow: ask_address
   scope: own
   give: {street: "{{ contact.fields.street | default('') }}"}
-  exits: {abroad: no_delivery, failed: call_us}
+  outcomes: {abroad: no_delivery, failed: call_us}
   next: confirm
 ```
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 @step("sub_flow")
 class SubFlow(StepDocument):
-    """`exits` maps the outcome of the other flow (of its `end` or `return`) to a step; other outcomes go to `next`.
-    With an exit `failed` this flow goes on when the other one fails; without it the session fails with it."""
+    """`outcomes` maps the outcome of the other flow (of its `end` or `return`) to a step; other outcomes go to `next`.
+    With an outcome `failed` this flow goes on when the other one fails; without it the session fails with it."""
 
     sub_flow: FlowKey
     scope: Literal["shared", "own"] = "shared"
     give: Annotated[dict[Key, Value], Field(max_length=50)] = {}  # noqa: RUF012  a field's default, copied
-    exits: Annotated[dict[str, StepId], Field(max_length=50)] = {}  # noqa: RUF012
+    outcomes: Annotated[dict[str, StepId], Field(max_length=50)] = {}  # noqa: RUF012
 
     @model_validator(mode="after")
     def _scoped(self) -> "SubFlow":
@@ -48,10 +48,10 @@ class SubFlow(StepDocument):
         own = self.scope == "own"
         maker.calls(self.sub_flow, own=frozenset(self.give) if own else None)
         maker.exit("next", self.next)
-        for outcome, target in self.exits.items():
+        for outcome, target in self.outcomes.items():
             maker.exit(f"exit {outcome}", target)
         give = {key: value_of(value, f"give.{key}", maker) for key, value in self.give.items()}
-        return SubFlowRun(self.sub_flow, give if own else None, dict(self.exits), self.next)
+        return SubFlowRun(self.sub_flow, give if own else None, dict(self.outcomes), self.next)
 
 
 @dataclass(frozen=True, slots=True)
