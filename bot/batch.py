@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, text
 
-from bot import outbox, turns
+from bot import outbox, step_counts, turns
 from bot.outbox import Outgoing
 from crm import consent, contacts, outcomes
 from domain.messages import Ephemeral
@@ -95,10 +95,12 @@ _LISTS = (
     "referrals",
     "subscriptions",
     "notifications",
+    "walked",
     "businesses",
     "ephemerals",
     "log",
     "album_parts",
+    "wakes",
     "after",
 )
 
@@ -125,10 +127,12 @@ class Batch:
     referrals: list[dict[str, Any]] = field(default_factory=list)
     subscriptions: list[dict[str, Any]] = field(default_factory=list)
     notifications: list[dict[str, Any]] = field(default_factory=list)
+    walked: list[step_counts.Walked] = field(default_factory=list)
     businesses: list[turns.SeenBusiness] = field(default_factory=list)
     ephemerals: list[HandedEphemeral] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
     album_parts: list[dict[str, Any]] = field(default_factory=list)
+    wakes: list[str] = field(default_factory=list)  # topics that are notified after the commit
     after: list[Callable[[Connection], None]] = field(
         default_factory=list
     )  # rare writes, in order, after the rows
@@ -379,6 +383,7 @@ def flush(
     outcomes.write_feedback(connection, batch.feedback)
     outcomes.write_subscriptions(connection, batch.subscriptions)
     outcomes.write_notifications(connection, batch.notifications)
+    step_counts.append(connection, batch.walked, new_id=new_id, now=now)
     _insert_album_parts(connection, batch.album_parts)
     _insert_log(connection, batch.log)
     heads = outbox.enqueue(connection, batch.outgoing, now=now)

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from bot.intake import DONE, OPEN, PARKED
+from bot.intake import DONE, OPEN, PARKED, WAITING
 from bot.runtime import SLOTS_PER_LANE
 from storage.statements import bulk, bulk_values
 
@@ -24,6 +24,8 @@ PER_CONVERSATION = 8  # so that one busy person does not fill a round
 RETRY_MS = (1_000, 5_000, 30_000, 120_000)  # before attempts 2 to 5; after the fifth the event parks
 MAX_ATTEMPTS = len(RETRY_MS) + 1
 POSTPONED = "postponed"  # the problem of an event that only waits for the one before it
+HELD_MS = 45_000  # more than the longest call and its grace (`flows/steps/http.py`): then it is looked at again
+HELD = "held"  # the problem of an event that waits for the answer to a call of its session (`holding.py`)
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class Claimer:
                 continue
             if problem == POSTPONED:
                 changes.append(_change(row.id, OPEN, row.attempts - 1, 0, ""))
+            elif problem == HELD:
+                changes.append(_change(row.id, WAITING, row.attempts - 1, now + HELD_MS, ""))
             elif row.attempts >= MAX_ATTEMPTS:
                 changes.append(_change(row.id, PARKED, row.attempts, 0, problem))
                 self.parked += 1

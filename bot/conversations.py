@@ -25,10 +25,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from bot import batch as batches
-from bot import claiming, handlers, lanes, outbox
+from bot import claiming, handlers, holding, lanes, outbox
 from bot.batch import Batch, ConversationRow, HandedEphemeral, SessionRow, VersionConflict
 from bot.channel_store import ChannelStore, ConnectedChannel
-from bot.claiming import POSTPONED, Claimed, Claimer
+from bot.claiming import HELD, POSTPONED, Claimed, Claimer
 from bot.flow_store import FlowStore
 from bot.intake import open_event
 from bot.lanes import Lanes
@@ -45,11 +45,10 @@ from domain.events import (
     Echo,
     Event,
     MessageReceived,
+    OwnEvent,
     Person,
     Place,
     PreCheckout,
-    SessionCommand,
-    TimerDue,
 )
 from flows import state
 from storage.database import Queue
@@ -69,6 +68,7 @@ class Handled:
 
     heads: list[outbox.Item] = field(default_factory=list)
     ephemerals: list[HandedEphemeral] = field(default_factory=list)
+    wakes: frozenset[str] = frozenset()
     done: int = 0
     failed: int = 0
     businesses: list[SeenBusiness] = field(default_factory=list)
@@ -178,6 +178,8 @@ class Worker:
         self._sender.offer(handled.heads)
         for one in handled.ephemerals:
             self._sender.offer_ephemeral(*one)
+        for topic in handled.wakes:
+            runtime.signals.notify(topic)
         if handled.heads:
             runtime.signals.notify("live")
         return True
@@ -235,11 +237,11 @@ class Worker:
         self._run(connection, loaded, batch, problems, unread, now)
         crash_point("worker.before_commit")
         heads = batches.flush(connection, batch, sealer=runtime.sealer, new_id=runtime.new_id, now=now)
-        failed = {i for i in problems if problems[i] != POSTPONED}
+        failed = {i for i in problems if problems[i] not in (POSTPONED, HELD)}
         self._claimer.set_back(connection, mine, problems, now)
         done = [row.id for row in mine if row.id not in problems]
         claiming.close(connection, done)
-        return Handled(heads, batch.ephemerals, len(done), len(failed), batch.businesses)
+        return Handled(heads, batch.ephemerals, frozenset(batch.wakes), len(done), len(failed), batch.businesses)
 
     def _still_mine(
         self, connection: Connection, claimed: Sequence[Claimed], fences: Mapping[str, int]
@@ -289,14 +291,14 @@ class Worker:
     ) -> None:
         keys = {(one.channel.id, key) for one in loaded if (key := _conversation_key(one)) is not None}
         ids = {
-            one.event.conversation_id for one in loaded if isinstance(one.event, TimerDue | SessionCommand)
+            one.event.conversation_id for one in loaded if isinstance(one.event, OwnEvent)
         }
         known = _conversations(connection, keys, ids)
         by_key = {(c.channel_id, c.conversation_key): c for c in known}
         by_id = {c.id: c for c in known}
         for one in loaded:
             event = one.event
-            if isinstance(event, TimerDue | SessionCommand):
+            if isinstance(event, OwnEvent):
                 one.conversation = by_id.get(event.conversation_id)
                 continue
             key = _conversation_key(one)
@@ -359,10 +361,18 @@ class Worker:
                 # The one before it failed: it keeps its place and loses no attempt.
                 problems[one.row.id] = POSTPONED
                 continue
+            waited = holding.waits(batch, one.conversation)
+            if holding.stays_behind(connection, one.event, key, waited=waited):
+                problems[one.row.id] = HELD
+                continue
             session = None if one.conversation is None else batch.sessions.get(one.conversation.session_id)
             mark = batches.mark(batch, one.conversation, session)
             try:
                 self._run_one(connection, one, batch, views, now)
+                if waited and not holding.waits(batch, one.conversation):
+                    # What was held comes before what came after it: the rest of the round waits for the next one.
+                    batch.after.append(holding.let_go(key))
+                    self._more, stuck[key] = True, one.row.id
             except (OperationalError, InterfaceError):
                 raise  # the store's trouble, not the event's: see `_store_failed`
             except Exception as error:
@@ -470,7 +480,7 @@ def _conversation_key(one: _Loaded) -> str | None:
 def _touch(conversation: ConversationRow, one: _Loaded) -> None:
     """Where this event came from is where answers go, and what events of our own will be ordered with."""
     event = one.event
-    if isinstance(event, TimerDue | SessionCommand):
+    if isinstance(event, OwnEvent):
         return
     address, topic, place = conversation.address, conversation.topic, conversation.place
     if isinstance(event, MessageReceived):

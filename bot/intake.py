@@ -54,7 +54,7 @@ MAX_OPEN = 30_000  # events stored and not handled, about a minute's work; past 
 # SQLite file that somebody else holds (a backup, a person's shell) is waited for, as its busy timeout says.
 STUCK_S = {"sqlite": 5.5, "postgresql": 1.8}
 MAX_RAW = 64_000  # characters that an event keeps which the store refused
-OPEN, PARKED, DONE = 0, 1, 2
+OPEN, PARKED, DONE, WAITING = 0, 1, 2, 3  # WAITING: behind the answer to a call (`holding.py`)
 
 _log = structlog.get_logger("intake")
 

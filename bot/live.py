@@ -15,18 +15,21 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from bot import channel_store, media_jobs, privacy_jobs, scheduler
+from bot import calls, channel_store, media_jobs, privacy_jobs, scheduler
+from bot.assistant import Assistant
 from bot.channel_store import ChannelStore
 from bot.conversations import Worker
 from bot.flow_store import FlowStore
 from bot.intake import Intake
 from bot.media import MediaStore
+from bot.outgoing import Limits, Outgoing, Policy
 from bot.polling import Pollers
 from bot.runtime import Runtime
 from bot.scheduler import Scheduler, Ticker
 from bot.sender import ClientFactory, Sender
 from domain.errors import Conflict, Unavailable
 from storage import jobs
+from storage.database import Queue
 
 ROLES = ("web", "worker", "sender", "scheduler")
 LOOK_S = 0.5  # how often the revision of the configuration is read
@@ -48,6 +51,8 @@ class Live:
         tickers: Sequence[Ticker] = (),
         webhooks_reach_us: bool = True,
         job_context: Any = None,
+        outgoing: Policy | None = None,
+        assistant: Assistant | None = None,
     ) -> None:
         self.runtime = runtime
         self.roles = frozenset(roles)
@@ -62,13 +67,23 @@ class Live:
             runtime, self.channels, self.intake, clients, webhooks_reach_us=webhooks_reach_us
         )
         self.scheduler = Scheduler(runtime, (*scheduler.tickers(runtime), *tickers))
-        assert {*privacy_jobs.KINDS, *media_jobs.KINDS} <= jobs.kinds().keys()
-        self.jobs = jobs.Runner(
-            runtime.database,
-            runtime.sealer,
-            runtime.clock,
-            runtime.owner,
-            self if job_context is None else job_context,
+        self.outgoing = Outgoing(outgoing or Policy())
+        self.limits = Limits(runtime.monotonic)
+        self.assistant = assistant or Assistant()
+        assert {*privacy_jobs.KINDS, *media_jobs.KINDS, *calls.KINDS} <= jobs.kinds().keys()
+        context = self if job_context is None else job_context
+        parts = (runtime.database, runtime.sealer, runtime.clock, runtime.owner, context)
+        self.jobs = jobs.Runner(*parts, signals=runtime.signals, but=calls.KIND)
+        # Of their own: a person waits for each of them, and a slow service must not hold an export.
+        self.calls = jobs.Runner(
+            *parts,
+            signals=runtime.signals,
+            topic=calls.TOPIC,
+            only=calls.KIND,
+            at_once=calls.AT_ONCE,
+            lease_ms=calls.LEASE_MS,
+            queue=Queue.live,
+            repeats=False,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._revisions: dict[str, int] = {}
@@ -81,7 +96,7 @@ class Live:
         if "sender" in self.roles:
             work.append(self.sender.run())
         if "worker" in self.roles:
-            work += [self.worker.run(), self.jobs.run()]
+            work += [self.worker.run(), self.jobs.run(), self.calls.run()]
         if "scheduler" in self.roles:
             work.append(self.scheduler.run())
         if "web" in self.roles:
@@ -96,6 +111,7 @@ class Live:
         self.pollers.stop()
         self.scheduler.stop()
         self.jobs.stop()
+        self.calls.stop()
         await self.worker.stop()
         self.sender.stop()
         _, late = await asyncio.wait(self._tasks, timeout=25) if self._tasks else (set(), set())
@@ -103,6 +119,7 @@ class Live:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.sender.finish()
+        await self.outgoing.close()
 
     async def reload(self) -> None:
         """Reads channels, flows and businesses anew."""

@@ -44,6 +44,7 @@ def erase_conversations(
     keys = f"(channel_id, intake_key) IN (SELECT channel_id, intake_key FROM conversation WHERE {mine})"
     for statement in (
         f"DELETE FROM intake WHERE state = 0 AND {keys}",
+        f"DELETE FROM intake WHERE state = 3 AND {keys}",
         f"DELETE FROM intake WHERE state = 1 AND workspace_id = :workspace AND {keys}",
         f"DELETE FROM album_part WHERE workspace_id = :workspace AND {keys}",
         "DELETE FROM uploaded_media WHERE (channel_id, media_key) IN (SELECT c.id, CAST(f.id AS TEXT) "

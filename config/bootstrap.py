@@ -24,13 +24,15 @@ from aiohttp import web
 
 from api import app as api
 from api.routing import ApiContext
+from bot.assistant import Assistant
 from bot.channel_store import ConnectedChannel
 from bot.channels.base import Client, Management
 from bot.channels.posting import Poster
 from bot.live import ROLES, Live
+from bot.outgoing import Policy
 from bot.runtime import Runtime
 from config import sentences
-from config.settings import Settings, secret_key
+from config.settings import Settings, outgoing_places, secret_key
 from console import app as console
 from domain import crash, ids
 from domain.errors import AppError, Conflict, SendError, Unavailable
@@ -180,6 +182,12 @@ class App:
             roles=self.roles,
             tickers=TICKERS,
             webhooks_reach_us=bool(settings.public_url),
+            outgoing=_policy(settings),
+            assistant=Assistant(
+                settings.ai_url,
+                settings.ai_key.get_secret_value() if settings.ai_key else "",
+                settings.ai_model,
+            ),
         )
         self._tasks.append(asyncio.create_task(self._keep_node()))
 
@@ -281,6 +289,23 @@ def build(
 ) -> App:
     """The application of these settings, not yet started. `clock` gives ms since 1970 UTC."""
     return App(settings, roles, clock or (lambda: time.time_ns() // 1_000_000))
+
+
+def _policy(settings: Settings) -> Policy:
+    """Where calls of flows may go: the internet and what the owner allows, never ourselves or the platforms."""
+    own = {
+        _place(url)
+        for url in (settings.telegram_api_url, settings.whatsapp_api_url, settings.public_url)
+        if url
+    }
+    listening = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 (compared)
+    allow = outgoing_places(settings.outgoing_allow)
+    return Policy(allow=allow, own=own | {(listening.lower(), settings.port)})
+
+
+def _place(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _proxy(settings: Settings) -> str | None:

@@ -83,6 +83,19 @@ class Settings(BaseSettings):
     whatsapp_api_version: str = Field(
         "v25.0", pattern=r"^v[0-9]{1,3}\.[0-9]$", description="Version of the WhatsApp Cloud API."
     )
+    outgoing_allow: str = Field(
+        "",
+        description="Servers that flows may call though they are not on the public internet or use an unusual port: "
+        "`erp.example.com:8443, 10.0.0.5:80`. Only the public internet on ports 80, 443, 8080 and 8443 is allowed "
+        "without it.",
+    )
+    ai_url: str = Field(
+        "",
+        description="Address of a service that speaks OpenAI's chat completions, up to `/chat/completions`, e.g. "
+        "`https://api.openai.com/v1` or `http://127.0.0.1:11434/v1`; empty: the step `ai` is off.",
+    )
+    ai_key: SecretStr | None = Field(None, description="Key for that service, when it wants one.")
+    ai_model: str = Field("", max_length=200, description="Model that the step `ai` asks for.")
     metrics_token: SecretStr | None = Field(
         None, description="Bearer token for `/metrics` from other machines; absent: loopback only."
     )
@@ -103,7 +116,7 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("secret_key", "metrics_token", mode="before")
+    @field_validator("secret_key", "metrics_token", "ai_key", mode="before")
     @classmethod
     def _empty_is_absent(cls, value: object) -> object:
         return None if value == "" else value
@@ -120,7 +133,13 @@ class Settings(BaseSettings):
             raise ValueError("too short")
         return value
 
-    @field_validator("public_url", "telegram_api_url", "whatsapp_api_url")
+    @field_validator("outgoing_allow")
+    @classmethod
+    def _places(cls, value: str) -> str:
+        outgoing_places(value)
+        return value
+
+    @field_validator("public_url", "telegram_api_url", "whatsapp_api_url", "ai_url")
     @classmethod
     def _origin(cls, value: str) -> str:
         parts = urlsplit(value)
@@ -162,6 +181,9 @@ _FORMS = {
     "telegram_api_url": "must look like https://api.telegram.org",
     "whatsapp_api_url": "must look like https://graph.facebook.com",
     "whatsapp_api_version": "must look like v25.0",
+    "outgoing_allow": "must be a list such as erp.example.com:8443, 10.0.0.5:80",
+    "ai_url": "must look like https://api.openai.com/v1",
+    "ai_model": "must be the name of a model",
     "log_level": "must be debug, info, warning or error",
     "log_format": "must be console or json",
 }
@@ -178,6 +200,16 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0]).lower().removeprefix(PREFIX.lower())
         raise RejectedInput(_FORMS.get(name, "cannot be read"), where=PREFIX + name.upper()) from None
+
+
+def outgoing_places(value: str) -> frozenset[tuple[str, int]]:
+    """(host, port) of each entry. Raises ValueError."""
+    from bot.outgoing.addresses import allow_list
+
+    try:
+        return allow_list([one for one in value.split(",") if one.strip()], where=PREFIX + "OUTGOING_ALLOW")
+    except RejectedInput as error:
+        raise ValueError(error.what) from None
 
 
 def environment() -> Mapping[str, str]:

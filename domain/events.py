@@ -227,7 +227,8 @@ class TimerDue(_Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_fie
     session_id: int
     step_id: str
     visit: int  # how often the session had entered a step when the timer was set
-    purpose: str  # "answer" (timeout of a question) | "wait" (the wait step)
+    purpose: str  # "answer" (timeout of a question) | "wait" (the wait step) | "silence" (`no_answer`, no session's)
+    version: int = 0  # the flow version that set it; 0: not known
 
 
 class SessionCommand(
@@ -235,12 +236,32 @@ class SessionCommand(
 ):
     """A change to the conversation from outside: an agent, the API, an operator, a campaign's reply action.
 
-    `what`: take_over | hand_back | stop | start_flow | expire. `data` holds `flow`, `by`, `note`, `variables` …
+    `what`: take_over | hand_back | stop | start_flow | expire | move | happened. `data` holds `flow`, `by`, `note`,
+    `variables` …; of `happened`, what triggers may hear (`flows.triggers.Occasion`).
     """
 
     conversation_id: int
     what: str
     data: dict[str, Any] = field(default_factory=dict)
+
+
+class HttpAnswered(
+    _Incoming, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="http_answer"
+):
+    """A call of this session has come back. Stale when the session is no longer at (`step_id`, `visit`).
+
+    `status` 0: there is no answer, and `problem` says why in one word: timeout | unreachable | not_allowed | too_large |
+    redirects | unreadable | busy | unknown (it may have arrived) | no_secret | unavailable | limit. A status with a
+    problem is an answer that cannot be used. `body` is text, at most 256 kB.
+    """
+
+    conversation_id: int
+    session_id: int
+    step_id: str
+    visit: int
+    status: int
+    body: str = ""
+    problem: str = ""
 
 
 PlatformEvent = (
@@ -258,7 +279,8 @@ PlatformEvent = (
     | AccountNotice
     | Unrecognised
 )
-Event = PlatformEvent | TimerDue | SessionCommand
+OwnEvent = TimerDue | SessionCommand | HttpAnswered  # they name their conversation by id
+Event = PlatformEvent | OwnEvent
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

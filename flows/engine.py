@@ -98,6 +98,7 @@ def start(
     library: Mapping[str, CompiledFlow] = NOTHING,
     channel: ChannelView | None = None,
     received: Received | None = None,
+    cause: Cause | None = None,
 ) -> Transition:
     """A new session at the flow's start. `now` in ms UTC; `language` is what the platform says of the person and
     counts where the contact has none; `library` answers sub-flows (see `versions.pinned`); `channel` None: only its
@@ -109,6 +110,7 @@ def start(
         variables=dict(variables or {}),
         active=now,
         last=heard(received, now) if received is not None else None,
+        cause=cause,
     )
     turn = _turn(flow, state, contact, now, seed, channel_kind, library, business, channel)
 
@@ -137,7 +139,7 @@ def advance(
         case MessageReceived(content=content) if _answers(content) and state.waiting not in ("", CALL):
             act = _answered(content)
         case TimerDue(step_id=step_id, visit=visit, purpose=purpose) if (
-            state.stays_at(step_id, visit) and purpose == state.waiting and event.version in (0, state.version)
+            state.stays_at(step_id, visit, event.version) and purpose == state.waiting
         ):
             act = _due
         case HttpAnswered(step_id=step_id, visit=visit) if (
@@ -155,6 +157,8 @@ def advance(
     turn.state.active = now
     if isinstance(event, MessageReceived):
         turn.state.quiet = 0
+        if state.cause is not None:
+            turn.state.cause = state.cause.answered()
         turn.state.last = heard(event.content, now)
     transition = _run(turn, lambda: act(turn))
     unmoved = transition.state.visit == state.visit and not transition.effects and not transition.ended

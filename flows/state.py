@@ -59,6 +59,26 @@ class Child(Struct, frozen=True, omit_defaults=True):
     results: dict[str, Result] = field(default_factory=dict)
 
 
+class Cause(Struct, frozen=True, omit_defaults=True):
+    """How a session came about, as long as that matters.
+
+    `kind`: the type of the trigger that was no message of the person ("" otherwise, and from the person's first word
+    on). `chain`: how many flows have started one another since the person last did something. `purpose`: what the
+    messages belong to that nobody asked for. `resumes`: the session that was interrupted and may go on afterwards (0:
+    none), `due_at` when it is due if it waits for a time (ms UTC).
+    """
+
+    kind: str = ""
+    chain: int = 0
+    purpose: str = ""
+    resumes: int = 0
+    due_at: int = 0
+
+    def answered(self) -> Cause | None:
+        """What is left of it once the person has written."""
+        return Cause(resumes=self.resumes, due_at=self.due_at) if self.resumes else None
+
+
 class SessionState(Struct, omit_defaults=True):
     """A session. `flow` and `version` are those of the flow it is in now (the sub-flow's, inside one)."""
 
@@ -82,6 +102,7 @@ class SessionState(Struct, omit_defaults=True):
     known_as: str = ""  # moved here while waiting: timers and calls of this stay name the step and the version
     known_version: int = 0  # in which it began
     last: Input | None = None
+    cause: Cause | None = None
     visits: dict[str, int] = field(default_factory=dict)  # of steps that ask how often they were entered: flow/step
 
     def stays_at(self, step_id: str, visit: int, version: int = 0) -> bool:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from domain import durations
 from domain.errors import FlowError, RejectedInput
+from domain.events import HttpAnswered
 from domain.messages import Received
 from flows.texts import LocalText
 from flows.versions import Runner
@@ -65,7 +66,7 @@ class StepDocument(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     type: ClassVar[str]
-    waits: ClassVar[str] = ""  # "answer", "wait", or "" for a step that goes on at once
+    waits: ClassVar[str] = ""  # "answer", "wait", "call", or "" for a step that goes on at once
 
     next: StepId | None = None
     comment: str | None = Field(default=None, max_length=2_000)
@@ -96,6 +97,9 @@ class StepRun:
 
     def due(self, turn: "Turn") -> None:
         raise FlowError("this step does not wait for a time", step_id=turn.state.step)
+
+    def called(self, turn: "Turn", answer: HttpAnswered) -> None:
+        raise FlowError("this step calls no service", step_id=turn.state.step)
 
     def returned(self, turn: "Turn", outcome: str) -> None:
         raise FlowError("this step calls no flow", step_id=turn.state.step)

@@ -8,8 +8,8 @@ from storage.tables.columns import CLUSTERED, big, identifier, small, text
 
 
 class Intake(SQLModel, table=True):
-    """One event, sealed, until it is done. `state`: 0 open, 1 parked, 2 done; done rows lose their payload
-    and are swept after 8 days."""
+    """One event, sealed, until it is done. `state`: 0 open, 1 parked, 2 done, 3 held behind the answer to a call of its
+    session; done rows lose their payload and are swept after 8 days."""
 
     __tablename__ = "intake"
     __table_args__ = (
@@ -20,6 +20,13 @@ class Intake(SQLModel, table=True):
             "id",
             sqlite_where=sql("state = 1"),
             postgresql_where=sql("state = 1"),
+        ),
+        Index(
+            "intake_held",
+            "channel_id",
+            "intake_key",
+            sqlite_where=sql("state = 3"),
+            postgresql_where=sql("state = 3"),
         ),
     )
 

@@ -240,7 +240,7 @@ async def test_a_few_at_a_time_oldest_due_first(shop: Shop) -> None:
 
 
 async def test_a_step_that_takes_too_long_is_cut_off(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "STEP_S", 0.01)
+    monkeypatch.setattr(jobs, "STEP_SHARE", 0.01 / (jobs.LEASE_MS / 1000))
 
     @jobs.job("endless")
     async def endless(context: Shop, running: Running) -> Done:
