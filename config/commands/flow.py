@@ -1,4 +1,4 @@
-"""`flow check|test|play|publish`. Only `publish` needs the store."""
+"""`flow check|test|play|publish|import`. Only `publish` needs the store."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from config.commands.flow_import import import_flows
 from config.commands.output import Json, perform, say, show, words
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("test")(try_out)
     group.command("play")(play)
     group.command("publish")(publish)
+    group.command("import")(import_flows)
     app.add_typer(group, name="flow")
 
 

@@ -1,0 +1,269 @@
+"""From a definition of theirs to a document of ours.
+
+Each node becomes a chain: one step (sometimes more) for each of its actions, then one for its router. A step's id is
+made of what it does and a name or id of the source, so that reading the same flow again gives the same ids. Actions
+are carried by the functions of `actions`, routers by `routers`; both get the `Flow` here, which knows translations,
+keys of other flows and where everything leads.
+
+What is not carried leaves a step that does nothing but lead on, with a comment that says what stood there, and an
+entry in `unsupported`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows import languages
+from flows.importers import Unsupported
+from flows.importers.documents import Line, Names, Row, slug
+from flows.importers.rapidpro import actions, routers
+from flows.importers.rapidpro.templates import literal
+from flows.importers.rapidpro.definitions import Action, Definition, Node
+from flows.texts import MAX_TEXT
+
+Data = dict[str, Any]
+END = "end"
+EXPIRED = "expired"
+ROW = 110  # between two steps of one node on the canvas
+SOURCE = "RapidPro"
+
+
+@dataclass(frozen=True, slots=True)
+class To:
+    """Where a step leads, until ids are known: to a node, or to the end."""
+
+    node: str | None
+
+
+@dataclass(slots=True)
+class Made:
+    """A step before it has its id. `ends`: nothing follows it; `word` and `name` make its id."""
+
+    data: Data
+    word: str
+    name: str = ""
+    ends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a flow needs to know of the file it stands in."""
+
+    keys: Mapping[str, str]  # flow's uuid → our key
+    called: frozenset[str]  # uuids of flows that others enter and come back from
+    smart_groups: Mapping[str, str]  # uuid and name of groups that a query fills → uuid
+
+
+@dataclass
+class Flow:
+    """A flow on its way. `document` is complete after `convert`."""
+
+    definition: Definition
+    around: Surroundings
+    unsupported: list[Unsupported] = field(default_factory=list)
+    carried: set[str] = field(
+        default_factory=set
+    )  # locals that an action of the node before its router has set
+
+    def convert(self, triggers: list[Data]) -> Data:
+        """The document, ready to be written."""
+        definition = self.definition
+        kind = definition.type
+        if kind in ("voice", "messaging_offline"):
+            why = "flows for calls and for the Surveyor app are carried as conversations in writing"
+            self.lost(kind, definition.uuid, why)
+        chains = {node.uuid: self._chain(node) for node in definition.nodes}
+        steps, entries, canvas = self._placed(chains)
+        if not steps:
+            steps["empty"] = {"goto": END, "comment": "This flow has no nodes."}
+        start = entries[definition.nodes[0].uuid] if definition.nodes else "empty"
+        resolved = {step_id: _resolved(data, entries) for step_id, data in steps.items()}
+        if any(EXPIRED in _targets(data) for data in resolved.values()):
+            resolved[EXPIRED] = {"end": EXPIRED, "comment": "Nobody answered for as long as the flow allows."}
+        document: Data = {
+            "format": 2,
+            "flow": self.around.keys[definition.uuid],
+            "title": definition.name,
+            "languages": Row(self.languages()),
+            "expressions": "excellent",
+        }
+        if definition.expires > 0:
+            document["expires"] = span(definition.expires * 60)
+        if triggers:
+            document["triggers"] = triggers
+        return document | {"start": start, "steps": resolved} | ({"canvas": canvas} if canvas else {})
+
+    # --- what actions and routers use
+
+    def languages(self) -> list[str]:
+        """The flow's languages, its own first."""
+        codes = [self.definition.language, *self.definition.translations]
+        return list(dict.fromkeys(code for each in codes if (code := _code(each))))
+
+    def text(self, uuid: str, name: str, base: str, number: int = 0, most: int = MAX_TEXT) -> Any:
+        """A text of an item with its translations, as a document has it; None when there is nothing to say."""
+        texts = {_code(self.definition.language): base}
+        for language, items in self.definition.translations.items():
+            translated = items.get(uuid, {}).get(name, [])
+            if len(translated) > number and translated[number].strip():
+                texts.setdefault(_code(language), translated[number])
+        said = {code: self._short(text, uuid, most) for code, text in texts.items() if code and text.strip()}
+        if not said:
+            return None
+        return said if len(said) > 1 or not base.strip() else next(iter(said.values()))
+
+    def translations(self, uuid: str, name: str) -> dict[str, list[str]]:
+        """The translations of a list of an item: our code of the language → texts."""
+        found = {}
+        for language, items in self.definition.translations.items():
+            texts = items.get(uuid, {}).get(name)
+            if texts and any(text.strip() for text in texts):
+                found[_code(language)] = texts
+        return found
+
+    def base(self) -> str:
+        """Our code of the flow's own language."""
+        return _code(self.definition.language)
+
+    def lost(self, what: str, where: str, why: str) -> None:
+        """Something is not carried."""
+        entry = Unsupported(what, where, why)
+        if entry not in self.unsupported:
+            self.unsupported.append(entry)
+
+    def left_out(self, what: str, where: str, why: str) -> Made:
+        """The same, with a step that stands where it was."""
+        self.lost(what, where, why)
+        return Made({"goto": None, "comment": comment(what, where, why)}, "not_carried", what)
+
+    def tags(self, groups: Iterable[Any], action: str) -> list[str]:
+        """Groups as tags: their names, or the expressions that find them."""
+        tags = []
+        for group in groups:
+            name, uuid = group.text("name", ""), group.text("uuid", "")
+            match = group.text("name_match", "")
+            if self.is_smart(uuid, name):
+                self.lost(
+                    "group", uuid or name, "a group that a query fills is a segment; its members get no tag"
+                )
+            tag = match or literal(name or uuid)
+            if tag.strip():
+                tags.append(tag[:100])
+        return list(dict.fromkeys(tags))
+
+    def is_smart(self, uuid: str, name: str) -> bool:
+        """Whether a query fills the group."""
+        return uuid in self.around.smart_groups or name in self.around.smart_groups
+
+    def flow_key(self, reference: Any, action: Action) -> str:
+        """Our key of another flow."""
+        uuid = reference.text("uuid", "") if reference is not None else ""
+        name = reference.text("name", "") if reference is not None else ""
+        key = self.around.keys.get(uuid)
+        if key is None:
+            key = slug(name) or slug(uuid) or "missing"
+            self.lost(action.type, action.uuid, f"the flow {name or uuid} is not in this file")
+        return key
+
+    def waits_out(self) -> Data | None:
+        """The timeout of a wait that has none: a flow that others call gives up after its own time, so that they can
+        go on; others are ended by the document's `expires`."""
+        if self.definition.uuid not in self.around.called or self.definition.expires <= 0:
+            return None
+        return Line(after=span(self.definition.expires * 60), goto=EXPIRED)
+
+    def _short(self, text: str, uuid: str, most: int) -> str:
+        if len(text) <= most:
+            return text
+        self.lost("text", uuid, f"{len(text)} characters; the first {most} are carried")
+        return text[:most]
+
+    # --- chains
+
+    def _chain(self, node: Node) -> list[Made]:
+        """The steps of a node, in order; never empty."""
+        self.carried = set()
+        chain: list[Made] = []
+        entering = [action for action in node.actions if action.type == "enter_flow"]
+        others = [action for action in node.actions if action.type != "enter_flow"]
+        for action in [*others, *entering]:  # RapidPro enters the other flow when the node's actions are done
+            chain.extend(actions.carry(self, action, node))
+        if node.router is not None:
+            chain.extend(routers.carry(self, node, node.router))
+        elif chain and not chain[-1].ends:
+            _lead(chain[-1], To(node.target))
+        elif not chain:
+            chain.append(Made({"goto": To(node.target)}, "node", ends=True))
+        return chain
+
+    def _placed(self, chains: Mapping[str, list[Made]]) -> tuple[Data, dict[str, str], Data]:
+        """Steps with their ids, each node's first step, and places on the canvas."""
+        names = Names(END, EXPIRED)
+        steps: Data = {}
+        entries: dict[str, str] = {}
+        canvas: Data = {}
+        for node in self.definition.nodes:
+            chain = chains[node.uuid]
+            ids = [names.take(_id(made, node.uuid)) for made in chain]
+            entries[node.uuid] = ids[0]
+            for number, (step_id, made) in enumerate(zip(ids, chain, strict=True)):
+                if not made.ends and number + 1 < len(chain):
+                    _lead(made, ids[number + 1])
+                steps[step_id] = made.data
+                place = self.definition.positions.get(node.uuid)
+                if place is not None:
+                    canvas[step_id] = Row([int(place[0]), int(place[1]) + ROW * number])
+        return steps, entries, canvas
+
+
+def comment(what: str, where: str, why: str) -> str:
+    """The remark that stays where something was not carried."""
+    return f"Not carried over from {SOURCE}: {what} ({where}). {why}."[:2_000]
+
+
+def span(seconds: int) -> str:
+    """A span of time as our documents have it."""
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds // length} {unit}{'s' if seconds != length else ''}"
+    return f"{seconds} second{'s' if seconds != 1 else ''}"
+
+
+def _code(language: str) -> str:
+    """Our code of a language of theirs; empty for what is none."""
+    code = languages.short(language)
+    return code if 2 <= len(code) <= 3 and code.isascii() and code.isalpha() else ""
+
+
+def _id(made: Made, node: str) -> str:
+    """`ask_age`, `send_1f2e3d4c`: the word, and a name of the source or the beginning of its id."""
+    name = slug(made.name) or slug(node)[:8]
+    return f"{made.word}_{name}"[:60].rstrip("_") if made.word else name
+
+
+def _lead(made: Made, target: Any) -> None:
+    """Where a step leads when it is done."""
+    if "goto" in made.data:
+        made.data["goto"] = target
+    else:
+        made.data["next"] = target
+
+
+def _resolved(value: Any, entries: Mapping[str, str]) -> Any:
+    """The data with every `To` replaced by the id of a step."""
+    match value:
+        case To(node):
+            return END if node is None else entries[node]
+        case dict():
+            return type(value)((key, _resolved(item, entries)) for key, item in value.items())
+        case list():
+            return type(value)(_resolved(item, entries) for item in value)
+        case _:
+            return value
+
+
+def _targets(data: Data) -> set[str]:
+    timeout = data.get("timeout")
+    return {timeout["goto"]} if isinstance(timeout, dict) else set()
