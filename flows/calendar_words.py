@@ -84,9 +84,9 @@ def read_day(text: str, place: Place) -> date:
     return _one(_days(words, place), "date").date
 
 
-def read_clock(text: str, *, low: str = "", high: str = "") -> time:
-    """The time of day. `low` and `high` ("09:00") decide which half of the day a bare `alle 3` means, when only one of
-    them lies between. Raises Refused: time, no_such_time, ambiguous."""
+def read_clock(text: str, *, low: time | None = None, high: time | None = None) -> time:
+    """The time of day. `low` and `high` decide which half of the day a bare `alle 3` means, when only one of them lies
+    between. Raises Refused: time, no_such_time, ambiguous."""
     words = _words(text)
     if not words:
         raise Refused("time")
@@ -94,7 +94,7 @@ def read_clock(text: str, *, low: str = "", high: str = "") -> time:
     if clock.sure:
         return time(clock.hour, clock.minute)
     halves = [time(clock.hour, clock.minute), time(clock.hour + 12, clock.minute)]
-    fitting = [half for half in halves if (low or "00:00") <= half.isoformat("minutes") <= (high or "23:59")]
+    fitting = [half for half in halves if (low or time.min) <= half <= (high or time.max)]
     if len(fitting) != 1:
         raise Refused("ambiguous")
     return fitting[0]
@@ -143,7 +143,8 @@ _DOTTED = re.compile(r"\b([ap])\.\s?m\b\.?")
 _GLUED = re.compile(r"(?<=[0-9])(am|pm)\b")
 _HYPHEN = re.compile(r"(?<=[a-z])-(?=[a-z])")
 _OPENINGS: tuple[Words, ...] = (
-    ("va", "bene"), ("per", "favore"), ("please",), ("si",), ("yes",), ("facciamo",), ("diciamo",), ("direi",), ("ok",), ("per",), ("for",), ("let's", "say"),
+    ("va", "bene"), ("per", "favore"), ("please",), ("si",), ("yes",), ("facciamo",), ("diciamo",), ("direi",),
+    ("ok",), ("per",), ("for",), ("let's", "say"),
 )  # fmt: skip
 _CLOSINGS: tuple[Words, ...] = (
     ("per", "favore"), ("per", "cortesia"), ("va", "bene"), ("grazie",), ("please",), ("thanks",), ("thank", "you"),

@@ -55,30 +55,29 @@ def simple(text: str) -> str:
     return " ".join(text.lower().split()).translate(_UNACCENTED)
 
 
-def number(text: str, language: str, *, cents: bool = False) -> Decimal | None:
-    """The number that the whole text is; None when it is none. `cents`: three figures after a mark are thousands in any
-    language, as in amounts of money."""
+def number(text: str, language: str) -> Decimal | None:
+    """The number that the whole text is; None when it is none."""
     if len(text) > MAX_INPUT:
         return None
     text = simple(text)
-    if (found := figures(text, language, cents=cents)) is not None:
+    if (found := figures(text, language)) is not None:
         return found
     for sign in ("meno ", "minus ", "negative "):
         if text.startswith(sign):
-            positive = number(text[len(sign) :], language, cents=cents)
+            positive = number(text[len(sign) :], language)
             return None if positive is None or positive < 0 else -positive
     if scaled := _SCALED.match(text):
         factor = _FACTORS.get(scaled[2])
-        base = figures(scaled[1], language, cents=cents) if factor else None
+        base = figures(scaled[1], language) if factor else None
         if base is not None and factor:
             return base * factor if abs(base * factor) < 10**MAX_FIGURES else None
     return _spoken(text)
 
 
-def figures(text: str, language: str, *, cents: bool = False) -> Decimal | None:
+def figures(text: str, language: str) -> Decimal | None:
     """A number in figures, with or without marks between thousands."""
     grouped, plain = _GROUPED.match(text), _PLAIN.match(text)
-    if grouped and not (plain and not cents and _is_decimal(grouped[1], language)):
+    if grouped and not (plain and _is_decimal(grouped[1], language)):
         return Decimal(text.replace(grouped[1], "").replace(",", "."))
     return Decimal(text.replace(",", ".")) if plain else None
 

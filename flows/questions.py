@@ -64,6 +64,7 @@ class QuestionDocument(StepDocument):
     waits: ClassVar[str] = ANSWER
 
     invalid: Texts | None = None  # said to an answer that does not fit, instead of our own words
+    errors: dict[str, Texts] = Field(default_factory=dict)  # said instead for one reason: {range: {it: …, en: …}}
     tries: Annotated[int, Field(ge=1, le=20)] | None = None  # answers that are listened to; none: no end
     otherwise: StepId | None = None  # where to go when the tries are used up
     timeout: Timeout | None = None
@@ -78,7 +79,15 @@ class QuestionDocument(StepDocument):
     def _consistent(self) -> "QuestionDocument":
         if self.otherwise is not None and self.tries is None:
             raise ValueError("otherwise needs tries: after how many answers that do not fit?")
+        unknown = sorted(set(self.errors) - set(self.reasons()))
+        if unknown:
+            known = ", ".join(self.reasons())
+            raise ValueError(f"errors: {unknown[0]!r} is no reason of this question; it has {known}")
         return self
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why an answer may not fit: the keys that `errors` may have."""
+        return ("choice",)
 
     def manners(self, maker: "Maker") -> "Manners":
         """The compiled form of the shared keys; registers their exits."""
@@ -96,6 +105,7 @@ class QuestionDocument(StepDocument):
         return Manners(
             next=self.next,
             invalid=maker.text("invalid", self.invalid) if self.invalid else None,
+            errors={reason: maker.text(f"errors.{reason}", text) for reason, text in self.errors.items()},
             tries=self.tries,
             otherwise=self.otherwise or self.next,
             timeout_ms=durations.parse(self.timeout.after) if self.timeout else None,
@@ -131,6 +141,7 @@ class Manners:
 
     next: str | None
     invalid: Templates | None
+    errors: dict[str, Templates]
     tries: int | None
     otherwise: str | None
     timeout_ms: int | None
@@ -207,7 +218,8 @@ class Question(StepRun, ABC):
             turn.record(manners.result, Result(None, "invalid", ""))
             self.give_up(turn)
             return
-        self.pose(turn, turn.text(manners.invalid) if manners.invalid else turn.words(f"invalid.{reason}"))
+        said = manners.errors.get(reason) or manners.invalid
+        self.pose(turn, turn.text(said) if said else turn.words(f"invalid.{reason}"))
 
     def give_up(self, turn: "Turn") -> None:
         """Goes on without an answer."""
@@ -222,9 +234,13 @@ class Question(StepRun, ABC):
     def _content(self, turn: "Turn", text: str, options: Options | None) -> Content:
         if self.request and not options:
             return self._request(turn, text)
-        buttons = options.buttons(turn) if options else ()
+        buttons = self.choices(turn, options)
         buttons += tuple(Button(option_id, turn.words(word)) for option_id, word in self._ways(turn))
         return Text(text, buttons)
+
+    def choices(self, turn: "Turn", options: Options | None) -> tuple[Button, ...]:
+        """The buttons of the question itself, before those of the ways out."""
+        return options.buttons(turn) if options else ()
 
     def _request(self, turn: "Turn", text: str) -> Content:
         """The platform's own button stands alone, so the other ways out are put in words."""
@@ -248,7 +264,7 @@ class Question(StepRun, ABC):
                 return next((way for way, _ in ways if way == tapped), None)
             case ReceivedText(text=text):
                 words = plain(text)
-                first = len(self.options.all) + 1 if self.options else 0
+                first = len(self.choices(turn, self.options)) + 1 if self.options else 0
                 for number, (way, word) in enumerate(ways, first):
                     if words in (SKIP if word == "skip" else BACK) or (first and words == str(number)):
                         return way

@@ -8,7 +8,7 @@ from typing import Any
 
 from domain.messages import Received, ReceivedContact
 from domain.operators import in_words
-from flows.answers import Invalid, Reading, Valid, answer, words_of
+from flows.answers import AnswerType, Invalid, Reading, Valid, answer, words_of
 
 MAX_EMAIL = 254  # characters: RFC 5321, 4.5.3.1.3
 
@@ -20,12 +20,12 @@ _PLAUSIBLE = re.compile(r"[^\s@]{1,64}@[^\s@]{1,189}\Z")
 
 
 @answer
-class Email:
+class Email(AnswerType):
     """`Anna@Example.COM` → `Anna@example.com`; an address inside a short sentence is found."""
 
     key = "email"
     label = in_words("e-mail", "e-mail")
-    asks_for = ""
+    reasons = ("email",)
 
     def read(self, received: Received, reading: Reading) -> Valid | Invalid:
         text = received.email if isinstance(received, ReceivedContact) else words_of(received)

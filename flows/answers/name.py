@@ -5,7 +5,7 @@ from __future__ import annotations
 from domain.comparisons import fold
 from domain.messages import Received
 from domain.operators import in_words
-from flows.answers import Invalid, Reading, Valid, answer, words_of
+from flows.answers import AnswerType, Invalid, Reading, Valid, answer, words_of
 
 MAX_NAME = 100  # characters
 _OPENINGS = ("mi chiamo ", "io sono ", "sono ", "il mio nome è ", "my name is ", "i am ", "i'm ", "it's ")
@@ -13,12 +13,12 @@ _ALLOWED = set(" .'’-")
 
 
 @answer
-class Name:
+class Name(AnswerType):
     """`mi chiamo anna rossi` → `Anna Rossi`; a name that has capitals is left as it was written."""
 
     key = "name"
     label = in_words("nome", "name")
-    asks_for = ""
+    reasons = ("name",)
 
     def read(self, received: Received, reading: Reading) -> Valid | Invalid:
         text = words_of(received)

@@ -7,18 +7,20 @@ from typing import Any
 
 from domain.messages import Received, ReceivedContact
 from domain.operators import in_words
-from flows.answers import Invalid, Reading, Valid, answer, words_of
+from flows.answers import AnswerType, Invalid, Reading, Valid, answer, words_of
 
 MAX_INPUT = 60  # characters
 
 
 @answer
-class Phone:
+class Phone(AnswerType):
     """Category `verified` when the platform vouches that the number is the sender's own, else `valid`."""
 
     key = "phone"
     label = in_words("telefono", "phone number")
+    reasons = ("phone",)
     asks_for = "contact"
+    takes = frozenset(("country",))
 
     def read(self, received: Received, reading: Reading) -> Valid | Invalid:
         card = isinstance(received, ReceivedContact)

@@ -26,7 +26,7 @@ from flows.state import Result
 from flows.steps import StepId, step
 from flows.steps.ask import said
 from flows.texts import Texts, local_text
-from flows.words import NO, WORDS, YES
+from flows.words import WORDS, agrees
 
 if TYPE_CHECKING:
     from flows.compiler import Maker
@@ -110,9 +110,9 @@ class ConsentRun(Question):
             turn, received
         )
         words = plain(said(received))
-        if option is None and words in NO:
+        if option is None and agrees(words) is False:
             option = "no"
-        if option is None and not confirming and words in YES:
+        if option is None and not confirming and agrees(words):
             option = "yes"  # the second question wants its button, or the button's words
         return Invalid("choice") if option is None else Valid(option != "no", said(received), option)
 

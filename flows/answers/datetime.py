@@ -1,0 +1,44 @@
+"""`datetime`: a day with its hour, on the contact's clock; `min` and `max` bound it, and without `min` it lies ahead.
+
+`domani alle 9`, `il 5 dicembre alle 9:30`, `stasera alle otto`, `next friday at half past nine`, `5/12 9:30`, `fra due
+ore` → `"2026-12-05T09:30:00+01:00"`. A day alone is asked for its hour, an hour alone is today's; what can be meant in
+two ways, and hours that the clock skips, are refused.
+"""
+
+from __future__ import annotations
+
+from domain.messages import Received
+from domain.operators import in_words
+from flows import bounds
+from flows.answers import AnswerType, Invalid, Reading, Valid, answer, words_of
+from flows.calendar_words import Place, Refused, read_moment
+
+
+@answer
+class DateTime(AnswerType):
+    """Gives ISO 8601 with the offset of the contact's zone at that moment."""
+
+    key = "datetime"
+    label = in_words("data e ora", "date and time")
+    reasons = (
+        "datetime", "no_time", "no_such_day", "no_such_time", "mismatch", "ambiguous", "past", "too_early", "too_late",
+    )  # fmt: skip
+    takes = frozenset(("min", "max"))
+    bounds = "moment"
+
+    def read(self, received: Received, reading: Reading) -> Valid | Invalid:
+        text = words_of(received)
+        if not text:
+            return Invalid("datetime")
+        now = reading.moment()
+        try:
+            moment = read_moment(text, now, Place(reading.today, reading.language, reading.month_first))
+        except Refused as refused:
+            return Invalid("datetime" if refused.reason in ("date", "time") else refused.reason)
+        low = bounds.moment(reading.minimum or "now", reading)
+        high = bounds.moment(reading.maximum, reading, end=True)
+        if low is not None and moment < low.replace(second=0, microsecond=0):
+            return Invalid("past" if moment <= now else "too_early")
+        if high is not None and moment > high:
+            return Invalid("too_late")
+        return Valid(moment.isoformat(timespec="seconds"), text)
