@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from bot import effects, turns
+from sqlalchemy import text
+
+from bot import effects, step_counts, turns
 from bot.batch import SessionRow
 from bot.flow_store import FlowStore, Library
 from bot.scope import Scope
+from bot.step_counts import Walked
 from bot.turns import Recorded, SeenBusiness
 from domain.contacts import ContactView
 from domain.effects import SendMessage, SetTimer
 from domain.events import Event, MessageReceived, Place, SessionCommand, TimerDue
-from domain.messages import ReadAndTyping, Tap
+from domain.messages import Button, ReadAndTyping, Tap, decode_content
 from flows import engine, state, triggers
 from flows.state import EXPIRE
 from flows.versions import CompiledFlow
@@ -189,6 +192,7 @@ def end_session(scope: Scope, status: str) -> None:
     session, conversation = scope.session, scope.conversation
     if session is None or conversation is None:
         return
+    _left(scope, state.decode(session.state), status)
     session.status, session.updated_at, session.changed = status, scope.now, True
     conversation.session_id, conversation.changed = 0, True
     scope.batch.cancel_timers(session.id, over=True)
@@ -202,6 +206,7 @@ def _apply(
     if session is None or conversation is None:
         return
     scope.contact = transition.contact
+    asked_at = session.updated_at if before else 0
     session.state = state.encode(transition.state).decode()
     session.flow_version_id = transition.state.version
     session.flow_id = flows.flow_id(transition.state.version) or session.flow_id
@@ -216,11 +221,31 @@ def _apply(
         conversation.question_id = scope.batch.outgoing[already].id
     scope.state_before, scope.state_after = turns.hash_of(before), turns.hash_of(session.state)
     _record_turn(scope, flows, session, transition, given)
+    walked = scope.batch.walked
+    walked += step_counts.walked(scope.workspace_id, transition.path, asked_at=asked_at, now=scope.now)
+    if not before:
+        started = given.flow.version if given.flow else transition.state.version
+        kind = given.trigger.partition(":")[0] or "other"
+        walked.append(Walked(scope.workspace_id, started, "", f"start:{kind}"))
     if transition.ended:
+        if transition.outcome in _STATUS:
+            _left(scope, transition.state, transition.outcome)
+        else:
+            walked.append(
+                Walked(scope.workspace_id, transition.state.version, "", f"end:{transition.outcome}")
+            )
         session.status = _STATUS.get(transition.outcome, "ended")
         conversation.session_id = 0
         scope.note("flow_ended", flow=transition.state.flow, outcome=transition.outcome)
         scope.session = None
+
+
+def _left(scope: Scope, at: state.SessionState, outcome: str) -> None:
+    """Counts a session that ended where it stood."""
+    scope.batch.walked += (
+        Walked(scope.workspace_id, at.version, at.step, "left"),
+        Walked(scope.workspace_id, at.version, "", f"end:{outcome}"),
+    )
 
 
 def _record_turn(
@@ -291,7 +316,17 @@ def is_stale(scope: Scope, tap: Tap) -> bool:
             "SELECT max(id) FROM message WHERE channel_id = :channel AND external_id = :external AND direction = 'out'",
             {"channel": scope.channel.id, "external": tap.message_external_id},
         )
-    return 0 < message_id < conversation.question_id
+    return 0 < message_id < conversation.question_id and not _lasting(scope, tap, message_id)
+
+
+def _lasting(scope: Scope, tap: Tap, message_id: int) -> bool:
+    """Whether the button belongs to no question: quick replies of a `send` count whenever they are tapped."""
+    row = scope.connection.execute(
+        text("SELECT content FROM message WHERE id = :id AND workspace_id = :workspace"),
+        {"id": message_id, "workspace": scope.workspace_id},
+    ).one_or_none()
+    buttons: tuple[Button, ...] = getattr(decode_content(row.content), "buttons", ()) if row is not None else ()
+    return any(button.lasting and button.id == tap.option_id for button in buttons)
 
 
 def mark_read(scope: Scope, event: MessageReceived) -> None:

@@ -82,12 +82,14 @@ class MediaSource(Struct, frozen=True, omit_defaults=True):
 
 
 class Button(Struct, frozen=True, omit_defaults=True):
-    """A choice that comes back (`id`), or a link when `url` is set. `description` is shown where lists have room."""
+    """A choice that comes back (`id`), or a link when `url` is set. `description` is shown where lists have room.
+    `lasting`: it belongs to no question and counts whenever it is tapped, also after later messages."""
 
     id: str
     title: str
     url: str | None = None
     description: str | None = None
+    lasting: bool = False
 
 
 # --- outgoing -------------------------------------------------------------------------------------------------------

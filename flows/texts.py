@@ -63,7 +63,7 @@ def _wording(text: Any) -> str:
     return text
 
 
-def _plain(text: LocalText) -> Any:
+def plain_text(text: LocalText) -> Any:
     """The shortest form that reads back as the same text."""
     short: dict[str, Any] = {
         language: texts[0] if len(texts) == 1 else list(texts) for language, texts in text.wordings.items()
@@ -80,4 +80,4 @@ class _Schema:
         return {"title": "Text", "anyOf": [one, {"type": "object", "additionalProperties": one}]}
 
 
-Texts = Annotated[LocalText, PlainValidator(local_text), PlainSerializer(_plain), _Schema]
+Texts = Annotated[LocalText, PlainValidator(local_text), PlainSerializer(plain_text), _Schema]
