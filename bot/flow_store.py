@@ -23,12 +23,14 @@ from bot.channel_store import raise_revision
 from domain.errors import RejectedInput
 from flows import compiler, document
 from flows.business import BusinessView, Place, Purpose
+from flows.starting import Doors
 from flows.versions import CompiledFlow
 from storage.statements import bulk_values
 
 OLD_VERSIONS = 500  # compiled versions kept beside the published ones; some 100 kB each at most
 
 _log = structlog.get_logger("flows")
+_NO_DOORS = Doors((), "")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Library(Mapping[str, CompiledFlow]):
     def __init__(self, published: Mapping[str, CompiledFlow], versions: Mapping[int, CompiledFlow]) -> None:
         self._published = published
         self._versions = versions
-        self.used: dict[str, int] = {}  # published versions that were asked for by key: a turn's record holds them
+        self.used: dict[
+            str, int
+        ] = {}  # published versions that were asked for by key: a turn's record holds them
 
     def __getitem__(self, key: str) -> CompiledFlow:
         name, _, version = key.partition("@")
@@ -91,6 +95,17 @@ class _Workspace:
     published: dict[str, CompiledFlow] = field(default_factory=dict)
     channels: dict[str, set[int]] = field(default_factory=dict)  # flow key → only these channels
     on_channel: dict[int, list[CompiledFlow]] = field(default_factory=dict)
+    doors: dict[int, Doors] = field(default_factory=dict)
+
+    @cached_property
+    def heard(self) -> frozenset[str]:
+        """The kinds of occasions that some flow hears."""
+        return frozenset(trigger.hears for flow in self.published.values() for trigger in flow.document.triggers)
+
+    @cached_property
+    def resumes(self) -> bool:
+        """Whether some trigger puts sessions aside."""
+        return any(trigger.resume for flow in self.published.values() for trigger in flow.document.triggers)
 
 
 class FlowStore:
@@ -101,7 +116,9 @@ class FlowStore:
         self._businesses: dict[int, Business] = {}
         self._versions: OrderedDict[int, CompiledFlow] = OrderedDict()
         self._flow_ids: dict[int, int] = {}  # version → flow
-        self.kept: set[tuple[int, str]] = set()  # businesses (workspace, digest) known to stand in `business_seen`
+        self.kept: set[tuple[int, str]] = (
+            set()
+        )  # businesses (workspace, digest) known to stand in `business_seen`
 
     def load(self, connection: Connection) -> None:
         """Reads published flows, their channels, and the businesses."""
@@ -154,6 +171,26 @@ class FlowStore:
             ]
             workspace.on_channel[channel_id] = found
         return found
+
+    def doors(self, workspace_id: int, channel_id: int, channel_kind: str) -> Doors:
+        """What starts a flow on a channel."""
+        workspace = self._workspaces.get(workspace_id)
+        if workspace is None:
+            return _NO_DOORS
+        found = workspace.doors.get(channel_id)
+        if found is None:
+            found = workspace.doors[channel_id] = Doors(self.on_channel(workspace_id, channel_id), channel_kind)
+        return found
+
+    def hears(self, workspace_id: int, *kinds: str) -> bool:
+        """Whether a published flow of the workspace hears one of these kinds of occasions."""
+        workspace = self._workspaces.get(workspace_id)
+        return workspace is not None and not workspace.heard.isdisjoint(kinds)
+
+    def resumes(self, workspace_id: int) -> bool:
+        """Whether a published flow puts sessions aside to go on with them later."""
+        workspace = self._workspaces.get(workspace_id)
+        return workspace is not None and workspace.resumes
 
     def published(self, workspace_id: int, key: str) -> CompiledFlow | None:
         """The published version of a flow."""

@@ -219,7 +219,7 @@ def conversions(
     limit: int,
 ) -> list[ConversionView]:
     """The newest first; `before`: the id at which the last page ended."""
-    conditions = {"contact_id": contact_id, "name": name}
+    conditions: dict[str, int | str] = {"contact_id": contact_id, "name": name}
     return _page(connection, "conversion", ConversionView, workspace_id, conditions, before, limit)
 
 
@@ -234,7 +234,7 @@ def feedback(
     limit: int,
 ) -> list[FeedbackView]:
     """As `conversions`."""
-    conditions = {"contact_id": contact_id, "kind": kind, "topic": topic}
+    conditions: dict[str, int | str] = {"contact_id": contact_id, "kind": kind, "topic": topic}
     return _page(connection, "feedback", FeedbackView, workspace_id, conditions, before, limit)
 
 
@@ -249,7 +249,11 @@ def referrals(
     limit: int,
 ) -> list[ReferralView]:
     """As `conversions`."""
-    conditions = {"contact_id": contact_id, "referrer_id": referrer_id, "program": program}
+    conditions: dict[str, int | str] = {
+        "contact_id": contact_id,
+        "referrer_id": referrer_id,
+        "program": program,
+    }
     return _page(connection, "referral", ReferralView, workspace_id, conditions, before, limit)
 
 
@@ -264,7 +268,7 @@ def notifications(
     limit: int,
 ) -> list[NotificationView]:
     """As `conversions`; `unseen`: only those."""
-    conditions = {"contact_id": contact_id, "team": team}
+    conditions: dict[str, int | str] = {"contact_id": contact_id, "team": team}
     extra = "AND seen_at IS NULL" if unseen else ""
     return _page(connection, "notification", NotificationView, workspace_id, conditions, before, limit, extra)
 
@@ -279,7 +283,7 @@ def subscriptions(
     limit: int,
 ) -> list[SubscriptionView]:
     """By contact and topic, those that are followed no longer as well; `after`: where the last page ended."""
-    given = {"contact_id": contact_id, "topic": topic}
+    given: dict[str, int | str] = {"contact_id": contact_id, "topic": topic}
     wanted = " ".join(f"AND {column} = :{column}" for column, value in given.items() if value)
     # By the primary key (workspace_id, contact_id, topic).
     rows = connection.execute(

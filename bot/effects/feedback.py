@@ -34,4 +34,4 @@ def record_feedback(scope: Scope, effect: RecordFeedback) -> None:
     scope.batch.feedback.append(
         {**where, "kind": effect.kind, "topic": effect.topic, "score": effect.score, "comment": ""}
     )
-    scope.note("feedback", kind=effect.kind, topic=effect.topic, score=effect.score)
+    scope.note("feedback", sort=effect.kind, topic=effect.topic, score=effect.score)
