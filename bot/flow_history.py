@@ -1,0 +1,100 @@
+"""A flow's history: its versions by number, and what has changed between two of them, or from one to the draft."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from bot import flow_drafts
+from domain.errors import NotFound, RejectedInput
+from flows import upgrades
+from flows.differences import Difference, renamed
+
+DRAFT = 0  # stands for the draft where a version's number is asked for
+
+
+class FlowOf(NamedTuple):
+    """A flow as commands name it. `number`: of the published version, 0 when there is none."""
+
+    id: int
+    key: str
+    number: int
+
+
+class Compared(NamedTuple):
+    """Two texts of a flow, by number (0: the draft). `renamed`: steps that only have another id, old → new."""
+
+    before: int
+    after: int
+    differences: list[Difference]
+    renamed: dict[str, str]
+
+
+def by_key(connection: Connection, workspace_id: int, key: str) -> FlowOf:
+    """The flow with this key. Raises NotFound."""
+    return _flow(connection, "f.key = :value", workspace_id, key)
+
+
+def by_id(connection: Connection, workspace_id: int, flow_id: int) -> FlowOf:
+    """The flow with this id. Raises NotFound."""
+    return _flow(connection, "f.id = :value", workspace_id, flow_id)
+
+
+def _flow(connection: Connection, condition: str, workspace_id: int, value: str | int) -> FlowOf:
+    row = connection.execute(
+        text(
+            "SELECT f.id, f.key, COALESCE(v.number, 0) AS number FROM flow f LEFT JOIN flow_version v "
+            "ON v.id = f.current_version_id AND v.workspace_id = f.workspace_id "
+            f"WHERE f.workspace_id = :workspace AND {condition}"
+        ),
+        {"workspace": workspace_id, "value": value},
+    ).one_or_none()
+    if row is None:
+        raise NotFound("there is no such flow")
+    return FlowOf(*row)
+
+
+def text_of(connection: Connection, workspace_id: int, flow_id: int, number: int) -> str:
+    """The text of a version, or of the draft (0). Raises NotFound."""
+    if number == DRAFT:
+        return flow_drafts.get(connection, workspace_id, flow_id).document
+    found: str | None = connection.execute(
+        text(
+            "SELECT document FROM flow_version WHERE workspace_id = :workspace AND flow_id = :flow "
+            "AND number = :number"
+        ),
+        {"workspace": workspace_id, "flow": flow_id, "number": number},
+    ).scalar()
+    if found is None:
+        raise NotFound(f"the flow has no version {number}")
+    return found
+
+
+def compare(
+    connection: Connection,
+    workspace_id: int,
+    flow: FlowOf,
+    before: int | None = None,
+    after: int | None = None,
+) -> Compared:
+    """What leads from version `before` to version `after` (0: the draft).
+
+    Neither given: from the published version to the draft, where there is one, else from the version before to the
+    published one. One given: from it to the published version. Raises NotFound.
+    """
+    if before is None:
+        draft = flow_drafts.find(connection, workspace_id, flow.id)
+        before, after = (flow.number, DRAFT) if draft is not None else (flow.number - 1, flow.number)
+        if before < 1:
+            raise NotFound("there is nothing to compare: the flow has only one text")
+    after = flow.number if after is None else after
+    old, new = (text_of(connection, workspace_id, flow.id, number) for number in (before, after))
+    return Compared(before, after, flow_drafts.compared(old, new), _renamed(old, new))
+
+
+def _renamed(old: str, new: str) -> dict[str, str]:
+    try:
+        return renamed(upgrades.data_of(old, name="before"), upgrades.data_of(new, name="after"))
+    except RejectedInput:
+        return {}

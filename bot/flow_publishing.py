@@ -1,0 +1,276 @@
+"""Publishing: what is checked before a document becomes a flow's current version, and what becomes of people inside.
+
+  1. read        the published flows that it may call, the business, the flow's tests
+  2. examine     compile, inspect (what inspection calls an error stops it), play the tests where they are required
+  3. look ahead  who stands where in older versions, and what the wish for them (stay, move, restart) would mean
+  4. write       version, tests, the end of the draft, the job that moves people, the audit entry: one transaction
+
+Several documents of one call may call each other, and are published all or not at all. A dry run ends after 3. Going
+back to an older version is publishing its text again: history only grows, and sessions stay pinned to their version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, text
+
+from bot import flow_drafts, flow_moves, flow_store, standing
+from bot.flow_store import Published
+from bot.runtime import Runtime
+from bot.standing import Prospect
+from crm.accounts import audit
+from domain.errors import NotFound, RejectedInput
+from flows import compiler, dialogues, document, inspection
+from flows.business import BusinessView
+from flows.inspection import Finding
+from flows.versions import CompiledFlow
+from storage.database import Queue
+
+
+@dataclass(frozen=True)
+class Source:
+    """A document to publish: its name for messages, its text, and tests that come with it, by name. `proven`: it stood
+    there before (an older version), so that only what cannot run stops it."""
+
+    name: str
+    text: str
+    tests: Mapping[str, str] = field(default_factory=dict)
+    proven: bool = False
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How to publish. `people`: what becomes of people in older versions (stay | move | restart); `mapping`: steps of
+    theirs → steps of the new version; `language` of the sentences that refuse."""
+
+    note: str = ""
+    by: str = ""
+    channel_ids: Sequence[int] = ()
+    require_tests: bool = False
+    people: str = "stay"
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    language: str = "en"
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one document. `published` None: a dry run; `prospects`: what it means for the people inside;
+    `job_id` of the job that moves them, 0: nobody moves; `tests`: how many were played."""
+
+    key: str
+    published: Published | None
+    prospects: Sequence[Prospect]
+    job_id: int = 0
+    tests: int = 0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a document is examined with."""
+
+    library: Mapping[str, CompiledFlow]
+    business: BusinessView
+    flow_ids: Mapping[str, int]
+    tests: Mapping[str, Mapping[str, str]]  # by the flow's key, by name
+
+
+class TestsFailed(RejectedInput):
+    """Tests that were required do not pass, or there are none. `results`: (test, how it went)."""
+
+    def __init__(self, name: str, results: Sequence[tuple[str, dialogues.Result]]) -> None:
+        failed = [f"{test}, line {one.line}, {one.name}: {one.difference}" for test, one in results]
+        super().__init__("; ".join(failed) or "there are no tests, and publishing requires them", where=name)
+        self.results = tuple(results)
+
+
+def setting(connection: Connection, workspace_id: int) -> Setting:
+    """Published flows, the business and all flows' tests."""
+    values = {"workspace": workspace_id}
+    library: dict[str, CompiledFlow] = {}
+    flow_ids: dict[str, int] = {}
+    for row in connection.execute(
+        text(
+            "SELECT f.id, f.key, f.state, v.id AS version_id, v.document FROM flow f LEFT JOIN flow_version v "
+            "ON v.id = f.current_version_id WHERE f.workspace_id = :workspace ORDER BY f.id"
+        ),
+        values,
+    ).all():
+        flow_ids[row.key] = row.id
+        if row.document is not None and row.state == "active":
+            library[row.key] = compiler.compile(document.load(row.document, row.key), row.version_id)
+    tests: dict[str, dict[str, str]] = {}
+    for row in connection.execute(
+        text(
+            "SELECT f.key, t.name, t.document FROM flow_test t JOIN flow f ON f.id = t.flow_id "
+            "AND f.workspace_id = t.workspace_id WHERE t.workspace_id = :workspace ORDER BY t.flow_id, t.name"
+        ),
+        values,
+    ).all():
+        tests.setdefault(row.key, {})[row.name] = row.document
+    row = connection.execute(
+        text("SELECT name, locale, timezone, business FROM workspace WHERE id = :workspace"), values
+    ).one()
+    business = flow_store.read_business(workspace_id, row.name, row.locale, row.timezone, row.business).view
+    return Setting(library, business, flow_ids, tests)
+
+
+def inspected(source: str, name: str, known: Setting) -> list[Finding]:
+    """What inspection finds in a document. Raises DocumentRejected when it cannot be read or compiled."""
+    compiled = compiler.compile(document.load(source, name), 0)
+    return inspection.check(compiled, known.library, business=known.business)
+
+
+def played(
+    compiled: CompiledFlow, tests: Mapping[str, str], known: Setting, beside: Sequence[CompiledFlow] = ()
+) -> list[tuple[str, dialogues.Result]]:
+    """Plays a flow's tests, as (test, how each dialogue went). `beside`: flows that are published with it."""
+    others = {**known.library, **{flow.key: flow for flow in beside}}
+    flows = [compiled, *(flow for key, flow in others.items() if key != compiled.key)]
+    return [
+        (name, result)
+        for name, source in sorted(tests.items())
+        for result in dialogues.run(source, name, flows, business=known.business)
+    ]
+
+
+async def publish(
+    runtime: Runtime, workspace_id: int, sources: Sequence[Source], wish: Wish
+) -> list[Outcome]:
+    """Publishes all documents, or none. Raises RejectedInput saying what stops them (TestsFailed, DocumentRejected)."""
+    database = runtime.database
+    known = await database.read(lambda c: setting(c, workspace_id))
+    compiled, counts = await asyncio.to_thread(_examined, sources, known, wish)
+    if wish.mapping and len(compiled) > 1:
+        raise RejectedInput("steps are mapped for one flow at a time", where="map")
+    prospects: list[list[Prospect]] = []
+    for flow in compiled:
+        flow_moves.checked(wish.people, wish.mapping, flow)
+        prospects.append(await _prospects(runtime, workspace_id, known.flow_ids.get(flow.key, 0), flow, wish))
+    if wish.dry_run:
+        return [
+            Outcome(flow.key, None, found, tests=count)
+            for flow, found, count in zip(compiled, prospects, counts, strict=True)
+        ]
+
+    def write(connection: Connection) -> list[Outcome]:
+        return [
+            _publish(connection, runtime, workspace_id, source, found, count, wish)
+            for source, found, count in zip(sources, prospects, counts, strict=True)
+        ]
+
+    return await database.write(write, queue=Queue.people)
+
+
+async def roll_back(runtime: Runtime, workspace_id: int, flow_id: int, number: int, wish: Wish) -> Outcome:
+    """Makes an older version's text the current one again, as a new version. Raises NotFound without that version."""
+
+    def read(connection: Connection) -> str:
+        found: str | None = connection.execute(
+            text(
+                "SELECT document FROM flow_version WHERE workspace_id = :workspace AND flow_id = :flow "
+                "AND number = :number"
+            ),
+            {"workspace": workspace_id, "flow": flow_id, "number": number},
+        ).scalar()
+        if found is None:
+            raise NotFound(f"the flow has no version {number}")
+        return found
+
+    source = await runtime.database.read(read)
+    [outcome] = await publish(runtime, workspace_id, [Source(f"version {number}", source, proven=True)], wish)
+    return outcome
+
+
+def _examined(sources: Sequence[Source], known: Setting, wish: Wish) -> tuple[list[CompiledFlow], list[int]]:
+    compiled = [compiler.compile(document.load(one.text, one.name), 0) for one in sources]
+    library = {**known.library, **{flow.key: flow for flow in compiled}}
+    counts = []
+    for source, flow in zip(sources, compiled, strict=True):
+        found = [] if source.proven else inspection.check(flow, library, business=known.business)
+        faults = [one.sentence(wish.language) for one in found if one.severity == "error"]
+        if faults:
+            raise RejectedInput("; ".join(faults), where=source.name)
+        tests = {**known.tests.get(flow.key, {}), **source.tests}
+        results = played(flow, tests, known, compiled) if wish.require_tests else []
+        failed = [(test, one) for test, one in results if not one.passed]
+        if failed or (wish.require_tests and not results):
+            raise TestsFailed(source.name, failed)
+        counts.append(len(results))
+    return compiled, counts
+
+
+async def _prospects(
+    runtime: Runtime, workspace_id: int, flow_id: int, flow: CompiledFlow, wish: Wish
+) -> list[Prospect]:
+    if not flow_id or (wish.people == "stay" and not wish.dry_run):
+        return []
+    here = await standing.where(runtime.database, workspace_id, flow_id, flow.key, now=runtime.clock())
+    return await runtime.database.read(
+        lambda c: standing.prospects(c, here, flow, wish.mapping, people=wish.people)
+    )
+
+
+def _publish(
+    connection: Connection,
+    runtime: Runtime,
+    workspace_id: int,
+    source: Source,
+    prospects: list[Prospect],
+    tests: int,
+    wish: Wish,
+) -> Outcome:
+    now = runtime.clock()
+    done = flow_store.publish(
+        connection,
+        workspace_id=workspace_id,
+        source=source.text,
+        name=source.name,
+        channel_ids=wish.channel_ids,
+        note=wish.note,
+        by=wish.by,
+        new_id=runtime.new_id,
+        now=now,
+    )
+    if source.tests:
+        flow_drafts.keep_tests(
+            connection,
+            workspace_id=workspace_id,
+            flow_id=done.flow_id,
+            documents=source.tests,
+            by=wish.by,
+            now=now,
+        )
+    draft = flow_drafts.find(connection, workspace_id, done.flow_id)
+    if draft is not None and draft.document == source.text:
+        flow_drafts.discard(connection, workspace_id, done.flow_id)
+    job_id = 0
+    if wish.people != "stay":
+        job_id = flow_moves.add(
+            connection,
+            workspace_id=workspace_id,
+            flow_id=done.flow_id,
+            key=done.key,
+            version_id=done.version_id,
+            people=wish.people,
+            mapping=wish.mapping,
+            by=wish.by,
+            sealer=runtime.sealer,
+            new_id=runtime.new_id,
+            now=now,
+        )
+    if done.changed or job_id:
+        audit(
+            connection,
+            workspace_id=workspace_id,
+            actor=wish.by,
+            action="flow_published",
+            target=str(done.flow_id),
+            detail={"number": done.number, "people": wish.people},
+            new_id=runtime.new_id,
+            now=now,
+        )
+    return Outcome(done.key, done, prospects, job_id, tests)
