@@ -21,7 +21,6 @@ from flows.steps import Duration, FlowKey, StepDocument, StepId, read_step
 from flows.texts import Texts
 from flows.triggers import Trigger, read_trigger
 from flows.upgrades import FORMAT, upgraded
-from flows.upgrades import FORMAT, upgraded
 from flows.yaml_reader import Lines, read
 
 MAX_STEPS = 1_000  # a person cannot oversee more; sub-flows divide
@@ -62,7 +61,6 @@ class FlowDocument(BaseModel):
     )
 
     format: int = FORMAT  # of the text: older ones are upgraded when they are read (`flows/upgrades/`)
-    format: int = FORMAT  # of the text: older ones are upgraded when they are read (`flows/upgrades/`)
     flow: FlowKey
     title: Texts | None = None
     languages: Annotated[tuple[str, ...], Field(min_length=1, max_length=20)] = ("it", "en")
@@ -99,7 +97,7 @@ def load(text: str, name: str) -> FlowDocument:
     """
     if text.count("{{") + text.count("{%") + text.count("@(") > MAX_PLACEHOLDERS:
         raise RejectedInput(f"at most {MAX_PLACEHOLDERS} placeholders in all texts together", where=name)
-    if text.count("matches_pattern") > MAX_PATTERNS:
+    if text.count("matches_pattern") + text.count("has_pattern") > MAX_PATTERNS:
         raise RejectedInput(f"at most {MAX_PATTERNS} patterns in all conditions together", where=name)
     document = read(text, name=name)
     if not isinstance(document.data, dict):
@@ -109,7 +107,6 @@ def load(text: str, name: str) -> FlowDocument:
     if len(data) != len(document.data):
         key = "name" if "name" in document.data else "lines"
         raise DocumentRejected(name, [Problem(lines.of(key), key, "there is no such key")])
-    data = upgraded(data, name=name)
     data = upgraded(data, name=name)
     steps, problems = _steps(data.get("steps"), lines)
     if "triggers" in data:

@@ -17,6 +17,7 @@ from domain.contacts import ContactView
 from domain.effects import CallHttp, Effect, PatchContact, SendMessage, SetTimer
 from domain.errors import FlowError
 from domain.messages import Content, text_of
+from flows import languages
 from flows.business import BusinessView
 from flows.channel import ChannelView
 from flows.expressions import Template
@@ -140,6 +141,8 @@ class Turn:
         if root == "session":
             self._save_variable(rest, value)
             return
+        if rest == "language" and isinstance(value, str):
+            value = languages.ours(value)
         changes = {rest: value}
         if rest == "name" and isinstance(value, str):
             first, _, last = value.partition(" ")
@@ -165,9 +168,15 @@ class Turn:
     def ask(self, content: Content, *, timeout_ms: int | None) -> None:
         """Sends the question and waits for the answer, at most `timeout_ms` after the message was accepted."""
         self.send(content)
+        self.listen(timeout_ms=timeout_ms)
+
+    def listen(self, *, timeout_ms: int | None) -> None:
+        """Waits for an answer, at most `timeout_ms` after this turn's last message was accepted."""
         if timeout_ms is not None:
+            said = any(isinstance(effect, SendMessage) for effect in self.effects)
+            after = timeout_ms if said else None
             due = self.now + timeout_ms
-            self.add(SetTimer(self.state.step, self.state.visit, ANSWER, due_at=due, after_sent=timeout_ms))
+            self.add(SetTimer(self.state.step, self.state.visit, ANSWER, due_at=due, after_sent=after))
         self.state.waiting = ANSWER
 
     def call(self, call: CallHttp) -> None:
@@ -253,6 +262,9 @@ class Turn:
             raise FlowError(f"there is no flow {which}", step_id=self.state.step)
         self.flow = flow
         self.state.flow, self.state.version = flow.key, flow.version
+        wish = languages.short(self.contact.language or "")
+        if wish in flow.languages:  # the flow before may not have been written in it
+            self.language = self.state.language = wish
         return flow
 
     def step(self) -> CompiledStep:
@@ -289,7 +301,7 @@ class Turn:
                 self.contact.fields[key[7:]] = value
             return
         setattr(self.contact, key, "" if value is None and key.endswith("name") else value)
-        if key == "language" and (short := str(value).partition("-")[0].lower()) in self.flow.languages:
+        if key == "language" and (short := languages.short(str(value))) in self.flow.languages:
             self.language = self.state.language = short
 
 

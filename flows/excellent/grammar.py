@@ -1,8 +1,8 @@
 """From the text of an expression to a closure: a scanner and a parser by precedence, once per version.
 
 From the tightest: `.name` `[…]` `(…)`, unary `-`, `^`, `*` `/`, `+` `-`, `&`, `<` `<=` `>` `>=`, `=` `!=`; all
-of them from left to right. `(a, b) => …` is a lambda. Texts stand in double quotes with JSON's escapes; a doubled quote is one, as
-in older flows.
+of them from left to right. `(a, b) => …` is a lambda. Texts stand in double quotes with JSON's escapes; a doubled
+quote is one, as in older flows.
 
 Bounded: MAX_PARTS tokens, MAX_DEPTH of the tree. What is wrong is `Refused` with its place.
 """

@@ -117,6 +117,31 @@ def lift(value: Any, depth: int = 0) -> Any:
     return str(value)[:MAX_TEXT]
 
 
+def plain(value: Any) -> Any:
+    """The value as plain data that JSON can hold, of at most MAX_ITEMS parts; nothing for faults and functions."""
+    return _plain(value, [MAX_ITEMS], 0)
+
+
+def _plain(value: Any, left: list[int], depth: int) -> Any:
+    left[0] -= 1
+    if left[0] < 0 or depth >= MAX_NESTED:
+        return None
+    match value:
+        case None | bool() | str():
+            return value
+        case Decimal():
+            return int(value) if value == value.to_integral_value() and abs(value) < 2**53 else float(value)
+        case date() | time():
+            return text(value)
+        case list():
+            return [_plain(item, left, depth + 1) for item in value]
+        case Object() if value.default is not None:
+            return _plain(value.default, left, depth + 1)
+        case Object():
+            return {name: _plain(item, left, depth + 1) for name, item in value.items()}
+    return None
+
+
 def checked(value: Decimal) -> Decimal | Fault:
     """The number within our bounds, else a Fault."""
     if not value.is_finite() or abs(value) >= _TOO_BIG:

@@ -12,39 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from flows.excellent import dates
-from flows.excellent.environment import Environment
 from flows.excellent.evaluation import Evaluation
+from flows.excellent.functions.arguments import CONVERT, read_signature
 from flows.excellent.operations import size
-from flows.excellent.values import (
-    MAX_ITEMS,
-    MAX_TEXT,
-    Fault,
-    Function,
-    Object,
-    integer,
-    kind,
-    number,
-    text,
-    truth,
-)
+from flows.excellent.values import MAX_ITEMS, MAX_TEXT, Fault, Function, Object
 
 Call = Callable[..., Any]
 _registry: dict[str, Function] = {}
-
-_CONVERT: dict[str, Callable[[Any, Environment], Any]] = {
-    "any": lambda value, environment: value,
-    "text": lambda value, environment: text(value),
-    "number": lambda value, environment: number(value),
-    "integer": lambda value, environment: integer(value),
-    "boolean": lambda value, environment: truth(value),
-    "datetime": dates.datetime_of,
-    "date": dates.date_of,
-    "time": dates.time_of,
-    "array": lambda value, environment: _is(list, value, "array"),
-    "object": lambda value, environment: _is(Object, value, "object"),
-    "function": lambda value, environment: _is(Function, value, "function"),
-}
 
 
 def function(
@@ -77,10 +51,10 @@ def registry() -> Mapping[str, Function]:
 def _wrapped(
     key: str, call: Call, signature: str, price: int, per_character: int, tolerant: bool
 ) -> Callable[[Evaluation, Sequence[Any]], Any]:
-    fixed, optional, rest = _read(signature)
-    kinds = [_CONVERT[one] for one in (*fixed, *optional)]
+    fixed, optional, rest = read_signature(signature)
+    kinds = [CONVERT[one] for one in (*fixed, *optional)]
     least, most = len(fixed), len(fixed) + len(optional)
-    more = _CONVERT[rest] if rest else None
+    more = CONVERT[rest] if rest else None
 
     def run(evaluation: Evaluation, arguments: Sequence[Any]) -> Any:
         given = len(arguments)
@@ -108,19 +82,3 @@ def _wrapped(
         return found
 
     return run
-
-
-def _read(signature: str) -> tuple[list[str], list[str], str]:
-    fixed, optional, rest = [], [], ""
-    for part in (part.strip() for part in signature.split(",") if part.strip()):
-        if part.endswith("*"):
-            rest = part[:-1]
-        elif part.startswith("["):
-            optional.append(part.strip("[]"))
-        else:
-            fixed.append(part)
-    return fixed, optional, rest
-
-
-def _is(kind_of: type, value: Any, wanted: str) -> Any:
-    return value if isinstance(value, kind_of) else Fault(f"unable to convert {kind(value)} to an {wanted}")
