@@ -13,6 +13,7 @@ from typing import Any
 
 from domain.optout import is_opt_out
 from flows.business import BusinessView
+from flows.state import CALL
 from flows.texts import ANY, LocalText
 from flows.versions import CompiledFlow, CompiledStep
 
@@ -48,6 +49,9 @@ class Limits:
     rows: int  # more become numbered text
     button_title: int
     row_title: int
+    row_description: int = 0  # 0: as long as the text
+    opener: int = 0  # of a list, 0: there are no lists
+    templates: bool = False
 
 
 # https://core.telegram.org/bots/api#sendmessage: 4,096 characters; captions 1,024; a keyboard has up to 100 buttons.
@@ -55,7 +59,7 @@ class Limits:
 TELEGRAM = Limits("Telegram", 4_096, 4_096, 1_024, 100, 100, 40, 40)
 # https://developers.facebook.com/docs/whatsapp/cloud-api/messages: 3 reply buttons of 20 characters, else a list of
 # 10 rows of 24 characters; the body of an interactive message 1,024, of a text 4,096.
-WHATSAPP = Limits("WhatsApp", 4_096, 1_024, 1_024, 3, 10, 20, 24)
+WHATSAPP = Limits("WhatsApp", 4_096, 1_024, 1_024, 3, 10, 20, 24, 72, 20, True)
 CHANNELS: Mapping[str, Limits] = {"telegram": TELEGRAM, "whatsapp": WHATSAPP}
 
 
@@ -106,7 +110,8 @@ class _Graph:
                 if exit.target in flow.steps
                 and exit.flow is None
                 and exit.target
-                and (not step.waits or exit.name == _AT_ONCE.get(step.type))
+                and exit.name != "on_message"
+                and (step.waits in ("", CALL) or exit.name == _AT_ONCE.get(step.type))
             ]
             for step in flow.steps.values()
         }
@@ -238,7 +243,7 @@ def _loops(flow: CompiledFlow, graph: _Graph, library: Mapping[str, CompiledFlow
 
 def _passes(step: CompiledStep, library: Mapping[str, CompiledFlow], inside: set[str]) -> bool:
     """Whether a session can get through a step without waiting. A sub-flow is passed when some way through it is."""
-    if step.waits:
+    if step.waits not in ("", CALL):  # services answer by themselves: nobody is waited for
         return step.type in _AT_ONCE
     called = library.get(step.calls) if step.calls else None
     if called is None or called.key in inside:
@@ -250,7 +255,9 @@ def _passes(step: CompiledStep, library: Mapping[str, CompiledFlow], inside: set
         if current is None or not _passes(current, library, inside | {called.key}):
             continue
         ways = [
-            exit for exit in current.exits if not current.waits or exit.name == _AT_ONCE.get(current.type)
+            exit
+            for exit in current.exits
+            if current.waits in ("", CALL) or exit.name == _AT_ONCE.get(current.type)
         ]
         targets = [exit.target or "end" for exit in ways]
         if not targets or "end" in targets or any(exit.flow for exit in ways):
@@ -326,6 +333,8 @@ def _written(step: CompiledStep, exit: str) -> set[str]:
     if step.waits == "answer" and exit in NO_ANSWER:
         return set()
     own = {f"result.{step.result}"} if step.result else set()
+    if step.waits == CALL and exit != "next":  # what is kept of an answer is kept of a good one
+        return own
     return set(step.writes) | own
 
 
@@ -376,6 +385,8 @@ def _channel_limits(flow: CompiledFlow, channels: Mapping[str, Limits]) -> Itera
         for limits in channels.values():
             yield from _too_many(step, limits)
             yield from _too_long(step, limits)
+            yield from _parts_too_long(step, limits)
+            yield from _without_templates(step, limits)
 
 
 def _too_many(step: CompiledStep, limits: Limits) -> Iterator[Finding]:
@@ -419,6 +430,44 @@ def _too_long(step: CompiledStep, limits: Limits) -> Iterator[Finding]:
                 fix_it="accorcia il testo o dividilo in più passi",
                 fix_en="shorten the text or divide it into several steps",
             )
+
+
+def _parts_too_long(step: CompiledStep, limits: Limits) -> Iterator[Finding]:
+    """Captions, descriptions of rows and the label of a list's opener, which have limits of their own."""
+    for field, text in step.texts:
+        if step.shows == "media" and (field == "send" or field.endswith(".caption")):
+            most, it, en = limits.caption, "sarà un messaggio a parte", "it will be a message of its own"
+        elif field.startswith("buttons.") and field.endswith(".description"):
+            most = limits.row_description
+            it, en = "le scelte diventano testo numerato", "the choices become numbered text"
+        elif field == "list":
+            most, it, en = limits.opener, "il messaggio sarebbe rifiutato", "the message would be refused"
+        else:
+            continue
+        length = max((len(source) for _, _, source in text.sources() if "{{" not in source), default=0)
+        if most and length > most:
+            yield _at(
+                step,
+                "warning",
+                "part_too_long",
+                it=f"{field} ha {length} caratteri: {limits.name} ne prende {most}, {it}",
+                en=f"{field} has {length} characters: {limits.name} takes {most}, {en}",
+                fix_it="accorcialo",
+                fix_en="shorten it",
+            )
+
+
+def _without_templates(step: CompiledStep, limits: Limits) -> Iterator[Finding]:
+    if step.shows == "template" and not limits.templates:
+        yield _at(
+            step,
+            "warning",
+            "no_templates",
+            it=f"{limits.name} non ha modelli: lì questo passo non dice niente",
+            en=f"{limits.name} has no templates: this step says nothing there",
+            fix_it="aggiungi text al modello, o limita il flusso a WhatsApp",
+            fix_en="add text to the template, or keep the flow to WhatsApp",
+        )
 
 
 def _triggers(flow: CompiledFlow) -> Iterator[Finding]:

@@ -124,6 +124,11 @@ class Wait(StepDocument):
             raise ValueError("otherwise is for an until that is filled in while the flow runs")
         return self
 
+    def waiting(self) -> str:
+        """A moment may have passed, a shop may be open: such a step is no rest in a circle of steps."""
+        sure = isinstance(self.wait, str) or _hour(self.wait.until) is not None
+        return TIME if sure else ""
+
     def prepare(self, maker: "Maker") -> "WaitRun":
         maker.exit("next", self.next)
         if self.on_message is not None:

@@ -70,6 +70,48 @@ def found(steps: dict[str, Any], **more: Any) -> list[tuple[str, str, str]]:
             ("warning", "text_too_long", "a"),
         ),
         (
+            {
+                "a": {"wait": {"until": "open"}, "on_message": "b", "next": "b"},
+                "b": {"send": "x", "next": "a"},
+            },
+            ("error", "loop_without_input", "a"),
+        ),
+        (
+            {
+                "a": {
+                    "send": LONG * 34,
+                    "media": {"kind": "image", "url": "https://example.com/x"},
+                    "next": "end",
+                }
+            },
+            ("warning", "part_too_long", "a"),
+        ),
+        (
+            {"a": {"send": "x", "buttons": [{"id": "o", "text": "O"}], "list": "x" * 21, "next": "end"}},
+            ("warning", "part_too_long", "a"),
+        ),
+        (
+            {
+                "a": {
+                    "send": "x",
+                    "buttons": [{"id": "o", "text": "O", "description": "x" * 73}],
+                    "next": "end",
+                }
+            },
+            ("warning", "part_too_long", "a"),
+        ),
+        (
+            {"a": {"send": {"template": {"name": "ready", "category": "utility"}}, "next": "end"}},
+            ("warning", "no_templates", "a"),
+        ),
+        (
+            {
+                "a": {"sub_flow": "asks", "scope": "own", "next": "b"},
+                "b": {"send": "{{ result.q }}", "next": "end"},
+            },
+            ("warning", "read_before_set", "b"),
+        ),
+        (
             {"a": {"consent": "profiling", "exits": {"yes": "end", "no": "end"}}},
             ("error", "unknown_purpose", "a"),
         ),
@@ -101,6 +143,16 @@ SOUND: list[dict[str, Any]] = [
         "b": {"send": "{{ session.x }} {{ result.a }}", "next": "end"},
     },
     {"a": {"send": "x", "next": "b"}, "b": {"wait": "1 day", "next": "a"}},
+    {"a": {"send": "x", "next": "b"}, "b": {"wait": {"until": "09:00"}, "next": "a"}},
+    {
+        "a": {"wait": {"until": "open"}, "on_message": "b", "next": "c"},
+        "b": {"send": "x", "next": "a"},
+        "c": {"end": True},
+    },
+    {
+        "a": {"sub_flow": "other", "scope": "own", "next": "b"},
+        "b": {"send": "{{ child.street }}", "next": "end"},
+    },
     {"a": {**Q, "next": "b"}, "b": {"goto": "a"}},
     {"a": {"send": "{{ session.x | default('?') }} {{ contact.fields.y }}", "next": "end"}},
     {"a": {"sub_flow": "other", "next": "b"}, "b": {"send": "{{ session.street }}", "next": "end"}},
