@@ -8,32 +8,50 @@ dialogue:
   - bot: Ciao a te!           #    {contact: {phone}}, {deep_link: promo-1}
   - bot: ~e-mail              # ~ contains, in any case; without it the whole text counts
   - buttons: [Prezzi, Una visita]
+  - expect: {http.method: GET, http.url: https://shop.example.com/orders/12}
+  - http: {status: 200, body: {status: sent}}      # the answer to that call; status 0: no connection
   - expect: {contact.email: anna@example.com, session.interest: price, ended: true}
 ```
 
 `bot` takes the next message of the turn; messages that are not mentioned need not be. Several dialogues stand under
 `dialogues: {name: […]}`. A dialogue that begins with `bot` starts the flow by itself, else its triggers decide.
-`expect` reads the paths that templates read, and `ended`, `outcome`, `step`, `waiting`, `bot_messages` (how many).
+`expect` reads the paths that templates read, `http.method|url|headers.…|body…` of the last call, and `ended`,
+`outcome`, `step`, `waiting`, `bot_messages` (how many).
+What the flow brought about so far stands in `notified` (what the team was told), `conversions` (`[order 49.90 EUR]`),
+`feedback.<topic or step>` (the score), `referrals` (programs) and `topics` (those that are followed).
+`{referred: summer}` comes by the link of somebody else who invites to that program.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from domain.comparisons import fold
+from domain.effects import (
+    Effect,
+    HandOver,
+    NotifyTeam,
+    RecordConversion,
+    RecordFeedback,
+    RecordReferral,
+    SessionFailed,
+    Subscribe,
+)
 from domain.errors import RejectedInput
 from domain.messages import Content, text_of
+from flows import amounts, paths, referrals
 from flows import business as businesses
 from flows.business import BusinessView, Purpose
-from flows.player import contact_from
+from flows.player import call, contact_from, http_answer
 from flows.rehearsal import START_AT, Rehearsal, received, span
 from flows.versions import CompiledFlow
 from flows.yaml_reader import Document, read
 
 MAX_LINES = 2_000  # of all dialogues in a file
-SAYS = ("user", "tap", "location", "file", "contact", "deep_link")
+SAYS = ("user", "tap", "location", "file", "contact", "deep_link", "referred")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +175,12 @@ class _Stage:
             self._transcript.append(f"after: {value}")
             self._rehearsal.pass_time(span(value, where=where))
             self._spoken()
+        elif key == "http":
+            self._transcript.append(f"http: {value}")
+            status, body, problem = http_answer(value, where=where)
+            if not self._rehearsal.answer_call(status, body, problem):
+                raise _Difference("no call waits for an answer")
+            self._spoken()
         elif key == "bot":
             self._bot(_words(value))
         elif key == "buttons":
@@ -167,6 +191,10 @@ class _Stage:
             raise RejectedInput(f"no such line: {key}", where=where)
 
     def _hear(self, key: str, value: Any, where: str) -> None:
+        if key == "referred":
+            rehearsal = self._rehearsal
+            somebody = 1 if rehearsal.contact.id != 1 else 2
+            key, value = "deep_link", referrals.payload(rehearsal.channel.key, str(value), somebody)
         if key == "deep_link":
             content = received({"text": f"/start {value}"}, (), where=where)
             self._rehearsal.hear(content, deep_link=str(value))
@@ -228,12 +256,20 @@ class _Stage:
                 return rehearsal.state.waiting if rehearsal.state else ""
             case ["bot_messages"]:
                 return len(rehearsal.messages)
+            case ["notified" | "conversions" | "feedback" | "referrals" | "topics", *rest] if len(rest) < 2:
+                return brought_about(rehearsal.happened, *path.split(".", 1))
             case ["contact", "fields", key]:
                 return rehearsal.contact.fields.get(key)
             case ["contact", key] if key in rehearsal.contact.__struct_fields__:
                 return getattr(rehearsal.contact, key)
             case ["consent", purpose]:
                 return rehearsal.contact.consents.get(purpose)
+            case ["http", ("method" | "url" | "body") as part]:
+                return None if rehearsal.last_call is None else call(rehearsal.last_call)[part]
+            case ["http", "headers", name]:
+                return None if rehearsal.last_call is None else call(rehearsal.last_call)["headers"].get(name)
+            case ["http", "body", *inside] if inside and rehearsal.last_call is not None:
+                return _inside(rehearsal.last_call.body or "", ".".join(inside), where)
             case ["session", *keys]:
                 value: Any = session.variables if session else {}
                 for key in keys:
@@ -243,6 +279,50 @@ class _Stage:
                 result = session.results.get(key) if session else None
                 return getattr(result, part[0] if part else "value", None)
         raise RejectedInput(f"{path} leads nowhere", where=where)
+
+
+def _inside(body: str, path: str, where: str) -> Any:
+    """What a way leads to in a body of JSON."""
+    try:
+        data = json.loads(body)
+    except ValueError:
+        return None
+    return paths.path(path, where=where).read(data)
+
+
+def brought_about(happened: Sequence[Effect], what: str, which: str = "") -> Any:
+    """What effects amount to, in the short form of `expect`."""
+    match what:
+        case "notified":
+            return [
+                text
+                for effect in happened
+                for text in (_told(effect),)
+                if text is not None
+            ]
+        case "conversions":
+            found = [effect for effect in happened if isinstance(effect, RecordConversion)]
+            return [
+                f"{one.name} {amounts.plain(one.amount, one.currency)}" if one.currency else one.name
+                for one in found
+            ]
+        case "feedback":
+            scores = [effect for effect in happened if isinstance(effect, RecordFeedback)]
+            return next((one.score for one in reversed(scores) if which in (one.topic, one.step_id)), None)
+        case "referrals":
+            return [effect.program for effect in happened if isinstance(effect, RecordReferral)]
+    topics = {effect.topic: effect.on for effect in happened if isinstance(effect, Subscribe)}
+    return [topic for topic, on in topics.items() if on]
+
+
+def _told(effect: Effect) -> str | None:
+    """What the team is told by it; None when it is not told."""
+    match effect:
+        case NotifyTeam(text=text) | HandOver(note=text):
+            return text
+        case SessionFailed(step_id=step_id, problem=problem):
+            return f"step {step_id}: {problem}"
+    return None
 
 
 def _words(value: Any) -> str:

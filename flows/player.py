@@ -1,8 +1,10 @@
 """Plays a flow: one line in, one object out, on a virtual clock. What `flow play --json` prints.
 
 In, one JSON object each: `{"text": …}`, `{"tap": option id or text}`, `{"after": "2 days"}`,
-`{"location": {lat, lon}}`, `{"file": {kind, name}}`, `{"contact": {phone}}`. Out, the first before any input:
-`{"messages": [{"text", "buttons", "media"}], "waiting", "ended", "contact", "session", "http"}`.
+`{"location": {lat, lon}}`, `{"file": {kind, name}}`, `{"contact": {phone}}`, `{"http": {status, body}}`. Out, the first
+before any input: `{"messages": [{"text", "buttons", "media"}], "waiting", "ended", "contact", "session", "http"}`. An
+`http` that is not empty, `{method, url, headers, body}`, waits for its answer; status 0 is a failed connection. Secrets
+in it are shown by their names.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 import msgspec
 
 from domain.contacts import ContactView
+from domain.effects import CallHttp
 from domain.errors import RejectedInput
 from domain.messages import Album, Button, ContactRequest, Content, LocationRequest, Media, Text, text_of
 from flows import business as businesses
@@ -60,6 +63,10 @@ def play(
             continue
         if set(data) == {"after"}:
             rehearsal.pass_time(span(data["after"], where=f"{where}, after"))
+        elif set(data) == {"http"}:
+            status, body, problem = http_answer(data["http"], where=f"{where}, http")
+            if not rehearsal.answer_call(status, body, problem):
+                raise RejectedInput("no call waits for an answer", where=where)
         else:
             rehearsal.answer(received(data, shown, where=where))
         shown = rehearsal.messages or shown
@@ -114,8 +121,36 @@ def output(rehearsal: Rehearsal) -> dict[str, Any]:
             },
         },
         "effects": [msgspec.to_builtins(effect) for effect in rehearsal.effects],
-        "http": None,
+        "http": None if rehearsal.call is None else call(rehearsal.call),
     }
+
+
+def call(waiting: CallHttp) -> dict[str, Any]:
+    """A call as the player shows it: `{method, url, headers, body}`, secrets by their names."""
+    url = waiting.url
+    for name, use in waiting.secret_query.items():
+        url += f"{'&' if '?' in url else '?'}{name}={use.prefix}{use.name}"
+    secrets = {name: f"{use.prefix}{use.name}" for name, use in waiting.secrets.items()}
+    return {
+        "method": waiting.method,
+        "url": url,
+        "headers": {**waiting.headers, **secrets},
+        "body": waiting.body or "",
+    }
+
+
+def http_answer(data: Any, *, where: str) -> tuple[int, str, str]:
+    """(status, body, problem) of `{status, body}`; a body that is no text is written as JSON. Status 0, or none: a
+    failed connection, of which `problem` is the word. Raises RejectedInput naming `where`."""
+    if not isinstance(data, dict) or set(data) - {"status", "body", "problem"}:
+        raise RejectedInput("an answer is {status, body}", where=where)
+    status, body, problem = data.get("status", 0), data.get("body", ""), data.get("problem", "")
+    if not isinstance(status, int) or isinstance(status, bool) or not (status == 0 or 100 <= status <= 599):
+        raise RejectedInput("a status is a number between 100 and 599, or 0", where=where)
+    if not isinstance(problem, str):
+        raise RejectedInput("problem is a word", where=where)
+    text = body if isinstance(body, str) else "" if body is None else json.dumps(body, ensure_ascii=False)
+    return status, text, problem
 
 
 def message(content: Content) -> dict[str, Any]:

@@ -7,16 +7,16 @@ platform accepts every message at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from domain import durations
 from domain.contacts import ContactView
-from domain.effects import Effect, PatchContact, RecordConsent, SendMessage, SetTimer
+from domain.effects import CallHttp, Effect, PatchContact, RecordConsent, SendMessage, SetTimer
 from domain.errors import RejectedInput
-from domain.events import Event, MessageReceived, Origin, Person, Place, TimerDue
+from domain.events import Event, HttpAnswered, MessageReceived, Origin, Person, Place, TimerDue
 from domain.messages import (
     Content,
     MediaKind,
@@ -64,6 +64,9 @@ class Rehearsal:
         self.effects: list[Effect] = []  # of the last turn
         self.happened: list[Effect] = []  # of all turns: what is neither said nor a timer
         self.outcome = ""  # of the session that ended last
+        self.call: CallHttp | None = None  # waits for its answer
+        self.last_call: CallHttp | None = None
+        self._held: list[Callable[[], object]] = []  # what the contact did while a call was under way
         self._timers: list[SetTimer] = []
         self._events = 0
         self._wrote = False
@@ -82,6 +85,12 @@ class Rehearsal:
         """The contact sends something: triggers first, then the session. False when neither cared."""
         self._new_turn()
         event = self._event(content, deep_link)
+        if self.call is not None:
+            self._held.append(lambda: self._heard(event, deep_link))
+            return True
+        return self._heard(event, deep_link)
+
+    def _heard(self, event: MessageReceived, deep_link: str | None) -> bool:
         found = triggers.find(
             self.flows,
             event,
@@ -98,7 +107,38 @@ class Rehearsal:
     def answer(self, content: Received) -> bool:
         """The contact sends something to the session alone; triggers are not asked. False when it did not care."""
         self._new_turn()
-        return self._advance(self._event(content, None))
+        event = self._event(content, None)
+        if self.call is not None:
+            self._held.append(lambda: self._advance(event))
+            return True
+        return self._advance(event)
+
+    def answer_call(self, status: int, body: str = "", problem: str = "") -> bool:
+        """The call that waits comes back; what was held goes on behind it. False when none waits. `status` 0: it
+        failed."""
+        call = self.call
+        if call is None:
+            return False
+        self._new_turn()
+        answer = HttpAnswered(
+            key=f"call:{call.visit}",
+            occurred_at=self.now,
+            conversation_id=0,
+            session_id=0,
+            step_id=call.step_id,
+            visit=call.visit,
+            status=status,
+            body=body,
+            problem=problem or ("" if status else "unreachable"),
+        )
+        self._advance(answer)
+        self._go_on()
+        return True
+
+    def _go_on(self) -> None:
+        """What was held while a call was under way, until the next one."""
+        while self._held and self.call is None:
+            self._held.pop(0)()
 
     def pass_time(self, span_ms: int) -> None:
         """Moves the clock on; what falls due on the way happens at its time, all as one turn."""
@@ -120,6 +160,7 @@ class Rehearsal:
                 purpose=due.purpose,
             )
             self._advance(event)
+            self._go_on()
         self.now = until
 
     def _new_turn(self) -> None:
@@ -179,6 +220,7 @@ class Rehearsal:
         return self.seed
 
     def _take(self, transition: engine.Transition) -> None:
+        self.call = None
         self.effects.extend(transition.effects)
         for effect in transition.effects:
             self._apply(effect)
@@ -205,6 +247,8 @@ class Rehearsal:
                     )
             case SetTimer():
                 self._timers.append(effect)
+            case CallHttp():
+                self.call = self.last_call = effect
             case _:
                 self.happened.append(effect)  # for people, who are not here
 

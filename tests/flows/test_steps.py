@@ -17,7 +17,7 @@ import pytest
 
 from flows import compiler, document
 from flows.business import sample
-from flows.player import contact_from
+from flows.player import contact_from, http_answer
 from flows.rehearsal import Rehearsal, received, span
 from flows.steps import registry
 from flows.yaml_reader import read
@@ -71,6 +71,8 @@ def play(case: dict[str, Any]) -> list[dict[str, Any]]:
     for item in case.get("inputs", []):
         if "after" in item:
             rehearsal.pass_time(span(item["after"], where="after"))
+        elif "http" in item:
+            assert rehearsal.answer_call(*http_answer(item["http"], where="http"))
         else:
             rehearsal.answer(received(item, rehearsal.messages, where=str(item)))
         turns.append(turn(rehearsal))
