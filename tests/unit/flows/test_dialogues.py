@@ -81,3 +81,33 @@ def test_faulty_test_files_are_refused(text: str, words: str) -> None:
     """A fault of the file is not a difference of the flow."""
     with pytest.raises(RejectedInput, match=words):
         dialogues.run(text, "t.test.yaml", [FLOW])
+
+
+OUTCOMES = make_flow(
+    {
+        "invite": {"referral": "summer", "next": "score"},
+        "score": {"feedback": "stars", "text": "Stelle?", "topic": "visit", "next": "order"},
+        "order": {"conversion": "order", "value": 49.9, "next": "told"},
+        "told": {"notify": "Ordine", "next": "follow"},
+        "follow": {"subscribe": ["bags", "shoes"], "next": "unfollow"},
+        "unfollow": {"subscribe": "bags", "state": "off", "next": "person"},
+        "person": {"hand_over": True, "about": "Aiuto"},
+    },
+    triggers=[{"deep_link": "ref-summer-*"}],
+)
+
+
+def test_what_a_flow_brings_about_is_expected_in_a_short_form() -> None:
+    """By another's link; score, order, topics and what the team was told."""
+    text = """
+flow: tested
+with: {language: it}
+dialogue:
+  - referred: summer
+  - expect: {referrals: [summer], conversions: [], feedback.visit: null}
+  - tap: "4"
+  - expect: {feedback.visit: 4, feedback.score: 4, conversions: [order 49.90 EUR], topics: [shoes]}
+  - expect: {notified: [Ordine, Aiuto]}
+"""
+    [result] = dialogues.run(text, "t.test.yaml", [OUTCOMES])
+    assert result.passed, result
