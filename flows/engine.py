@@ -44,6 +44,7 @@ from domain.effects import (
 from domain.errors import FlowError
 from domain.events import Event, HttpAnswered, MessageReceived, SessionCommand, TimerDue
 from domain.messages import Notice, PollVote, Received, ReceivedReaction
+from flows import languages
 from flows.business import BusinessView
 from flows.channel import ChannelView
 from flows.inputs import heard
@@ -148,6 +149,8 @@ def advance(
             act = _called(event)
         case TimerDue(purpose=purpose) if purpose == EXPIRE and state.waiting:
             return _expire(flow, state, contact, now)
+        case SessionCommand(what="resume") if state.waiting == ANSWER:
+            act = _once_more
         case SessionCommand(what=("stop" | "expire") as what):
             stopped = msgspec.structs.replace(state, waiting="", stack=[])
             return Transition(stopped, [], contact, ended=True, outcome=_COMMANDS[what])
@@ -236,6 +239,11 @@ def _called(answer: HttpAnswered) -> Callable[[Turn], None]:
         turn.step().runner.called(turn, answer)
 
     return act
+
+
+def _once_more(turn: Turn) -> None:
+    """The question that waited is asked again."""
+    turn.target = turn.state.step
 
 
 def _due(turn: Turn) -> None:
@@ -379,9 +387,9 @@ def _copied(state: SessionState) -> SessionState:
 
 
 def _language(flow: CompiledFlow, *wishes: str | None) -> str:
-    """The first wish that the flow is written in (`pt-br` counts as `pt`), else the flow's first language."""
+    """The first wish that the flow is written in (`pt-br` and `por` count as `pt`), else its first language."""
     for wish in wishes:
-        short = (wish or "").partition("-")[0].lower()
+        short = languages.short(wish or "")
         if short in flow.languages:
             return short
     return flow.languages[0]

@@ -38,3 +38,8 @@ def short(code: str) -> str:
 def long(code: str) -> str:
     """The three letters of a code: `es` → `spa`; what is not known stays as it is."""
     return _LONG.get(code, code)
+
+
+def ours(code: str) -> str:
+    """The code as it is kept with a contact: three letters become the two that platforms tell, others stay."""
+    return _SHORT.get(code.strip().lower(), code)

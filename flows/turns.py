@@ -165,6 +165,10 @@ class Turn:
         """Keeps what a question gave."""
         self.state.results[key] = result
 
+    def forget(self, key: str) -> None:
+        """Takes back what was kept."""
+        self.state.results.pop(key, None)
+
     def ask(self, content: Content, *, timeout_ms: int | None) -> None:
         """Sends the question and waits for the answer, at most `timeout_ms` after the message was accepted."""
         self.send(content)
@@ -240,6 +244,13 @@ class Turn:
         if given is not None:
             state.variables, state.results, state.child = given, {}, None
         self.go(flow.start)
+
+    def leave(self) -> None:
+        """Forgets variables, results and callers: what comes begins anew."""
+        state = self.state
+        state.stack.clear()
+        self.marks.clear()
+        state.variables, state.results, state.child = {}, {}, None
 
     def come_back(self, outcome: str) -> None:
         """Puts the caller's flow, step and scope in place of the sub-flow's, which is `child` from then on."""

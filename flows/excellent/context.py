@@ -25,6 +25,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from flows import languages
 from flows.excellent.environment import MONTH_FIRST, Environment
 from flows.excellent.values import Object, lift
 from flows.state import Result
@@ -151,15 +152,9 @@ def _addresses(turn: Turn) -> list[tuple[str, str]]:
     return found
 
 
-_LETTERS = {
-    "it": "ita", "en": "eng", "es": "spa", "fr": "fra", "de": "deu", "pt": "por", "ar": "ara", "ru": "rus",
-    "zh": "zho", "hi": "hin", "sw": "swa", "nl": "nld", "ro": "ron", "pl": "pol", "uk": "ukr", "tr": "tur",
-}  # fmt: skip
-
-
 def _three(language: str | None) -> str:
     """RapidPro's three letters of a language."""
-    return _LETTERS.get(language or "", language or "")
+    return languages.long(language or "")
 
 
 def _moment(turn: Turn, ms: int) -> datetime | None:
@@ -296,6 +291,13 @@ def _variables(name: str) -> Callable[[Turn], Object]:
     return made
 
 
+def _legacy_extra(turn: Turn) -> Any:
+    """What the last service answered, where nothing was put there by hand."""
+    if "legacy_extra" in turn.state.variables:
+        return _variables("legacy_extra")(turn)
+    return _webhook(turn).get("json")
+
+
 def _locals(turn: Turn) -> Object:
     return Object({key: lift(value) for key, value in turn.state.variables.items()}, dynamic=True)
 
@@ -316,6 +318,6 @@ _ROOTS: dict[str, Callable[[Turn], Any]] = {
     "locals": _locals,
     "trigger": _trigger,
     "resume": _resume,
-    "legacy_extra": _variables("legacy_extra"),
+    "legacy_extra": _legacy_extra,
 }
 ROOTS = frozenset(_ROOTS)

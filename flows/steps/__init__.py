@@ -37,7 +37,8 @@ def _duration(text: str) -> str:
     return text
 
 
-def _savable(path: str) -> str:
+def savable(path: str) -> str:
+    """The path, when a value can be put there. Raises ValueError."""
     root, _, rest = path.partition(".")
     fits = root == "session" or (
         root == "contact" and (rest in CONTACT_TARGETS or rest.startswith("fields."))
@@ -58,7 +59,7 @@ StepId = Annotated[str, Field(pattern=STEP_ID)]
 FlowKey = Annotated[str, Field(pattern=FLOW_KEY)]
 OptionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,39}$")]  # fits a callback's 64 bytes
 Duration = Annotated[str, AfterValidator(_duration)]
-SavePath = Annotated[str, AfterValidator(_savable)]
+SavePath = Annotated[str, AfterValidator(savable)]
 
 
 class StepDocument(BaseModel):

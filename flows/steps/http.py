@@ -62,6 +62,7 @@ MAX_NESTING = 10  # of a JSON body
 MAX_SAVES = 50
 MAX_TEXT = 4_096  # characters of a text that is kept in the session
 MAX_FIELD = 1_000  # characters of a text that is kept with the contact
+MAX_WEBHOOK = 32_000  # bytes of JSON of an answer that is kept whole, for expressions that read anything in it
 MAX_KEPT = 10_000  # bytes of JSON of a list or object that is kept in the session
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?=[/?#]|$)")
@@ -292,7 +293,7 @@ class HttpRun(StepRun):
         succeeded = usable and 200 <= answer.status < 300
         if succeeded and self.save:
             usable = succeeded = self._save(turn, answer.body)
-        self._record(turn, answer.status, succeeded, asked)
+        self._record(turn, answer.status, succeeded, asked, answer.body)
         turn.mark("answered" if usable else "timeout" if answer.problem == "timeout" else "invalid")
         turn.go(self._way_on(answer.status, succeeded) if usable else self.error)
 
@@ -305,10 +306,22 @@ class HttpRun(StepRun):
         named = self.on.get(str(status)) or self.on.get(f"{status // 100}xx")
         return named or (self.next if succeeded else self.error)
 
-    def _record(self, turn: "Turn", status: int, succeeded: bool, asked: str) -> None:
+    def _record(self, turn: "Turn", status: int, succeeded: bool, asked: str, body: str = "") -> None:
+        data = self._webhook(turn, status, body) if self.excellent else None
         if self.result is not None:
             value = str(status) if self.excellent else status  # RapidPro's results are texts
-            turn.record(self.result, Result(value, "Success" if succeeded else "Failure", asked))
+            turn.record(self.result, Result(value, "Success" if succeeded else "Failure", asked, data))
+
+    def _webhook(self, turn: "Turn", status: int, body: str) -> Any:
+        """The last answer as RapidPro's expressions read it, `@webhook.status` and `@webhook.json`; gives its JSON."""
+        try:
+            data = paths.plain(msgspec.json.decode(body)) if body else None
+        except (msgspec.DecodeError, RecursionError):
+            data = None
+        if len(msgspec.json.encode(data)) > MAX_WEBHOOK:
+            data = None
+        turn.save("session.webhook", {"status": status, "json": data})
+        return data
 
     def _asked(self, turn: "Turn") -> str:
         """What was asked, for people: of the address what stands before its query, which is nobody's business."""

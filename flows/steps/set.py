@@ -10,29 +10,35 @@ remember:
     session.basket: {append: "{{ session.product }}"}
     session.wishes: {remove: "{{ session.product }}"}
     session.draft: null
+    result.interest: {text: "{{ session.interest }}", category: Known}
   next: thanks
 ```
 
 A text is a template, whose result is text; `{value: path}` copies what stands there as it is; `{add: n}` adds to a
-number; `{append: …}` and `{remove: …}` change a list; null clears. `contact.language` is from then on the language
+number; `{append: …}` and `{remove: …}` change a list; null clears. `result.<key>` keeps a result as a question does:
+a text, or `{text: …, category: …}`. `contact.language` is from then on the language
 that the flow speaks, where it is written in it.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from domain.errors import FlowError
 from flows.expressions import Getter, getter, split
-from flows.steps import SavePath, StepDocument, StepRun, step
-from flows.values import Copy, Plain, Value, value_of
+from flows.state import Result
+from flows.steps import StepDocument, StepRun, savable, step
+from flows.values import MAX_VALUE, Copy, Plain, Value, value_of
 
 if TYPE_CHECKING:
     from flows.compiler import Maker
     from flows.turns import Turn
 
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MAX_ITEMS = 100  # of a list that a flow gathers: more is a table
 
 
@@ -57,15 +63,30 @@ class Remove(BaseModel):
     remove: Value
 
 
+class Kept(BaseModel):
+    """`{text: "18", category: Adult}`: a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    text: Annotated[str, Field(max_length=MAX_VALUE)]
+    category: Annotated[str, Field(max_length=MAX_VALUE)] = ""
+
+
+def _place(path: str) -> str:
+    key = path.removeprefix("result.")
+    return path if key != path and _KEY.fullmatch(key) else savable(path)
+
+
 Change = Callable[["Turn"], None]
 
 
 @step("set")
 class Set(StepDocument):
-    """The keys are `session.<name>`, `contact.fields.<key>` and `contact.<column>`, written in their order."""
+    """The keys are `session.<name>`, `contact.fields.<key>`, `contact.<column>` and `result.<key>`, written in their
+    order."""
 
     set: Annotated[
-        dict[SavePath, Plain | Copy | Add | Append | Remove | None], Field(min_length=1, max_length=50)
+        dict[Annotated[str, AfterValidator(_place)], Plain | Copy | Add | Append | Remove | Kept | None],
+        Field(min_length=1, max_length=50),
     ]
 
     def prepare(self, maker: "Maker") -> "SetRun":
@@ -76,6 +97,8 @@ class Set(StepDocument):
 def _change(path: str, value: Any, maker: "Maker") -> Change:
     maker.writes(path)
     field = f"set.{path}"
+    if path.startswith("result.") or isinstance(value, Kept):
+        return _result_change(path, value, field, maker)
     if isinstance(value, (Add, Append, Remove)) and not path.startswith(("session.", "contact.fields.")):
         raise ValueError(
             f"{path} is no {'number' if isinstance(value, Add) else 'list'}; "
@@ -94,6 +117,22 @@ def _change(path: str, value: Any, maker: "Maker") -> Change:
         case _:
             read = value_of(value, field, maker)
             return lambda turn: turn.save(path, read(turn))
+
+
+def _result_change(path: str, value: Any, field: str, maker: "Maker") -> Change:
+    key = path.removeprefix("result.")
+    if key == path or not isinstance(value, (str, int, float, Kept, NoneType)):
+        raise ValueError(f"{path}: a result is a text or {{text, category}}, and only results are")
+    if value is None:
+        return lambda turn: turn.forget(key)
+    category = value_of(value.category, f"{field}.category", maker) if isinstance(value, Kept) else None
+    read = value_of(value.text if isinstance(value, Kept) else value, field, maker)
+
+    def changed(turn: "Turn") -> None:
+        kept = read(turn)
+        turn.record(key, Result("" if kept is None else kept, (category(turn) or "") if category else "", ""))
+
+    return changed
 
 
 def _list_change(path: str, read: Getter, change: Callable[[list[Any], list[Any]], list[Any]]) -> Change:

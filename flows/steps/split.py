@@ -62,8 +62,9 @@ class Split(StepDocument):
         return self
 
     def prepare(self, maker: "Maker") -> "SplitRun":
-        result = self.result or maker.step_id
-        maker.gives(result)
+        result = self.result or ("" if maker.excellent else maker.step_id)  # RapidPro keeps what has a name
+        if result:
+            maker.gives(result)
         for way in self.split:
             maker.exit(f"way {way.name}", way.goto)
         bounds = tuple(accumulate(way.weight for way in self.split))
@@ -82,7 +83,8 @@ class SplitRun(StepRun):
 
     def enter(self, turn: "Turn") -> None:
         name, target = self.ways[bisect_right(self.bounds, self._chance(turn) * self.bounds[-1] >> 64)]
-        turn.record(self.result, Result(name, name, ""))
+        if self.result:
+            turn.record(self.result, Result(name, name, ""))
         turn.go(target)
 
     def _chance(self, turn: "Turn") -> int:
