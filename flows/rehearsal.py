@@ -100,7 +100,7 @@ class Rehearsal:
         )
         self._wrote = True
         if found is not None:
-            self._start(found.flow, {"deep_link": deep_link} if deep_link else {})
+            self._start(found.flow, {"deep_link": deep_link} if deep_link else {}, event.content)
             return True
         return self._advance(event)
 
@@ -177,7 +177,12 @@ class Rehearsal:
             occurred_at=self.now,
         )
 
-    def _start(self, flow: CompiledFlow, variables: Mapping[str, Any] | None = None) -> None:
+    def _start(
+        self,
+        flow: CompiledFlow,
+        variables: Mapping[str, Any] | None = None,
+        received: Received | None = None,
+    ) -> None:
         self._timers.clear()
         transition = engine.start(
             flow,
@@ -190,6 +195,7 @@ class Rehearsal:
             variables=variables,
             library=self.library,
             channel=self.channel,
+            received=received,
         )
         self._take(transition)
 
