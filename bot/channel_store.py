@@ -53,6 +53,11 @@ class ConnectedChannel:
         )
 
 
+def referral_key_of(sealer: Sealer, workspace_id: int) -> str:
+    """The key that makes and proves a workspace's referral codes."""
+    return sealer.keyed_hash("referral", str(workspace_id))
+
+
 class ChannelStore:
     """The process's view of all channels."""
 
@@ -116,7 +121,7 @@ class ChannelStore:
             credentials=Credentials(values, accounts),
             capabilities=channel_of(row["kind"]).capabilities(values),
             poll_offset=row["poll_offset"],
-            referral_key=self._sealer.keyed_hash("referral", str(row["workspace_id"])),
+            referral_key=referral_key_of(self._sealer, row["workspace_id"]),
         )
 
 

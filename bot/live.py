@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from bot import calls, channel_store, media_jobs, privacy_jobs, scheduler
+from bot import calls, channel_store, flow_moves, media_jobs, privacy_jobs, scheduler
 from bot.assistant import Assistant
 from bot.channel_store import ChannelStore
 from bot.conversations import Worker
@@ -70,7 +70,7 @@ class Live:
         self.outgoing = Outgoing(outgoing or Policy())
         self.limits = Limits(runtime.monotonic)
         self.assistant = assistant or Assistant()
-        assert {*privacy_jobs.KINDS, *media_jobs.KINDS, *calls.KINDS} <= jobs.kinds().keys()
+        assert {*privacy_jobs.KINDS, *media_jobs.KINDS, *calls.KINDS, *flow_moves.KINDS} <= jobs.kinds().keys()
         context = self if job_context is None else job_context
         parts = (runtime.database, runtime.sealer, runtime.clock, runtime.owner, context)
         self.jobs = jobs.Runner(*parts, signals=runtime.signals, but=calls.KIND)

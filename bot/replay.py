@@ -19,6 +19,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, text
 
 from bot import turns
+from bot.channel_store import referral_key_of
 from bot.flow_store import FlowStore
 from bot.turns import Recorded, Turn
 from domain.effects import Effect, SendMessage, SetTimer
@@ -91,14 +92,12 @@ def conversation(
     session_id: int = 0,
     number: int = 0,
     source: str = "",
-    referral_key: str = "",
     sealer: Sealer,
 ) -> list[Replayed]:
     """Plays the sessions of a conversation again, the oldest first (`session_id`: only that one).
 
     `number` 0 and no `source`: on the versions that they ran on; else on that version of their flow, or on the document
-    in `source`. `referral_key`: the channel's, which turns do not hold. Raises NotFound for a conversation that is not
-    there, RejectedInput for a source that cannot be read.
+    in `source`. Raises NotFound for a conversation that is not there, RejectedInput for a source that cannot be read.
     """
     known = connection.execute(
         text("SELECT 1 FROM conversation WHERE workspace_id = :workspace AND id = :id"),
@@ -111,7 +110,7 @@ def conversation(
     )
     if session_id and not found:
         raise NotFound("there is no such session in this conversation")
-    stage = _Stage(connection, workspace_id, found, number, source, referral_key)
+    stage = _Stage(connection, workspace_id, found, number, source, sealer)
     by_session = sorted(found, key=lambda turn: (turn.session_id, turn.id))
     return [stage.play(list(group)) for _, group in groupby(by_session, key=lambda turn: turn.session_id)]
 
@@ -160,7 +159,7 @@ class _Stage:
         found: Sequence[Turn],
         number: int,
         source: str,
-        referral_key: str,
+        sealer: Sealer,
     ) -> None:
         self._versions = FlowStore()
         self._versions.ensure(connection, _version_ids(found))
@@ -169,7 +168,7 @@ class _Stage:
         self._number = number
         self._source = compiler.compile(document.load(source, "document"), 0) if source else None
         self._businesses: dict[str, BusinessView] = turns.businesses(connection, workspace_id)
-        self._referral_key = referral_key
+        self._referral_key = referral_key_of(sealer, workspace_id)  # turns do not hold it
         if number or source:
             wanted = self._numbers.of(number)
             self._versions.ensure(connection, [*wanted, *self._numbers.published])
@@ -253,7 +252,10 @@ class _Stage:
         }
         if before is None:
             flow = instead or self._version(recorded.flow)
-            return engine.start(flow, language=recorded.language, variables=dict(recorded.variables), **given)
+            started: dict[str, Any] = {"language": recorded.language, "variables": dict(recorded.variables)}
+            if isinstance(recorded.event, MessageReceived):
+                started["received"] = recorded.event.content
+            return engine.start(flow, cause=recorded.cause, **started, **given)
         before = state.decode(state.encode(before))  # as it comes from its row
         if (moved := _move(recorded.event)) is not None:
             return engine.move(

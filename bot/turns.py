@@ -24,6 +24,7 @@ from domain.effects import Effect
 from domain.events import Event
 from flows.business import BusinessView
 from flows.channel import ChannelView
+from flows.state import Cause
 from storage.sealing import Sealer
 
 FORMAT = 2
@@ -47,6 +48,7 @@ class Recorded(Struct, omit_defaults=True, kw_only=True):
     variables: dict[str, Any] = field(default_factory=dict)
     library: dict[str, int] = field(default_factory=dict)
     business: str = ""
+    cause: Cause | None = None  # how the flow was started, if not by a message
 
 
 class Turn(NamedTuple):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from config.commands import flow_versions
 from config.commands.flow_import import import_flows
 from config.commands.output import Json, perform, say, show, words
 
@@ -27,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("test")(try_out)
     group.command("play")(play)
     group.command("publish")(publish)
+    flow_versions.add_to(group)
     group.command("import")(import_flows)
     app.add_typer(group, name="flow")
 
@@ -118,26 +120,40 @@ def play(
 
 
 def publish(
-    files: Files,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Flow files; a folder stands for the flows in it.")
+    ] = None,
+    draft: Annotated[
+        list[str] | None, typer.Option(help="Publish the draft of this flow (its key).")
+    ] = None,
     channel: Annotated[
         list[str] | None, typer.Option(help="Answer only on this channel: id or name.")
     ] = None,
-    note: Annotated[str, typer.Option(help="What has changed, for the history.")] = "",
+    note: flow_versions.Note = "",
+    require_tests: Annotated[
+        bool, typer.Option("--require-tests", help="Only if the flow's tests pass, and there are some.")
+    ] = False,
+    people: flow_versions.People = "stay",
+    mapped: flow_versions.Map = None,
+    dry_run: flow_versions.DryRun = False,
     json: Json = False,
 ) -> None:
     """Check flows and make them the current versions; the same text again changes nothing."""
-    from config.business import file_text
     from config.sentences import language
 
-    flows = [{"name": str(path), "source": file_text(path)} for path in flow_files(files)]
-    arguments = {"flows": flows, "channels": channel or [], "note": note, "language": language()}
+    arguments = {
+        "flows": [flow_versions.text_of(path) for path in flow_files(files or [])],
+        "drafts": draft or [],
+        "channels": channel or [],
+        "note": note,
+        "language": language(),
+        "require_tests": require_tests,
+        "people": people,
+        "map": flow_versions.mapping(mapped or []),
+        "dry_run": dry_run,
+    }
     result = perform("flow.publish", arguments)
-
-    def lines() -> list[str]:
-        unchanged = words(" (già così)", " (so already)")
-        return [f"{f['key']}: {f['version']}{'' if f['changed'] else unchanged}" for f in result["flows"]]
-
-    show(result, json, lines)
+    show(result, json, lambda: flow_versions.published(result))
 
 
 def flow_files(given: list[Path]) -> list[Path]:
