@@ -36,6 +36,7 @@ RESOLVERS = 8  # threads that look names up: a slow name server must not hold th
 CHUNK = 16 * 1024  # bytes unpacked at a time
 AGENT = "Passaparola"
 
+_PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _BODY_HEADERS = frozenset(("content-type", "content-length", "content-encoding", "content-language"))
 # All that goes on to another server: the author's own headers were meant for the first one.
@@ -134,10 +135,7 @@ class Outgoing:
         """What may be said of an address before anybody is asked. Raises CallFailed."""
         try:
             url = urlsplit(request.url)
-            host, port = (
-                addresses.normal(url.hostname or ""),
-                url.port or {"http": 80, "https": 443}[url.scheme],
-            )
+            host, port = addresses.normal(url.hostname or ""), url.port or _PORTS[url.scheme]
         except (ValueError, KeyError):
             raise CallFailed("not_allowed") from None
         here = (host, port)
@@ -146,6 +144,7 @@ class Outgoing:
         literal = addresses.parsed(host)
         if (
             not host
+            or url.scheme not in _PORTS
             or url.username is not None
             or forbidden
             or (
@@ -265,11 +264,8 @@ def _redirected(request: Request, status: int, location: str) -> Request:
 def _origin(url: str) -> tuple[str, str, int | None]:
     try:
         parts = urlsplit(url)
-        return (
-            parts.scheme,
-            addresses.normal(parts.hostname or ""),
-            parts.port or {"http": 80, "https": 443}.get(parts.scheme),
-        )
+        host = addresses.normal(parts.hostname or "")
+        return parts.scheme, host, parts.port or _PORTS.get(parts.scheme)
     except ValueError:
         return "", url, None
 
