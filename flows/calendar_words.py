@@ -306,7 +306,8 @@ def _plain_days(words: Words, place: Place) -> set[Day]:
         return {Day(day)}
     core = _without_start(words, _ARTICLES)
     found = set(_weekdays(core, place.today))
-    numbered = words[0] in _DAY_FIRST or (core[0] in _DAYS and len(core) > 1)
+    skipped = words[: len(words) - len(core)]
+    numbered = bool(_DAY_FIRST & set(skipped)) or (core[0] in _DAYS and len(core) > 1)
     found |= {Day(day) for day in _dated(core, place, numbered=numbered)}
     return found
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
 
-MAX_INPUT = 80  # characters: longer is a sentence, not a number
+MAX_INPUT = 120  # characters: the longest number below a billion has 95 in Italian
 MAX_FIGURES = 15  # before the decimal mark: what a 64-bit float holds exactly
 
 _IT_SMALL = (

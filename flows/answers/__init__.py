@@ -8,12 +8,12 @@ English whatever the session's language; numbers, days and hours are read by `fl
 
 from __future__ import annotations
 
+import datetime as calendar  # by this name, because modules of this folder are called date, time and datetime
 import importlib
 import pkgutil
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -39,17 +39,17 @@ class Reading(NamedTuple):
 
     language: str
     region: str
-    today: date
+    today: calendar.date
     minimum: Bound = None
     maximum: Bound = None
     now: int = 0
-    zone: tzinfo = UTC
+    zone: calendar.tzinfo = calendar.UTC
     currency: str = ""
     month_first: bool = False
 
-    def moment(self) -> datetime:
+    def moment(self) -> calendar.datetime:
         """Now, on the contact's clock."""
-        return datetime.fromtimestamp(self.now / 1000, self.zone)
+        return calendar.datetime.fromtimestamp(self.now / 1000, self.zone)
 
 
 class Valid(NamedTuple):

@@ -17,7 +17,7 @@ from domain.operators import in_words
 from flows.answers import AnswerType, Invalid, Reading, Valid, answer, plain_number, within, words_of
 from flows.numerals import number, simple, whole
 
-MAX_INPUT = 80  # characters: an amount in words
+MAX_INPUT = 120  # characters: an amount in words
 MAX_AMOUNT = 10**12  # below it a float holds every cent
 
 _EURO = "AT BE BG CY DE EE ES FI FR GR HR IE IT LT LU LV MT NL PT SI SK SM VA MC AD ME XK"
