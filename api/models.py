@@ -69,6 +69,10 @@ SegmentId = Annotated[int, PublicId("segment")]
 ConsentId = Annotated[int, PublicId("consent")]
 JobId = Annotated[int, PublicId("job")]
 MediaId = Annotated[int, PublicId("media")]
+ConversionId = Annotated[int, PublicId("conversion")]
+FeedbackId = Annotated[int, PublicId("feedback")]
+ReferralId = Annotated[int, PublicId("referral")]
+NotificationId = Annotated[int, PublicId("notification")]
 
 Time = Annotated[int, Field(ge=0, lt=1 << 53, description="ms since 1970 UTC")]
 

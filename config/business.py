@@ -14,6 +14,9 @@ nothing.
     opening_hours: {mon-fri: ["09:00-13:00", "15:00-19:00"], sat: ["09:00-13:00"]}
     keywords:                            # words that are answered, or that start a flow
       - {words: [orari, hours], answer: {it: "Siamo aperti {opening_hours}.", en: "We are open {opening_hours}."}}
+    places:                              # shops, offices: what a flow's step `nearest: business` looks through
+      - {name: Centro, address: Via Roma 1, lat: 45.46, lon: 9.19, opening_hours: {mon-sat: "09:00-19:00"}}
+    team: {chat: {channel: shop, address: "-1001234567890"}}   # a group in which the bot tells the team what happens
     quiet_hours: {from: "21:00", to: "09:00"}
     marketing: {per_day: 2, minimum_age: 14}
 
@@ -45,6 +48,7 @@ from storage.sealing import Sealer
 FIRST_WORKSPACE = 1  # the business of an installation that has one
 MAX_FLOWS = 500
 MAX_CHANNELS = 100
+MAX_PLACES = 500  # each is compared with where somebody is: a millisecond for all of them
 MAX_TEXT = 3_500  # characters: below every channel's limit
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_NAMES = {
@@ -53,8 +57,10 @@ DAY_NAMES = {
 }
 
 _KEYS = frozenset(
-    "business locale timezone region channels flows purposes texts opening_hours keywords quiet_hours marketing".split()
+    "business locale timezone region channels flows purposes texts opening_hours places team keywords quiet_hours "
+    "marketing".split()
 )
+_PLACE = ("name", "address", "lat", "lon", "phone", "url", "opening_hours")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _REGION = re.compile(r"[A-Z]{2}")
@@ -136,7 +142,7 @@ class _Reader:
             data.get("locale", "it"), _LANGUAGE, "must be a language such as it or en", "locale"
         )
         hours = self._opening_hours(data.get("opening_hours"))
-        stored = {
+        stored: dict[str, Any] = {
             "region": self._matched(
                 data.get("region", "IT"), _REGION, "must be a country such as IT", "region"
             ),
@@ -145,6 +151,10 @@ class _Reader:
             "opening_hours": hours,
         }
         stored |= {key: data[key] for key in ("quiet_hours", "marketing") if data.get(key) is not None}
+        if data.get("places"):
+            stored["places"] = self._places(data["places"])
+        if data.get("team"):
+            stored["team"] = self._team(data["team"])
         try:
             policies.parse(stored, where="")
         except RejectedInput as error:
@@ -251,6 +261,52 @@ class _Reader:
             purposes[key] = {"version": version, "wording": self._texts(entry.get("wording"), *at, "wording")}
         return purposes
 
+    def _places(self, value: Any) -> list[dict[str, Any]]:
+        """Places as flows see them (`flows.business.Place`): hours are sentences in each of our languages."""
+        places = []
+        for number, item in enumerate(self._list(value, "places", limit=MAX_PLACES)):
+            at = ("places", number)
+            entry = self._mapping(item, at)
+            if unknown := sorted(set(entry) - set(_PLACE)):
+                raise self._refused(f"there is no such key; known are {', '.join(_PLACE)}", *at, unknown[0])
+            hours = self._opening_hours(entry.get("opening_hours"), *at)
+            place: dict[str, Any] = {
+                "name": self._text(entry.get("name"), *at, "name", limit=200),
+                "latitude": self._degrees(entry.get("lat"), 90, *at, "lat"),
+                "longitude": self._degrees(entry.get("lon"), 180, *at, "lon"),
+            }
+            place |= {
+                key: self._text(entry[key], *at, key, limit=300)
+                for key in ("address", "phone", "url")
+                if entry.get(key) is not None
+            }
+            if hours:
+                place["hours"] = {language: opening_sentence(hours, language) for language in DAY_NAMES}
+            places.append(place)
+        return places
+
+    def _degrees(self, value: Any, most: int, *at: str | int) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -most <= value <= most:
+            raise self._refused(f"must be degrees from -{most} to {most}", *at)
+        return float(value)
+
+    def _team(self, value: Any) -> dict[str, Any]:
+        """The chat in which the team is told what happens; `apply` knows whether there is such a channel."""
+        team = self._mapping(value, ("team",))
+        if set(team) != {"chat"}:
+            raise self._refused("has a chat, nothing else", "team")
+        chat = self._mapping(team["chat"], ("team", "chat"))
+        if set(chat) != {"channel", "address"}:
+            raise self._refused("has a channel and an address", "team", "chat")
+        address = chat["address"]
+        said = str(address) if isinstance(address, int) and not isinstance(address, bool) else address
+        return {
+            "chat": {
+                "channel": self._text(chat["channel"], "team", "chat", "channel", limit=100),
+                "address": self._text(said, "team", "chat", "address", limit=100),
+            }
+        }
+
     def _own_texts(self, value: Any, hours: dict[str, list[str]]) -> dict[str, Texts]:
         found = self._mapping(value or {}, ("texts",))
         for key in found:
@@ -260,10 +316,10 @@ class _Reader:
                 )
         return {key: self._texts(item, "texts", key, hours=hours) for key, item in found.items()}
 
-    def _opening_hours(self, value: Any) -> dict[str, list[str]]:
-        """Hours by day; `mon-fri` stands for five of them."""
+    def _opening_hours(self, value: Any, *above: str | int) -> dict[str, list[str]]:
+        """Hours by day; `mon-fri` stands for five of them. `above`: where they stand."""
         hours: dict[str, list[str]] = {}
-        for key, item in self._mapping(value or {}, ("opening_hours",)).items():
+        for key, item in self._mapping(value or {}, (*above, "opening_hours")).items():
             first, _, last = key.partition("-")
             if (
                 first not in DAYS
@@ -271,11 +327,11 @@ class _Reader:
                 or DAYS.index(last or first) < DAYS.index(first)
             ):
                 raise self._refused(
-                    "must be a day such as mon, or days such as mon-fri", "opening_hours", key
+                    "must be a day such as mon, or days such as mon-fri", *above, "opening_hours", key
                 )
-            spans = self._list([item] if isinstance(item, str) else item, "opening_hours", key)
+            spans = self._list([item] if isinstance(item, str) else item, *above, "opening_hours", key)
             for span in spans:
-                self._matched(span, _HOURS, "must be hours such as 09:00-13:00", "opening_hours", key)
+                self._matched(span, _HOURS, "must be hours such as 09:00-13:00", *above, "opening_hours", key)
             for day in DAYS[DAYS.index(first) : DAYS.index(last or first) + 1]:
                 hours[day] = list(spans)
         return {day: hours[day] for day in DAYS if hours.get(day)}
@@ -402,6 +458,7 @@ def apply(
         channels[spec.name] = channel_id
         if change:
             changes.append(f"channel {spec.name}: {change}")
+    _check_team(connection, business, workspace_id)
     for flow in business.flows:
         published = flow_store.publish(
             connection,
@@ -417,6 +474,22 @@ def apply(
     if changes:
         channel_store.raise_revision(connection, "flows")  # businesses are read with the flows
     return Applied(changes, channels)
+
+
+def _check_team(connection: Connection, business: Business, workspace_id: int) -> None:
+    """On WhatsApp one may write only to who wrote in the last day, so a team's chat there would fall silent: it must be
+    on a network that lets a bot write at any time. Raises RejectedInput."""
+    chat = business.stored.get("team", {}).get("chat")
+    if chat is None:
+        return
+    kind = connection.execute(
+        text("SELECT kind FROM channel WHERE workspace_id = :workspace AND name = :name"),
+        {"workspace": workspace_id, "name": chat["channel"]},
+    ).scalar()
+    if kind is None:
+        raise RejectedInput(f"there is no channel {chat['channel']!r}", where="team.chat.channel")
+    if channel_of(kind).capabilities({}).window_hours is not None:
+        raise RejectedInput(f"on {kind} a bot cannot write first", where="team.chat.channel")
 
 
 def _store_workspace(connection: Connection, business: Business, workspace_id: int) -> bool:

@@ -44,6 +44,10 @@ PREFIXES = {
     "timer": "tim",
     "job": "job",
     "media": "med",
+    "conversion": "cvn",
+    "feedback": "fdb",
+    "referral": "ref",
+    "notification": "ntf",
 }
 
 

@@ -8,10 +8,13 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, text
 
+from bot import flow_store
 from config import business
 from config.demo import environment
+from domain.errors import RejectedInput
 from domain.ids import IdMaker
 from flows import compiler, document
+from flows.business import Place
 from storage import schema
 from storage.database import Database
 from storage.sealing import Sealer
@@ -106,3 +109,79 @@ def everything(connection: Connection) -> list[list[tuple[object, ...]]]:
         [tuple(row) for row in connection.execute(text(f"SELECT * FROM {table} ORDER BY id")).all()]
         for table in tables
     ]
+
+
+def test_places_and_the_teams_chat_are_kept_as_flows_and_the_runtime_read_them(tmp_path: Path) -> None:
+    """Hours are sentences in each language; a group's id may be written as a number."""
+    path = tmp_path / "shop.yaml"
+    path.write_text(
+        "business: Shop\nteam: {chat: {channel: a, address: -1001}}\nplaces:\n"
+        "  - {name: Centro, lat: 45.46, lon: 9, address: Via Roma 1, opening_hours: {mon-fri: '09:00-19:00'}}\n"
+    )
+    stored = business.read(path, {}).stored
+    read = flow_store.read_business(
+        1, "Shop", "it-IT", "Europe/Rome", msgspec.json.encode(stored).decode(), {(1, "a"): 5}
+    )
+    hours = {"it": "lun–ven 09:00–19:00", "en": "Mon–Fri 09:00–19:00"}
+    assert read.view.places == (Place("Centro", 45.46, 9.0, address="Via Roma 1", hours=hours),)
+    assert read.view.language == "it"
+    assert read.team_chat == flow_store.TeamChat(5, "-1001")
+    assert (
+        flow_store.read_business(1, "Shop", "it", "", msgspec.json.encode(stored).decode()).team_chat is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("places: [{name: A, lat: 91, lon: 9}]", "line 2, places.0.lat: must be degrees from -90 to 90"),
+        ("places: [{name: A, lat: 1}]", "places.0.lon"),
+        ("places: [{lat: 1, lon: 1}]", "places.0.name"),
+        ("places: [{name: A, lat: 1, lon: 1, colour: red}]", "there is no such key"),
+        ("places: [{name: A, lat: 1, lon: 1, opening_hours: {mon: nine}}]", "places.0.opening_hours.mon"),
+        ("team: {chat: {channel: a}}", "has a channel and an address"),
+        ("team: {people: 3}", "has a chat, nothing else"),
+    ],
+)
+def test_faulty_places_and_chats_are_refused_with_their_line(lines: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(f"business: Shop\n{lines}\n")
+    with pytest.raises(RejectedInput) as refused:
+        business.read(path, {})
+    assert said in str(refused.value) or said in refused.value.where
+
+
+@pytest.mark.parametrize(
+    ("chat", "said"),
+    [("nobody", "there is no channel 'nobody'"), ("w", "on whatsapp a bot cannot write first")],
+)
+async def test_the_teams_chat_is_where_a_bot_may_write_first(
+    chat: str, said: str, any_database_url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(
+        "business: Shop\nchannels:\n  - {kind: whatsapp, name: w, phone_number_id: '106540352242922', "
+        "business_account_id: '102290129340398', access_token: TEST-access, "
+        "app_secret: TEST-secret, verify_token: TEST-verify}\n"
+        f"team: {{chat: {{channel: {chat}, address: '1'}}}}\n"
+    )
+    database = await Database.open(any_database_url)
+    try:
+        await schema.ensure(database)
+        maker, sealer = IdMaker(1, lambda: NOW), Sealer("TEST-" + "s" * 40)
+
+        def write(connection: Connection) -> None:
+            business.apply(
+                connection,
+                business.read(path, {}),
+                workspace_id=business.ensure_workspace(connection, now=NOW),
+                default_mode="webhook",
+                sealer=sealer,
+                new_id=maker.next,
+                now=NOW,
+            )
+
+        with pytest.raises(RejectedInput, match=said):
+            await database.write(write)
+    finally:
+        await database.close()
