@@ -6,10 +6,12 @@ when there is nothing to do. What it cannot carry it tells `place.lose`; what st
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from flows.importers.documents import Line, Names, slug
 from flows.importers.typebot import texts
@@ -96,15 +98,21 @@ def _file(block: Block, place: Place) -> Step | None:
     if not isinstance(url, str) or not url:
         return None
     shown = place.words(url)
-    video_page = block.type == "video" and block.content.get("type") in ("youtube", "vimeo", "tiktok", "gumlet")
+    video_page = block.type == "video" and block.content.get("type") in (
+        "youtube",
+        "vimeo",
+        "tiktok",
+        "gumlet",
+    )
     if block.type == "embed" or video_page or "{{" in shown or not _web_address(url):
         return {"send": shown, "next": place.next}  # the app shows a preview of the page
-    step: Step = {"media": {"kind": block.type, "url": url}}
+    media = {"kind": block.type, "url": url}
     click = text(mapping(block.content, "clickLink"), "url")
     if block.type == "image" and click and _web_address(click) and "{{" not in click:
         alt = text(mapping(block.content, "clickLink"), "alt")
-        step["links"] = [{"text": place.words(alt) or urlsplit(click).hostname or click, "url": click}]
-    return {"send": "", **step, "next": place.next}
+        label = place.words(alt).strip() or urlsplit(click).hostname or click
+        return {"send": label, "media": media, "links": [{"text": label, "url": click}], "next": place.next}
+    return {"send": {"media": media}, "next": place.next}
 
 
 def _web_address(url: str) -> bool:
@@ -247,12 +255,14 @@ def _cards(block: Block, place: Place) -> Step | None:
             leads = place.target(text(way, "outgoingEdgeId"))
             if label:
                 offered.append(
-                    Line({
-                        "id": taken.take(slug(label)[:36] or "option"),
-                        "text": label,
-                        "value": title or label,
-                        **({"goto": leads} if leads is not None else {}),
-                    })
+                    Line(
+                        {
+                            "id": taken.take(slug(label)[:36] or "option"),
+                            "text": label,
+                            "value": title or label,
+                            **({"goto": leads} if leads is not None else {}),
+                        }
+                    )
                 )
     place.lose()
     if not offered or len(offered) > MAX_OPTIONS:
@@ -319,11 +329,13 @@ FIXED: dict[str, Any] = {
 def _ab_test(block: Block, place: Place) -> Step:
     share = block.options.get("aPercent")
     first = share if isinstance(share, int) and not isinstance(share, bool) and 0 <= share <= 100 else 50
-    ways = {text(item, "path"): place.target(text(item, "outgoingEdgeId")) or place.next for item in block.items}
+    ways = {
+        text(item, "path"): place.target(text(item, "outgoingEdgeId")) or place.next for item in block.items
+    }
     return {
         "split": [
-            Line({"id": "a", "weight": first, "goto": ways.get("a", place.next)}),
-            Line({"id": "b", "weight": 100 - first, "goto": ways.get("b", place.next)}),
+            Line({"name": "a", "weight": first, "goto": ways.get("a", place.next)}),
+            Line({"name": "b", "weight": 100 - first, "goto": ways.get("b", place.next)}),
         ],
     }
 
@@ -332,7 +344,11 @@ def _ab_test(block: Block, place: Place) -> Step:
 def _wait(block: Block, place: Place) -> Step | None:
     seconds = block.options.get("secondsToWaitFor")
     try:
-        span = float(seconds) if isinstance(seconds, int | float | str) and not isinstance(seconds, bool) else 0.0
+        span = (
+            float(seconds)
+            if isinstance(seconds, int | float | str) and not isinstance(seconds, bool)
+            else 0.0
+        )
     except ValueError:
         place.lose()
         return None
@@ -385,38 +401,57 @@ def _redirect(block: Block, place: Place) -> Step | None:
 def _http(block: Block, place: Place) -> Step | None:
     webhook = mapping(block.options, "webhook")
     url = place.words(webhook.get("url")).strip()
-    if not url or block.options.get("proxyCredentialsId"):
+    method = text(webhook, "method") or "POST"
+    if not _ORIGIN.match(url) or method not in METHODS or block.options.get("proxyCredentialsId"):
         place.lose()
         return None
-    address, _, query = url.partition("?")
-    step: Step = {"http": address, "method": text(webhook, "method") or "POST"}
-    asked = dict(parse_qsl(query, keep_blank_values=True)) if "{{" not in query else {}
-    if query and not asked:
-        step["http"] = url
-    asked |= _pairs(webhook, "queryParams", place)
-    if asked:
-        step["query"] = asked
-    headers = _pairs(webhook, "headers", place)
-    if headers:
-        step["headers"] = headers
-    body = webhook.get("body")
-    if isinstance(body, str) and body.strip() not in ("", "{{state}}") and step["method"] not in ("GET", "HEAD"):
-        step["body"] = place.words(body)
-    elif step["method"] not in ("GET", "HEAD") and (body or not block.options.get("isCustomBody")):
-        place.lose()  # theirs would send all answers
+    step: Step = {"http": url, "method": method}
+    for key, name in (("query", "queryParams"), ("headers", "headers")):
+        pairs = {text(one, "key"): place.words(one.get("value")) for one in objects(webhook, name)}
+        pairs.pop("", None)
+        if pairs:
+            step[key] = pairs
+    if method not in ("GET", "HEAD"):
+        step |= _body(webhook.get("body"), place)
     saved = {}
     for one in objects(block.options, "responseVariableMapping"):
-        path, where = place.path(one.get("variableId")), text(one, "bodyPath")
-        if path and where:
-            saved[path] = where.removeprefix("data.").removeprefix("data")
+        path, where = place.path(one.get("variableId")), text(one, "bodyPath").strip()
+        if path and where == "statusCode":
+            place.lose()
+        elif path and where:
+            saved[_way(where)] = path
     if saved:
         step["save"] = saved
-    return {**step, "next": place.next, "error": place.next}
+    return {**step, "error": place.next, "next": place.next}
 
 
-def _pairs(webhook: dict[str, Any], key: str, place: Place) -> dict[str, str]:
-    return {
-        text(one, "key"): place.words(one.get("value"))
-        for one in objects(webhook, key)
-        if text(one, "key")
-    }
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9._:-]+(?=[/?#]|$)")
+
+
+def _body(body: Any, place: Place) -> Step:
+    """What is sent. Without a body of its author theirs sends all answers, which ours does not."""
+    if not isinstance(body, str) or body.strip() in ("", "{{state}}"):
+        place.lose()
+        return {}
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return {"body": place.words(body)}
+    return {"body": _leaves(data, place, 0)} if isinstance(data, dict | list) else {"body": place.words(body)}
+
+
+def _leaves(data: Any, place: Place, depth: int) -> Any:
+    if depth > texts.MAX_DEPTH:
+        raise Untranslatable("a body nested too deep")
+    if isinstance(data, dict):
+        return {key: _leaves(value, place, depth + 1) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_leaves(value, place, depth + 1) for value in data]
+    return place.words(data) if isinstance(data, str) else data
+
+
+def _way(path: str) -> str:
+    """`data.order.state` as a way into the answer; `.map(item => item.name)` of theirs is `[*].name`."""
+    mapped = re.sub(r"\.map\((\w+) *=> *\1\.([\w.]+)\)", r"[*].\2", path)
+    return re.sub(r"^data\b\.?", "", mapped) or "$"
