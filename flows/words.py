@@ -23,6 +23,11 @@ WORDS: dict[str, dict[str, Any]] = {
     "send_phone": {"it": "Invia il mio numero", "en": "Send my number"},
     "send_location": {"it": "Invia la mia posizione", "en": "Send my location"},
     "done": {"it": "Fatto", "en": "Done"},
+    # said below what a language model wrote
+    "machine": {
+        "it": "(Ha risposto un assistente automatico.)",
+        "en": "(An automatic assistant answered.)",
+    },
     # the second question of a double opt-in
     "confirm_question": {
         "it": "Per sicurezza: confermi che vuoi ricevere i nostri messaggi?",
