@@ -41,7 +41,7 @@ class NoAnswer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     after: Duration
     goto: StepId | None = None  # else the step's `otherwise` or `next`
-    category: Category = "No Response"  # RapidPro's word
+    category: Category | None = "No Response"  # RapidPro's word; null: no result is kept
 
 
 @step("listen")
@@ -82,7 +82,7 @@ class Listen(StepDocument):
             router=rules,
             timeout_ms=durations.parse(timeout.after) if timeout else None,
             timeout_target=(timeout.goto or rest) if timeout else None,
-            timeout_category=timeout.category if timeout else "",
+            timeout_category=(timeout.category or "") if timeout else "",
             take_first=self.take_first,
         )
 
@@ -110,7 +110,7 @@ class ListenRun(StepRun):
 
     def due(self, turn: "Turn") -> None:
         turn.mark("timeout")
-        if self.router.result is not None:
+        if self.router.result is not None and self.timeout_category:
             turn.record(self.router.result, Result("", self.timeout_category, ""))
         turn.go(self.timeout_target)
 

@@ -16,6 +16,7 @@ from flows.importers.rapidpro.definitions import Action, Node
 from flows.importers.rapidpro.names import snake
 from flows.importers.rapidpro.templates import constant, literal
 from flows.importers.sources import Item
+from flows.texts import MAX_TEXT
 
 if TYPE_CHECKING:
     from flows.importers.rapidpro.conversion import Flow, Made
@@ -24,6 +25,7 @@ MAX_VALUE = 1_000  # characters of a value that a step sets
 MAX_BUTTONS = 10
 MAX_LABEL = 200  # characters of a button's label, as a template
 MAX_KEY = 64
+MAX_ADDRESS = 2_000
 MAX_ATTACHMENTS = 10
 _KINDS = {
     "image": "image",
@@ -32,6 +34,7 @@ _KINDS = {
     "application": "document",
     "document": "document",
 }
+_ADDRESS = re.compile(r"@[a-z(]|https?://[\w.-]+(:\d+)?([/?#]|$)", re.IGNORECASE)
 _FIELD = re.compile(r"[^\W]+\Z")
 _REPLY = re.compile(r"<(?P<type>[a-z]{1,20})>(?P<label>.*)\Z", re.DOTALL)
 
@@ -86,14 +89,16 @@ def _messages(uuid: str, text: Any, files: list[dict[str, Any]], buttons: list[A
     name = uuid[:8]
     said: dict[str, Any] = {"send": text} if text is not None else {}
     below: dict[str, Any] = {"buttons": buttons} if buttons else {}
+    if len(files) > 1 and (buttons or not said):  # an album has no buttons: the files, then the text
+        after = [made({**said, **below}, "send", name)] if said else []
+        return [made({"send": {"album": files}}, "send", name), *after]
     if len(files) > 1:
-        first, *rest = files
-        if buttons:  # an album has no buttons: the files, then the text
-            albums: list[Made] = [made({"send": None, "album": [first, *rest]}, "send", name)]
-            return [*albums, *([made({**said, **below}, "send", name)] if said else [])]
-        return [made({"send": text, "album": files}, "send", name)]
+        files[0] = {**files[0], "caption": text}
+        return [made({"send": {"album": files}}, "send", name)]
+    if files and said:
+        return [made({**said, "media": files[0], **below}, "send", name)]
     if files:
-        return [made({"send": text, "media": files[0], **below}, "send", name)]
+        return [made({"send": {"media": files[0]}}, "send", name)]
     return [made({**said, **below}, "send", name)] if said else []
 
 
@@ -108,7 +113,7 @@ def _files(flow: Flow, found: Action) -> list[dict[str, Any]]:
             "files are the same in every language; those of the flow's own are sent",
         )
     for attachment in attachments:
-        file = _file(attachment)
+        file = _file(flow.template(attachment, found.uuid))
         if file is not None:
             files.append(file)
         elif attachment.strip():
@@ -121,9 +126,10 @@ def _file(attachment: str) -> dict[str, Any] | None:
     known = _KINDS.get(kind.split("/")[0].lower())
     if not colon or known is None or not address.strip():
         return None
-    if not address.startswith(("http://", "https://")) and not address.startswith("@"):
+    address = address.strip()
+    if len(address) > 2_000 or not address.isprintable() or _ADDRESS.match(address) is None:
         return None
-    return Line(kind=known, url=address.strip())
+    return Line(kind=known, url=address)
 
 
 def _buttons(flow: Flow, found: Action) -> list[Any]:
@@ -199,7 +205,7 @@ def _setting(flow: Flow, found: Action, path: str, value: str, name: str) -> lis
     """A step that sets one thing; an empty value clears it."""
     if len(value) > MAX_VALUE:
         return [flow.left_out(found.type, found.uuid, f"the value has more than {MAX_VALUE} characters")]
-    return [made({"set": {path: value.strip() or None}}, "set", name)]
+    return [made({"set": {path: flow.template(value, found.uuid).strip() or None}}, "set", name)]
 
 
 @action("set_contact_name")
@@ -302,11 +308,11 @@ def set_contact_channel(flow: Flow, found: Action, node: Node) -> list[Made]:
 def set_run_result(flow: Flow, found: Action, node: Node) -> list[Made]:
     item = found.item
     name = item.text("name", "")
-    value = item.text("value", "")[:MAX_VALUE]
+    value = flow.template(item.text("value", "")[:MAX_VALUE], found.uuid)
     category = flow.text(found.uuid, "category", item.text("category", ""), most=64) or ""
     if isinstance(category, dict):
         category = category.get(flow.base(), "")
-    kept = Line(value=value, category=category) if category else Line(value=value)
+    kept = Line(text=value, category=category) if category else Line(text=value)
     return [made({"set": {f"result.{result_key(name)}": kept}}, "result", name)]
 
 
@@ -364,15 +370,17 @@ def call_webhook(flow: Flow, found: Action, node: Node) -> list[Made]:
     item = found.item
     address = item.text("url", "").strip()
     method = item.text("method", "GET").upper()
-    if not address:
-        return [flow.left_out(found.type, found.uuid, "it has no address")]
+    if not 8 <= len(address) <= MAX_ADDRESS:
+        return _uncalled(flow, found, "it has no address that can be called")
     if method not in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
-        return [flow.left_out(found.type, found.uuid, f"calls by {method[:20]} are not made")]
-    data: dict[str, Any] = {"http": address[:2_000], "method": method}
+        return _uncalled(flow, found, f"calls by {method[:20]} are not made")
+    data: dict[str, Any] = {"http": flow.template(address, found.uuid), "method": method}
     headers = _headers(flow, found)
     if headers:
         data["headers"] = headers
-    body = item.text("body", "")
+    body = flow.template(item.text("body", ""), found.uuid)
+    if len(body) > MAX_TEXT:
+        return _uncalled(flow, found, f"its body has more than {MAX_TEXT} characters")
     if body.strip() and method not in ("GET", "HEAD"):
         data["body"] = body
     name = item.text("result_name", "")
@@ -387,7 +395,7 @@ def _headers(flow: Flow, found: Action) -> dict[str, str]:
     kept = {}
     for name, value in found.item.mapping("headers").items():
         try:
-            kept[_header(name)] = value
+            kept[_header(name)] = flow.template(value[:MAX_TEXT], found.uuid)
         except ValueError as error:
             if name.strip():
                 flow.lost("header", found.uuid, str(error))
@@ -402,7 +410,7 @@ def open_ticket(flow: Flow, found: Action, node: Node) -> list[Made]:
     item = found.item
     topic = item.object("topic")
     team = (topic.text("name", "") if topic is not None else "")[:64].strip()
-    note = (item.text("note", "") or item.text("body", "")).strip()
+    note = flow.template((item.text("note", "") or item.text("body", ""))[:MAX_TEXT], found.uuid).strip()
     flow.carried.add("@locals._new_ticket")
     last = node.router is None and node.target is None and node.actions[-1] is found
     if last and flow.definition.uuid not in flow.around.called:
@@ -425,11 +433,15 @@ _ELSEWHERE = {
 
 
 def _left_out(flow: Flow, found: Action, node: Node) -> list[Made]:
+    return _uncalled(flow, found, _ELSEWHERE[found.type])
+
+
+def _uncalled(flow: Flow, found: Action, why: str) -> list[Made]:
     """What other systems did is missing; what it would have failed with is kept, so that the rest goes its way."""
-    left = [flow.left_out(found.type, found.uuid, _ELSEWHERE[found.type])]
+    left = [flow.left_out(found.type, found.uuid, why)]
     name = found.item.text("result_name", "")
     if name:
-        failed = {"set": {f"result.{result_key(name)}": Line(value="0", category="Failure")}}
+        failed = {"set": {f"result.{result_key(name)}": Line(text="0", category="Failure")}}
         left.append(made(failed, "result", name))
     return left
 

@@ -15,12 +15,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows import languages
+from domain.errors import RejectedInput
+from flows import excellent, languages
 from flows.importers import Unsupported
 from flows.importers.documents import Line, Names, Row, slug
 from flows.importers.rapidpro import actions, routers
-from flows.importers.rapidpro.templates import literal
 from flows.importers.rapidpro.definitions import Action, Definition, Node
+from flows.importers.rapidpro.templates import literal, rewritten
 from flows.texts import MAX_TEXT
 
 Data = dict[str, Any]
@@ -109,7 +110,8 @@ class Flow:
             translated = items.get(uuid, {}).get(name, [])
             if len(translated) > number and translated[number].strip():
                 texts.setdefault(_code(language), translated[number])
-        said = {code: self._short(text, uuid, most) for code, text in texts.items() if code and text.strip()}
+        short = {code: self._short(text, uuid, most) for code, text in texts.items() if code and text.strip()}
+        said = {code: text for code, text in short.items() if text.strip()}
         if not said:
             return None
         return said if len(said) > 1 or not base.strip() else next(iter(said.values()))
@@ -172,13 +174,32 @@ class Flow:
         go on; others are ended by the document's `expires`."""
         if self.definition.uuid not in self.around.called or self.definition.expires <= 0:
             return None
-        return Line(after=span(self.definition.expires * 60), goto=EXPIRED)
+        return Line(after=span(self.definition.expires * 60), goto=EXPIRED, category=None)
+
+    def template(self, text: str, uuid: str) -> str:
+        """A template without the expressions that nobody can read: RapidPro says nothing in their place."""
+        if "@" not in text:
+            return text
+
+        def checked(source: str) -> str:
+            try:
+                excellent.template(source, where="")
+            except RejectedInput as error:
+                self.lost("expression", uuid, f"{source[:100]}: {error.what}")
+                return ""
+            return source
+
+        return rewritten(
+            text,
+            excellent.ROOTS,
+            path=lambda path: checked(f"@{path}"),
+            expression=lambda inside: checked(f"@({inside})"),
+        )
 
     def _short(self, text: str, uuid: str, most: int) -> str:
-        if len(text) <= most:
-            return text
-        self.lost("text", uuid, f"{len(text)} characters; the first {most} are carried")
-        return text[:most]
+        if len(text) > most:
+            self.lost("text", uuid, f"{len(text)} characters; the first {most} are carried")
+        return self.template(text[:most], uuid)
 
     # --- chains
 
@@ -245,6 +266,8 @@ def _id(made: Made, node: str) -> str:
 
 def _lead(made: Made, target: Any) -> None:
     """Where a step leads when it is done."""
+    if "http" in made.data:
+        made.data["error"] = target  # the router behind it decides, by the status
     if "goto" in made.data:
         made.data["goto"] = target
     else:

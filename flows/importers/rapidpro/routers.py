@@ -8,11 +8,12 @@ from flows import matchers
 from flows.importers.documents import Line, Names, Row
 from flows.importers.rapidpro.actions import made, result_key
 from flows.importers.rapidpro.definitions import Case, Category, Node, Router
+from flows.importers.rapidpro.templates import constant
 
 if TYPE_CHECKING:
     from flows.importers.rapidpro.conversion import Flow, Made
 
-MAX_RULES = 100
+PLACES = ("has_state", "has_district", "has_ward")
 MAX_OPERAND = 4_096
 MAX_ARGUMENT = 1_000
 
@@ -33,12 +34,11 @@ def carry(flow: Flow, node: Node, router: Router) -> list[Made]:
 def _route(flow: Flow, node: Node, router: Router, *, listens: bool) -> Made:
     word = "listen" if listens else "route"
     name = router.result_name
-    data: dict[str, Any] = {word: _operand(flow, router)}
-    rules = [rule for case in router.cases[:MAX_RULES] if (rule := _rule(flow, case)) is not None]
-    if len(router.cases) > MAX_RULES:
-        flow.lost("router", node.uuid, f"has {len(router.cases)} cases; the first {MAX_RULES} are carried")
-    if rules:
-        data["rules"] = rules
+    operand = _operand(flow, node, router)
+    rules = [rule for case in router.cases if (rule := _rule(flow, case)) is not None]
+    data: dict[str, Any] = (
+        {"listen": rules, "operand": operand} if listens else {"route": operand, "rules": rules}
+    )
     if router.default is not None:
         data["category"] = router.default.name
     if name:
@@ -47,19 +47,21 @@ def _route(flow: Flow, node: Node, router: Router, *, listens: bool) -> Made:
         timeout = _timeout(flow, router) or flow.waits_out()
         if timeout is not None:
             data["timeout"] = timeout
+        if node is flow.definition.nodes[0]:
+            data["take_first"] = True
         if router.wait is not None and router.wait.hint:
             data["comment"] = f"Expects: {router.wait.hint}."
     data["otherwise"] = _target(router.default)
     return made(data, word, name or node.uuid[:8], ends=True)
 
 
-def _operand(flow: Flow, router: Router) -> str:
+def _operand(flow: Flow, node: Node, router: Router) -> str:
     operand = router.operand.strip()
     if operand in flow.carried:  # what the action before it has done
         return "done"
     if operand.startswith("@locals._"):
         operand = "@locals." + operand.removeprefix("@locals.").lstrip("_")
-    return operand[:MAX_OPERAND] or "@input.text"
+    return flow.template(operand[:MAX_OPERAND], node.uuid) or "@input.text"
 
 
 def _rule(flow: Flow, case: Case) -> dict[str, Any] | None:
@@ -67,7 +69,13 @@ def _rule(flow: Flow, case: Case) -> dict[str, Any] | None:
         flow.lost(case.type, case.uuid or case.where, "there is no such test; the case never applies")
         return None
     rule: dict[str, Any] = {"test": case.type}
+    if case.type in PLACES:
+        flow.lost(
+            case.type, case.uuid or case.where, "places of a country are not known; the case never applies"
+        )
     value = _arguments(flow, case)
+    if value is None:
+        return None
     if value:
         rule["value"] = value
     rule |= {"category": case.category.name, "goto": _target(case.category)}
@@ -75,11 +83,14 @@ def _rule(flow: Flow, case: Case) -> dict[str, Any] | None:
 
 
 def _arguments(flow: Flow, case: Case) -> Any:
-    base = _shortened(flow, case, case.arguments)
+    """The arguments, by language where they are translated; None when the test cannot be made with them."""
+    base = _fitting(flow, case, case.arguments)
+    if base is None:
+        return None
     translated = {
-        language: Row(_shortened(flow, case, texts))
+        language: Row(fitting)
         for language, texts in flow.translations(case.uuid, "arguments").items()
-        if language != flow.base()
+        if language != flow.base() and (fitting := _fitting(flow, case, texts)) is not None
     }
     if case.type == "has_group":
         uuid, name = [*base, "", ""][:2]
@@ -90,10 +101,32 @@ def _arguments(flow: Flow, case: Case) -> Any:
     return {flow.base(): Row(base), **translated} if translated else Row(base)
 
 
-def _shortened(flow: Flow, case: Case, arguments: list[str]) -> list[str]:
+def _fitting(flow: Flow, case: Case, arguments: list[str]) -> list[str] | None:
+    """The arguments that the test takes; None when there are too few or a pattern cannot be read."""
+    test, where = matchers.registry()[case.type], case.uuid or case.where
     if any(len(argument) > MAX_ARGUMENT for argument in arguments):
-        flow.lost(case.type, case.uuid or case.where, f"an argument has more than {MAX_ARGUMENT} characters")
-    return [argument[:MAX_ARGUMENT] for argument in arguments]
+        flow.lost(
+            case.type, where, f"an argument has more than {MAX_ARGUMENT} characters; the case never applies"
+        )
+        return None
+    fitting = [flow.template(argument, where) for argument in arguments]
+    if len(fitting) < test.least:
+        flow.lost(case.type, where, f"it needs {test.needs}; the case never applies")
+        return None
+    if case.type == "has_pattern" and constant(fitting[0]) and not _readable(fitting[0].replace("@@", "@")):
+        flow.lost(case.type, where, "its pattern cannot be read; the case never applies")
+        return None
+    return fitting if test.most < 0 else fitting[: test.most]
+
+
+def _readable(pattern: str) -> bool:
+    from flows.matchers.patterns import program
+
+    try:
+        program(pattern.strip())
+    except ValueError:
+        return False
+    return True
 
 
 def _timeout(flow: Flow, router: Router) -> dict[str, Any] | None:
