@@ -52,7 +52,7 @@ GUARD = (
 
 @step("ai")
 class Ai(StepDocument):
-    """The main argument is what the model is told to do. `send` says the answer; `notice` adds that a machine wrote it.
+    """The main argument is what the model is told to do. `say` false keeps it unsaid; `notice` adds that a machine wrote it.
 
     `history` is how many of the last messages go along; `max_tokens` and `per_day` (calls of one contact in 24 hours)
     bound what it costs.
@@ -66,7 +66,7 @@ class Ai(StepDocument):
     max_tokens: Annotated[int, Field(ge=16, le=2_000)] = 400
     per_day: Annotated[int, Field(ge=1, le=500)] = 30
     timeout: CallTime = "15 seconds"
-    send: bool = True
+    say: bool = True
     notice: bool | Texts = False
     save: SavePath | None = None
     result: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] | None = None
@@ -92,7 +92,7 @@ class Ai(StepDocument):
             max_tokens=self.max_tokens,
             per_day=self.per_day,
             timeout_ms=min(durations.parse(self.timeout), MAX_TIMEOUT_MS),
-            send=self.send,
+            say=self.say,
             save=self.save,
             result=self.result,
             unavailable=self.unavailable,
@@ -111,7 +111,7 @@ class AiRun(StepRun):
     max_tokens: int
     per_day: int
     timeout_ms: int
-    send: bool
+    say: bool
     save: str | None
     result: str | None
     unavailable: str | None
@@ -157,7 +157,7 @@ class AiRun(StepRun):
         if self.save is not None:
             turn.save(self.save, fitting(words, self.save))
         self._record(turn, answer.status, "Success", words)
-        if self.send:
+        if self.say:
             turn.send(Text(self._said(turn, words)))
         turn.go(self.next)
 
