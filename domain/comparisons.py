@@ -43,7 +43,8 @@ def fold(text: str) -> str:
     """The text without upper case, character by character (only the Turkish İ has a full mapping of two)."""
     if text.isascii():
         return text.lower()
-    return "".join("i" if c == "İ" else c.lower() for c in text)
+    # İ would become two characters, and Σ another one at a word's end
+    return text.replace("İ", "i").replace("Σ", "σ").lower()
 
 
 def is_number(value: Any) -> bool:

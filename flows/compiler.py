@@ -68,6 +68,7 @@ class Maker:
         self._secrets: set[str] = set()
         self._own_scope: frozenset[str] | None = None
         self._shows: str = ""
+        self._weight = 1
 
     def make(self, step: StepDocument) -> CompiledStep | None:
         """The compiled step; None when it has faults."""
@@ -93,6 +94,7 @@ class Maker:
             secrets=frozenset(self._secrets),
             own_scope=self._own_scope,
             shows=self._shows,
+            weight=self._weight,
             counts="node.visit_count" in self._reads,
         )
 
@@ -128,6 +130,7 @@ class Maker:
         try:
             parsed = predicates.parse(data, where=field)
             decided = condition(parsed, where=field)
+            self._weight += sum(1 for _ in predicates.subjects(parsed))
         except RejectedInput as error:
             self._fault(tuple(_parts(field)), f"{error.what}" if error.where == field else str(error))
             return lambda turn: False
@@ -185,6 +188,8 @@ class Maker:
             self._fault(tuple(_parts(where)), error.what)
             return Template([], frozenset())
         self._reads.update(made.reads)
+        if made.constant is None:
+            self._weight += sum(source.count(sign) for sign in "{@|(")
         return made
 
     def _language(self, source: str, *, where: str) -> Template:

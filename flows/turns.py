@@ -56,6 +56,7 @@ class Turn:
         "seed",
         "state",
         "target",
+        "work",
     )
 
     def __init__(
@@ -82,6 +83,7 @@ class Turn:
         self.effects: list[Effect] = []
         self.path: list[tuple[str, str, int]] = []
         self.entered = 0  # steps in this turn
+        self.work = 0  # their weight
         self.marks = [0] * len(state.stack)  # per caller: effects of this turn before it called
         self.target: str | None = None
         self.outcome: str | None = None

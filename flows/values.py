@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from domain.errors import FlowError
 from flows.texts import local_text
@@ -31,7 +31,20 @@ class Copy(BaseModel):
 
 
 Plain = bool | int | float | Annotated[str, Field(max_length=MAX_VALUE)]
-Value = Plain | Copy
+
+
+def _value(data: Any) -> Any:
+    """One sentence for what is wrong, instead of one for every kind of value there is."""
+    if isinstance(data, str) and len(data) > MAX_VALUE:
+        raise ValueError(f"a value has at most {MAX_VALUE} characters")
+    if not isinstance(data, (str, bool, int, float, BaseModel)) and not (
+        isinstance(data, dict) and set(data) == {"value"}
+    ):
+        raise ValueError("a value is a text, a number, true, false or {value: path}")
+    return data
+
+
+Value = Annotated[Plain | Copy, BeforeValidator(_value)]
 
 
 def value_of(value: Value, field: str, maker: "Maker") -> Callable[["Turn"], Any]:

@@ -63,6 +63,7 @@ class CompiledStep:
     secrets: frozenset[str] = frozenset()  # names of the installation's values that it uses
     own_scope: frozenset[str] | None = None  # of the sub-flow: the variables that it begins with; None: it shares ours
     shows: str = ""  # what its message is, where that has limits of its own: media, template
+    weight: int = 1  # comparisons, placeholders and filters in it: about the microseconds that it may take
     counts: bool = False  # a text of it asks how often it was entered
 
 

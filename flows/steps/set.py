@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from domain.errors import FlowError
 from flows.expressions import Getter, getter, split
@@ -76,6 +76,30 @@ def _place(path: str) -> str:
     return path if key != path and _KEY.fullmatch(key) else savable(path)
 
 
+CHANGES: dict[str, type[Add | Append | Remove | Copy | Kept]] = {
+    "add": Add,
+    "append": Append,
+    "remove": Remove,
+    "value": Copy,
+    "text": Kept,
+}
+
+
+def _written(data: Any) -> Any:
+    """One sentence for what is wrong, instead of one for every kind of change there is."""
+    if isinstance(data, dict):
+        kind = next((CHANGES[key] for key in CHANGES if key in data), None)
+        if kind is None:
+            raise ValueError(f"a change is one of {', '.join(CHANGES)}")
+        return kind.model_validate(data)
+    if isinstance(data, str) and len(data) > MAX_VALUE:
+        raise ValueError(f"a value has at most {MAX_VALUE} characters")
+    if data is not None and not isinstance(data, (str, bool, int, float, BaseModel)):
+        raise ValueError(f"a value is a text, a number, true, false, null, or one of {', '.join(CHANGES)}")
+    return data
+
+
+Written = Annotated[Plain | Copy | Add | Append | Remove | Kept | None, BeforeValidator(_written)]
 Change = Callable[["Turn"], None]
 
 
@@ -84,10 +108,7 @@ class Set(StepDocument):
     """The keys are `session.<name>`, `contact.fields.<key>`, `contact.<column>` and `result.<key>`, written in their
     order."""
 
-    set: Annotated[
-        dict[Annotated[str, AfterValidator(_place)], Plain | Copy | Add | Append | Remove | Kept | None],
-        Field(min_length=1, max_length=50),
-    ]
+    set: Annotated[dict[Annotated[str, AfterValidator(_place)], Written], Field(min_length=1, max_length=50)]
 
     def prepare(self, maker: "Maker") -> "SetRun":
         maker.exit("next", self.next)
