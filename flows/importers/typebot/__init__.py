@@ -14,7 +14,7 @@ from flows.importers.documents import Names, Row, slug, written
 from flows.importers.sources import parse
 from flows.importers.typebot.blocks import INPUTS, KINDS, Place, Step
 from flows.importers.typebot.reading import Block, Export, Group, exports, walk
-from flows.importers.typebot.texts import Untranslatable, rich
+from flows.importers.typebot.texts import Untranslatable, literal, rich
 
 STEP_HEIGHT = 120  # on the canvas, from one step of a group to the next
 
@@ -118,7 +118,8 @@ class _Flow:
         if step is not None:
             return _commented(step, place.lost)
         if place.lost:
-            return {"note": f"Typebot: {place.lost[0][0]} ({place.lost[0][1]}) ?"[:200], "next": place.next}
+            what, where = place.lost[0]
+            return {"note": literal(f"Typebot: {what} ({where}) {_WHY}"[:500]), "next": place.next}
         return {"goto": place.next}
 
     def _next(self, group: Group, number: int) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from domain.errors import RejectedInput
+from flows import paths
 from flows.importers.documents import Line, Names, slug
 from flows.importers.typebot import texts
 from flows.importers.typebot.conditions import predicate
@@ -94,10 +96,10 @@ def wording_source(block: Block) -> str:
 
 @kind("image", "video", "audio", "embed")
 def _file(block: Block, place: Place) -> Step | None:
-    url = block.content.get("url")
-    if not isinstance(url, str) or not url:
+    url = text(block.content, "url").strip()
+    shown = place.words(url).strip()
+    if not shown:
         return None
-    shown = place.words(url)
     video_page = block.type == "video" and block.content.get("type") in (
         "youtube",
         "vimeo",
@@ -156,11 +158,14 @@ def _number_input(block: Block, place: Place) -> Step:
     bounds = {}
     for key in ("min", "max"):
         value = block.options.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_BOUND:
             bounds[key] = value
         elif value is not None:
             place.lose()
     return _asked(block, place, "number", **bounds)
+
+
+MAX_BOUND = 1e15
 
 
 @kind("email input", asks=True)
@@ -294,7 +299,7 @@ def _set_variable(block: Block, place: Place) -> Step | None:
     if path is None:
         return None
     how = options.get("type") or "Custom"
-    if how in FIXED:
+    if isinstance(how, str) and how in FIXED:
         return {"set": {path: FIXED[how]}, "next": place.next}
     if how == "Append value(s)":
         return {"set": {path: {"append": place.words(options.get("item"))}}, "next": place.next}
@@ -407,8 +412,11 @@ def _http(block: Block, place: Place) -> Step | None:
         return None
     step: Step = {"http": url, "method": method}
     for key, name in (("query", "queryParams"), ("headers", "headers")):
-        pairs = {text(one, "key"): place.words(one.get("value")) for one in objects(webhook, name)}
+        pairs = {text(one, "key").strip(): place.words(one.get("value")) for one in objects(webhook, name)}
         pairs.pop("", None)
+        if not all(_HEADER.fullmatch(header) for header in pairs if key == "headers"):
+            place.lose()
+            pairs = {header: value for header, value in pairs.items() if _HEADER.fullmatch(header)}
         if pairs:
             step[key] = pairs
     if method not in ("GET", "HEAD"):
@@ -419,13 +427,24 @@ def _http(block: Block, place: Place) -> Step | None:
         if path and where == "statusCode":
             place.lose()
         elif path and where:
-            saved[_way(where)] = path
+            way = _way(where)
+            try:
+                paths.path(way, where="bodyPath")
+            except RejectedInput:
+                place.lose()
+            else:
+                saved[way] = path
     if saved:
         step["save"] = saved
     return {**step, "error": place.next, "next": place.next}
 
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+# Those that say how a message is framed are the client's own.
+_HEADER = re.compile(
+    r"(?i)(?!(?:connection|content-length|cookie|expect|host|te|trailer|transfer-encoding|upgrade|keep-alive"
+    r"|accept-encoding|idempotency-key|proxy-.*)$)[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
+)
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._:-]+(?=[/?#]|$)")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from domain.errors import RejectedInput
+from domain.events import storable
 from flows.importers.documents import Names, slug
 from flows.importers.sources import Item
 
@@ -72,11 +73,20 @@ class Export:
 
 def exports(data: Any) -> list[Export]:
     """The bots in an export: one, or a list of them. Raises RejectedInput naming the place."""
-    found = data if isinstance(data, list) else [data]
+    found = _storable(data if isinstance(data, list) else [data])
     if not 1 <= len(found) <= MAX_BOTS:
         raise RejectedInput(f"must hold 1 to {MAX_BOTS} bots", where="file")
     listed = isinstance(data, list)
     return [_export(Item(bot, f"[{number}]" if listed else "")) for number, bot in enumerate(found)]
+
+
+def _storable(data: Any) -> Any:
+    """The data with texts that every database holds; `sources.parse` has bounded its depth."""
+    if isinstance(data, dict):
+        return {storable(key): _storable(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_storable(value) for value in data]
+    return storable(data) if isinstance(data, str) else data
 
 
 def _export(bot: Item) -> Export:
@@ -130,7 +140,8 @@ def _variables(bot: Item) -> tuple[dict[str, str], dict[str, str]]:
     taken = Names()
     for one in bot.objects("variables", MAX_VARIABLES):
         name = one.text("name", "").strip()
-        path = f"session.{taken.take(slug(name) or 'value')}"
+        key = slug(name)
+        path = f"session.{taken.take(key if key[:1].isalpha() else f'value_{key}'.rstrip('_'))}"
         paths[one.text("id")] = path
         names.setdefault(name, path)
     return paths, names

@@ -56,11 +56,11 @@ def with_paths(text: str, names: Mapping[str, str]) -> str:
     parts: list[str] = []
     end = 0
     for found in VARIABLE.finditer(text):
-        parts.append(_literal(text[end : found.start()]))
+        parts.append(literal(text[end : found.start()]))
         path = names.get(found[1].strip())
         parts.append(f"{{{{ {path} | default('') }}}}" if path else "")
         end = found.end()
-    parts.append(_literal(text[end:]))
+    parts.append(literal(text[end:]))
     return "".join(parts)
 
 
@@ -69,7 +69,7 @@ def unknown_names(text: str, names: Mapping[str, str]) -> list[str]:
     return [found[1].strip() for found in VARIABLE.finditer(text) if found[1].strip() not in names]
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Text in which braces do not begin a placeholder of ours."""
     return re.sub(r"\{[{%#]", lambda found: "{{ '" + found[0] + "' }}", text)
 
