@@ -88,6 +88,11 @@ class Ask(QuestionDocument):
         for bound in (self.min, self.max):
             if isinstance(bound, (int, float)) and not (bound == int(bound) and 0 <= bound <= highest):
                 raise ValueError(f"min and max are whole numbers from 0 to {highest} here")
+        if self.ask == "choices" and self.max == 0:
+            raise ValueError("max is at least 1 here")
+        low, high = scale(self.min, self.max)
+        if self.ask == "rating" and low >= high:
+            raise ValueError("max has to be said, and be greater than min")
 
     def reasons(self) -> tuple[str, ...]:
         return answer_type(self.ask).reasons

@@ -54,8 +54,8 @@ def phrases() -> list[Phrase]:
             kind, language, text, expected = (part.strip(" ") for part in line.split(" | ", 3))
             text = json.loads(text) if text.startswith('"') else text
             refused = expected.removeprefix("refused: ")
-            value: Any = Invalid(refused) if refused != expected else json.loads(expected)
-            found.append(Phrase(number, kind, language, text, value, setting))
+            read_as: Any = Invalid(refused) if refused != expected else json.loads(expected)
+            found.append(Phrase(number, kind, language, text, read_as, setting))
     return found
 
 
