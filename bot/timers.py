@@ -13,23 +13,39 @@ from bot.runtime import Runtime
 from domain import events
 from domain.events import Event, MessageReceived, TimerDue
 from domain.messages import ReceivedAlbum, ReceivedMedia
-from storage.database import dialect
+from storage.database import DIALECTS, dialect, scalar_int
 
 AT_ONCE = 500  # of each kind in one transaction
+LOOK = 5_000  # due timers looked at to choose fairly; the rest is looked at when these are through
+BACKLOG = (
+    500  # open events past which no more timers fire: what people write stands behind half a second of them
+)
+
+_OPEN = text("SELECT count(*) FROM (SELECT 1 FROM intake WHERE state = 0 AND attempts = 0 LIMIT :most) o")
+_FIRE = {
+    name: text(
+        "UPDATE timer SET state = 1 WHERE id IN (SELECT t.id FROM timer t JOIN (SELECT d.id, row_number() OVER "
+        "(PARTITION BY d.workspace_id ORDER BY d.due_at, d.id) AS turn, d.due_at FROM (SELECT id, workspace_id, due_at "
+        "FROM timer WHERE state = 0 AND due_at <= :now ORDER BY due_at LIMIT :look) d) f ON f.id = t.id "
+        f"WHERE t.state = 0 ORDER BY f.turn, f.due_at LIMIT :n {kind.for_update and 'FOR UPDATE OF t SKIP LOCKED'}) "
+        "RETURNING id, workspace_id, channel_id, intake_key, slot, conversation_id, session_id, step_id, visit, "
+        "purpose, flow_version_id, due_at"
+    )
+    for name, kind in DIALECTS.items()
+}
 
 
 def fire(connection: Connection, runtime: Runtime) -> int:
-    """Turns due timers into events of their conversations; gives how many."""
-    skip = "FOR UPDATE SKIP LOCKED" if dialect(connection).for_update else ""
+    """Turns due timers into events of their conversations; gives how many.
+
+    Thousands that are due together (everybody was asked in the same minute) come in slices, the workspaces in turn, and
+    only while few events are open: what people write meanwhile is answered as ever.
+    """
     now = runtime.clock()
-    rows = connection.execute(
-        text(
-            "UPDATE timer SET state = 1 WHERE id IN (SELECT id FROM timer WHERE state = 0 AND due_at <= :now "
-            f"ORDER BY due_at LIMIT :n {skip}) RETURNING id, workspace_id, channel_id, intake_key, slot, "
-            "conversation_id, session_id, step_id, visit, purpose"
-        ),
-        {"now": now, "n": AT_ONCE},
-    ).all()
+    room = min(AT_ONCE, room_for_more(connection))
+    if room <= 0:
+        return 0
+    rows = connection.execute(_FIRE[dialect(connection).name], {"now": now, "n": room, "look": LOOK}).all()
     own: list[tuple[int, int, int, str, Event]] = [
         (
             row.workspace_id,
@@ -45,14 +61,20 @@ def fire(connection: Connection, runtime: Runtime) -> int:
                 step_id=row.step_id,
                 visit=row.visit,
                 purpose=row.purpose,
+                version=row.flow_version_id,
             ),
         )
-        for row in sorted(rows, key=lambda row: row.id)
+        for row in sorted(rows, key=lambda row: (row.due_at, row.id))
     ]
     append_own(connection, own, sealer=runtime.sealer, new_id=runtime.new_id, now=now)
     if rows:
         connection.execute(text("DELETE FROM timer WHERE state = 1"))
     return len(rows)
+
+
+def room_for_more(connection: Connection) -> int:
+    """How many events of our own making may be added before those that are open have been handled."""
+    return BACKLOG - scalar_int(connection, _OPEN.text, {"most": BACKLOG})
 
 
 def join_albums(connection: Connection, runtime: Runtime) -> int:

@@ -41,7 +41,9 @@ class DirectConnection:
             cursor = self._driver.execute(sql, parameters or {})
             if cursor.description is None:
                 return Rows((), cursor.rowcount)
-            kind = _kinds.get(sql) or row_kind(sql, [column[0] for column in cursor.description])
+            kind = _kinds.get(sql)
+            if kind is None or len(kind._fields) != len(cursor.description):
+                kind = row_kind(sql, [column[0] for column in cursor.description])
             return Rows(list(map(kind._make, cursor)), cursor.rowcount)
         except sqlite3.Error as error:
             raise DBAPIError.instance(
@@ -131,7 +133,7 @@ class Scalars(Rows):
 def row_kind(sql: str, names: Sequence[str]) -> type[Any]:
     """A tuple whose columns are attributes as well; columns without a usable name are reached by position."""
     known = _kinds.get(sql)
-    if known is not None:
+    if known is not None and len(known._fields) == len(names):  # a newer schema's `*` has more columns
         return known
     base = namedtuple("Row", names, rename=True)  # type: ignore[misc]
 

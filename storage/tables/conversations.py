@@ -129,6 +129,7 @@ class Timer(SQLModel, table=True):
     after_sent: int | None = big(nullable=True)  # ms
     turn_id: int = big(0)
     state: int = small()  # 0 set, 1 fired
+    flow_version_id: int = big(0)  # the version that set it; 0: one of before, or of no session
 
 
 class AlbumPart(SQLModel, table=True):

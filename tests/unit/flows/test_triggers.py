@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from domain.messages import MediaKind, ReceivedMedia, Tap
-from flows import triggers
+from flows import starting
 from tests.unit.flows.conftest import make_flow, said
 
 STEPS = {"a": {"send": "x", "next": "end"}}
@@ -22,7 +22,7 @@ FLOWS = [LEAD, HELP, REST]
 
 
 def find(content: Any, *, first: bool = False, waiting: bool = False, deep_link: str | None = None) -> Any:
-    found = triggers.find(
+    found = starting.find(
         FLOWS,
         said(content, deep_link=deep_link),
         first_message=first,
@@ -85,7 +85,7 @@ def test_deep_links_and_start_always_come_in() -> None:
 def test_patterns_of_deep_links(pattern: str, payload: str, fits: bool) -> None:
     """A star stands for anything, everything else for itself; hostile patterns take no time."""
     flow = make_flow(STEPS, triggers=[{"deep_link": pattern}])
-    found = triggers.find(
+    found = starting.find(
         [flow],
         said("x", deep_link=payload),
         first_message=False,
@@ -97,7 +97,7 @@ def test_patterns_of_deep_links(pattern: str, payload: str, fits: bool) -> None:
 
 def test_channels_narrow_a_trigger() -> None:
     """A trigger for another kind of channel is not heard."""
-    found = triggers.find(
+    found = starting.find(
         [REST],
         said("x", deep_link="promo-x"),
         first_message=False,
@@ -116,7 +116,7 @@ def test_a_tap_counts_by_its_words() -> None:
 
 def test_nothing_published_nothing_started() -> None:
     """No flow, no match."""
-    nothing = triggers.find(
+    nothing = starting.find(
         [], said("ciao"), first_message=True, session_waiting=False, channel_kind="telegram"
     )
     assert nothing is None

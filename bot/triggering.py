@@ -1,0 +1,237 @@
+"""From what happened to the flow that it starts: interruption, what was interrupted, and the guards against runaways.
+
+`flows.starting` says which flow is meant; here stands what becomes of the session that waits, and when nothing starts
+at all. Two guards stop flows that start one another (a flow tags, the tag starts a flow that tags …): at most MAX_CHAIN
+of them since the person last did something, and at most MAX_STARTS a minute for one person. What they stop is told to
+the team once an hour; the conversation stays as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+
+from bot import dialogue, occasions, resuming
+from bot.flow_store import FlowStore
+from bot.scope import Scope
+from crm.segments import lookup
+from domain import predicates
+from domain.events import MessageReceived, Place, SessionCommand, TimerDue
+from domain.ids import first_id_at
+from flows import starting, state
+from flows.starting import Doors, Match
+from flows.state import Cause
+from flows.triggers import Occasion
+from flows.triggers.campaign_reply import CampaignReplyTrigger
+from flows.triggers.no_answer import NoAnswerTrigger
+from flows.triggers.schedule import ScheduleTrigger
+from storage.database import scalar_int
+
+MAX_CHAIN = (
+    5  # flows that start one another since the person last did something: nobody builds more on purpose
+)
+MAX_STARTS = 10  # of one person's flows in a minute, when no word of theirs starts them: more cannot be read
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+
+
+def doors_of(scope: Scope, flows: FlowStore) -> Doors:
+    """What starts a flow on this channel."""
+    return flows.doors(scope.workspace_id, scope.channel.id, scope.channel.kind.kind)
+
+
+# --- messages
+
+
+def converse(
+    scope: Scope,
+    flows: FlowStore,
+    event: MessageReceived,
+    *,
+    first_message: bool,
+    last_inbound_at: int | None,
+) -> None:
+    """Gives an inbound message to the flow that it starts, else to the session that waits for it."""
+    found = _of_message(scope, flows, event, first_message=first_message, last_inbound_at=last_inbound_at)
+    if found is None:
+        if scope.session is not None:
+            dialogue.advance(scope, flows, event)
+        return
+    match, occasion = found
+    if not dialogue.too_late(scope, match.flow):
+        _begin(scope, flows, match, occasion.data)
+
+
+def _of_message(
+    scope: Scope,
+    flows: FlowStore,
+    event: MessageReceived,
+    *,
+    first_message: bool,
+    last_inbound_at: int | None,
+) -> tuple[Match, Occasion] | None:
+    """The flow that a message starts, with what it was taken for; None: none, or the waiting session hears it."""
+    doors = doors_of(scope, flows)
+    campaign: tuple[str, ...] = ()
+    after = 0
+    if doors.wants("campaign_reply"):
+        spans = [
+            trigger.within_ms
+            for _, trigger in doors.of_kind("message")
+            if isinstance(trigger, CampaignReplyTrigger)
+        ]
+        campaign, after = occasions.of_campaign(scope, event, last_inbound_at, within_ms=max(spans))
+    occasion = starting.heard(event, first_message=first_message, campaign=campaign, answered_after=after)
+    match = doors.find(occasion, session_waiting=scope.session is not None)
+    if match is None or (event.origin.place is Place.group and not match.trigger.in_groups):
+        return None
+    if scope.session is not None and not _interruptible(scope, flows):
+        return None
+    if match.kind == "fallback" and _too_many(scope):  # somebody else's automatic answers, most likely
+        _tell_runaway(scope, match.flow.key, "fallback")
+        return None
+    return match, occasion
+
+
+# --- what is no message
+
+
+def happened(scope: Scope, flows: FlowStore, event: SessionCommand) -> None:
+    """An occasion has come to its conversation."""
+    occasion = msgspec.convert(event.data.get("occasion"), Occasion)
+    chain = int(event.data.get("chain", 0))
+    if occasion.kind == "schedule":
+        match = _scheduled(scope, flows, event.data, occasion)
+    else:
+        match = doors_of(scope, flows).find(occasion, session_waiting=scope.session is not None)
+    _begin_if_allowed(scope, flows, match, occasion, chain)
+
+
+def silent(scope: Scope, flows: FlowStore, event: TimerDue) -> None:
+    """Nobody answered for the span of a `no_answer` trigger. The trigger is looked for in the flow as it is now: one
+    that was changed or taken out since does nothing."""
+    flow = flows.published(scope.workspace_id, event.step_id)
+    flows.ensure(scope.connection, [event.version])
+    before = flows.version(event.version)
+    if flow is None or before is None or event.visit >= len(before.document.triggers):
+        return
+    trigger = before.document.triggers[event.visit]
+    if not isinstance(trigger, NoAnswerTrigger) or trigger not in flow.document.triggers:
+        return
+    waits = state.decode(scope.session.state).waiting if scope.session is not None else ""
+    occasion = Occasion(kind="no_answer", what=trigger.no_answer, value=waits)
+    fit = trigger.fits(occasion)
+    if fit is None or (waits and not trigger.may_interrupt):
+        return
+    match = Match(flow, trigger.type, fit.value, trigger, fit.variables)
+    chain = 1
+    if scope.session is not None:
+        cause = state.decode(scope.session.state).cause
+        chain += cause.chain if cause is not None else 0
+    _begin_if_allowed(scope, flows, match, occasion, chain)
+
+
+def _scheduled(scope: Scope, flows: FlowStore, data: dict[str, Any], occasion: Occasion) -> Match | None:
+    """The schedule's own trigger, if it still is there and still means this contact."""
+    flow = flows.published(scope.workspace_id, str(data.get("flow", "")))
+    number = int(data.get("number", -1))
+    if flow is None or scope.contact is None or not 0 <= number < len(flow.document.triggers):
+        return None
+    trigger = flow.document.triggers[number]
+    if not isinstance(trigger, ScheduleTrigger) or (scope.session is not None and not trigger.may_interrupt):
+        return None
+    condition = predicates.grounded(trigger.predicate, scope.now)
+    if not predicates.matches(condition, lookup(scope.contact)):
+        return None
+    fit = trigger.fits(occasion)
+    return None if fit is None else Match(flow, trigger.type, fit.value, trigger, fit.variables)
+
+
+def _begin_if_allowed(
+    scope: Scope, flows: FlowStore, match: Match | None, occasion: Occasion, chain: int
+) -> None:
+    conversation = scope.conversation
+    if match is None or conversation is None:
+        scope.log("trigger", "skipped", f"{occasion.kind} {occasion.what}: nothing starts by it now")
+        return
+    if conversation.status != "bot":
+        scope.log("trigger", "skipped", f"{match.flow.key}: a person has the conversation")
+        return
+    if scope.session is not None and not _interruptible(scope, flows):
+        scope.log("trigger", "skipped", f"{match.flow.key}: the flow that waits is not to be interrupted")
+        return
+    if chain > MAX_CHAIN or _too_many(scope):
+        _tell_runaway(scope, match.flow.key, match.kind)
+        return
+    purpose = match.trigger.purpose if isinstance(match.trigger, ScheduleTrigger) else ""
+    _begin(scope, flows, match, {}, Cause(kind=match.kind, chain=chain, purpose=purpose))
+
+
+def _begin(
+    scope: Scope, flows: FlowStore, match: Match, variables: dict[str, Any], cause: Cause | None = None
+) -> None:
+    """Starts the flow; what waited is put aside or ended."""
+    paused = None
+    if scope.session is not None:
+        paused = resuming.pause(scope) if match.trigger.resume else None
+        if scope.session is not None:
+            dialogue.end_session(scope, "replaced")
+    if paused is None:
+        resuming.drop_all(scope, flows)
+    else:
+        kept = cause or Cause()
+        cause = msgspec.structs.replace(kept, resumes=paused.resumes, due_at=paused.due_at)
+    dialogue.start(
+        scope,
+        flows,
+        match.flow,
+        trigger=f"{match.kind}:{match.value}"[:200],
+        variables={**variables, **match.variables},
+        language=match.language,
+        cause=cause,
+    )
+
+
+def _interruptible(scope: Scope, flows: FlowStore) -> bool:
+    """Whether the session that waits may be ended by a trigger."""
+    if scope.session is None:
+        return True
+    inside = [flows.version(version) for _, version in state.decode(scope.session.state).versions()]
+    return all(flow is None or flow.document.interruptible for flow in inside)
+
+
+# --- guards
+
+
+def _too_many(scope: Scope) -> bool:
+    conversation = scope.conversation
+    if conversation is None:
+        return False
+    since = scope.now - MINUTE_MS
+    started = scalar_int(
+        scope.connection,
+        "SELECT count(*) FROM flow_session WHERE workspace_id = :workspace AND contact_id = :contact AND id >= :first",
+        {"workspace": scope.workspace_id, "contact": conversation.contact_id, "first": first_id_at(since)},
+    )
+    here = [
+        one for one in scope.batch.sessions.values() if one.new and one.contact_id == conversation.contact_id
+    ]
+    return started + len(here) >= MAX_STARTS
+
+
+def _tell_runaway(scope: Scope, flow: str, kind: str) -> None:
+    """Log and timeline say it each time, the team hears of it once an hour for each flow."""
+    scope.log("trigger", "stopped", f"{flow}: flows start one another without end ({kind})")
+    scope.note("flow_runaway", flow=flow, trigger=kind)
+    said = f"{flow} ({kind})"
+    told = scope.connection.execute(
+        text(
+            "SELECT 1 FROM notification WHERE workspace_id = :workspace AND id >= :first AND kind = 'runaway' "
+            "AND text = :said LIMIT 1"
+        ),
+        {"workspace": scope.workspace_id, "first": first_id_at(scope.now - HOUR_MS), "said": said},
+    ).first()
+    told_here = any(row["kind"] == "runaway" and row["text"] == said for row in scope.batch.notifications)
+    if told is None and not told_here:
+        scope.tell_team("runaway", said)
