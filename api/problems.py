@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 
 from api.models import Fault, Problem
+from bot.flow_drafts import DraftChanged
 from domain.errors import AppError, Conflict, NotAllowed, NotFound, RejectedInput, SendError, Unavailable
 
 MAX_FAULTS = 20  # of one answer; the first ones are enough to go on with
@@ -77,6 +78,9 @@ def answer_of(error: Exception) -> web.Response:
             return problem(404, str(error))
         case NotAllowed():
             return problem(403, str(error))
+        case DraftChanged(differences=found):
+            changes = [Fault(where=f"{one.step}.{one.key}".strip("."), what=one.text["en"]) for one in found]
+            return problem(409, str(error), errors=changes[:MAX_FAULTS])
         case Conflict():
             return problem(409, str(error))
         case IntegrityError():

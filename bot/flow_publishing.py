@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from bot import flow_drafts, flow_moves, flow_store, standing
+from bot import flow_drafts, flow_history, flow_moves, flow_store, standing
 from bot.flow_store import Published
 from bot.runtime import Runtime
 from bot.standing import Prospect
 from crm.accounts import audit
-from domain.errors import NotFound, RejectedInput
+from domain.errors import RejectedInput
 from flows import compiler, dialogues, document, inspection
 from flows.business import BusinessView
 from flows.inspection import Finding
@@ -137,12 +137,37 @@ def played(
     ]
 
 
-async def publish(
-    runtime: Runtime, workspace_id: int, sources: Sequence[Source], wish: Wish
-) -> list[Outcome]:
-    """Publishes all documents, or none. Raises RejectedInput saying what stops them (TestsFailed, DocumentRejected)."""
-    database = runtime.database
-    known = await database.read(lambda c: setting(c, workspace_id))
+@dataclass(frozen=True)
+class Prepared:
+    """Documents that may be published: everything but the write is done."""
+
+    runtime: Runtime
+    workspace_id: int
+    sources: Sequence[Source]
+    flows: Sequence[CompiledFlow]
+    prospects: Sequence[Sequence[Prospect]]
+    tests: Sequence[int]
+    wish: Wish
+
+    def outlook(self) -> list[Outcome]:
+        """What it would come to, as a dry run tells it."""
+        return [
+            Outcome(flow.key, None, prospects, tests=tests)
+            for flow, prospects, tests in zip(self.flows, self.prospects, self.tests, strict=True)
+        ]
+
+    def write(self, connection: Connection) -> list[Outcome]:
+        """Publishes all of them, within the caller's transaction."""
+        return [
+            _publish(connection, self.runtime, self.workspace_id, source, prospects, tests, self.wish)
+            for source, prospects, tests in zip(self.sources, self.prospects, self.tests, strict=True)
+        ]
+
+
+async def prepare(runtime: Runtime, workspace_id: int, sources: Sequence[Source], wish: Wish) -> Prepared:
+    """Checks all documents and looks ahead. Raises RejectedInput saying what stops them (TestsFailed,
+    DocumentRejected)."""
+    known = await runtime.database.read(lambda c: setting(c, workspace_id))
     compiled, counts = await asyncio.to_thread(_examined, sources, known, wish)
     if wish.mapping and len(compiled) > 1:
         raise RejectedInput("steps are mapped for one flow at a time", where="map")
@@ -150,39 +175,23 @@ async def publish(
     for flow in compiled:
         flow_moves.checked(wish.people, wish.mapping, flow)
         prospects.append(await _prospects(runtime, workspace_id, known.flow_ids.get(flow.key, 0), flow, wish))
+    return Prepared(runtime, workspace_id, sources, compiled, prospects, counts, wish)
+
+
+async def publish(
+    runtime: Runtime, workspace_id: int, sources: Sequence[Source], wish: Wish
+) -> list[Outcome]:
+    """Publishes all documents, or none (`wish.dry_run`: only says what it would come to). Raises as `prepare`."""
+    ready = await prepare(runtime, workspace_id, sources, wish)
     if wish.dry_run:
-        return [
-            Outcome(flow.key, None, found, tests=count)
-            for flow, found, count in zip(compiled, prospects, counts, strict=True)
-        ]
-
-    def write(connection: Connection) -> list[Outcome]:
-        return [
-            _publish(connection, runtime, workspace_id, source, found, count, wish)
-            for source, found, count in zip(sources, prospects, counts, strict=True)
-        ]
-
-    return await database.write(write, queue=Queue.people)
+        return ready.outlook()
+    return await runtime.database.write(ready.write, queue=Queue.people)
 
 
-async def roll_back(runtime: Runtime, workspace_id: int, flow_id: int, number: int, wish: Wish) -> Outcome:
-    """Makes an older version's text the current one again, as a new version. Raises NotFound without that version."""
-
-    def read(connection: Connection) -> str:
-        found: str | None = connection.execute(
-            text(
-                "SELECT document FROM flow_version WHERE workspace_id = :workspace AND flow_id = :flow "
-                "AND number = :number"
-            ),
-            {"workspace": workspace_id, "flow": flow_id, "number": number},
-        ).scalar()
-        if found is None:
-            raise NotFound(f"the flow has no version {number}")
-        return found
-
-    source = await runtime.database.read(read)
-    [outcome] = await publish(runtime, workspace_id, [Source(f"version {number}", source, proven=True)], wish)
-    return outcome
+async def older(runtime: Runtime, workspace_id: int, flow_id: int, number: int) -> Source:
+    """The text of an older version, to be published again. Raises NotFound without that version."""
+    source = await runtime.database.read(lambda c: flow_history.text_of(c, workspace_id, flow_id, number))
+    return Source(f"version {number}", source, proven=True)
 
 
 def _examined(sources: Sequence[Source], known: Setting, wish: Wish) -> tuple[list[CompiledFlow], list[int]]:
@@ -219,7 +228,7 @@ def _publish(
     runtime: Runtime,
     workspace_id: int,
     source: Source,
-    prospects: list[Prospect],
+    prospects: Sequence[Prospect],
     tests: int,
     wish: Wish,
 ) -> Outcome:

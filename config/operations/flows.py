@@ -291,10 +291,12 @@ async def roll_back(context: Context, arguments: RollBack) -> Result:
         mapping=arguments.map,
         dry_run=arguments.dry_run,
     )
-    done = await flow_publishing.roll_back(
-        context.app.runtime, context.workspace_id, flow.id, arguments.number, wish
-    )
-    return {"flows": [_published(done)]}
+    runtime, workspace_id = context.app.runtime, context.workspace_id
+    if arguments.number < 1:
+        raise RejectedInput("versions are counted from 1", where="number")
+    source = await flow_publishing.older(runtime, workspace_id, flow.id, arguments.number)
+    done = await flow_publishing.publish(runtime, workspace_id, [source], wish)
+    return {"flows": [_published(one) for one in done]}
 
 
 @operation("flow.where", OneFlow)

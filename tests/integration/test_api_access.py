@@ -33,6 +33,7 @@ OWN = {
     ("POST", "/channels"),
     ("POST", "/contacts"),
     ("POST", "/flows/check"),
+    ("POST", "/flows/drafts"),
     ("POST", "/segments"),
     ("POST", "/segments/count"),
     ("POST", "/media"),

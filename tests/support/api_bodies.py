@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.support.shop import FLOW
 
+TEST = "flow: hello\ndialogue:\n  - user: hello\n  - bot: Hello!\n"
 PREDICATE = {"subject": "contact.tags", "op": "has_tag", "value": "lead"}
 
 
@@ -22,6 +23,12 @@ def bodies(ids: dict[str, str]) -> dict[tuple[str, str], Any]:
         ("PATCH", "/contacts/{contact_id}"): {"first_name": "Bruno"},
         ("POST", "/flows"): {"document": FLOW.replace("Hello!", "Hi!"), "channel_ids": [ids["channel"]]},
         ("POST", "/flows/check"): {"document": FLOW},
+        ("POST", "/flows/drafts"): {"document": FLOW.replace("flow: hello", "flow: fresh")},
+        ("PUT", "/flows/{flow_id}/draft"): {"document": FLOW, "revision": 1},
+        ("PUT", "/flows/{flow_id}/tests"): {"tests": [{"name": "a.test.yaml", "document": TEST}]},
+        ("POST", "/flows/{flow_id}/publish"): {"document": FLOW.replace("Hello!", "Hey!")},
+        ("POST", "/flows/{flow_id}/rollback"): {"number": 1},
+        ("POST", "/conversations/{conversation_id}/replay"): {},
         ("POST", "/campaigns"): draft,
         ("PUT", "/campaigns/{campaign_id}"): draft,
         ("POST", "/campaigns/{campaign_id}/start"): {},

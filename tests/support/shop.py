@@ -24,7 +24,7 @@ import api.app
 import console.app
 import storage.tables  # noqa: F401 (fills the metadata)
 from api.routing import ApiContext
-from bot import connecting, flow_store, intake, outbox
+from bot import connecting, flow_drafts, flow_store, intake, outbox
 from bot.channel_store import ConnectedChannel
 from bot.channels.base import Client
 from bot.live import Live
@@ -355,6 +355,14 @@ class Shop:
             connection, workspace_id=made.id, source=FLOW, name="hello", new_id=new_id, now=self.now
         )
         numbers["flow"], numbers["flow_version"] = flow.flow_id, flow.version_id
+        flow_drafts.save(
+            connection,
+            workspace_id=made.id,
+            flow_id=flow.flow_id,
+            source=FLOW.replace("Hello!", "Hello there!"),
+            revision=0,
+            now=self.now,
+        )
         draft = drafts.Draft(
             name="Spring", channel_id=numbers["channel"], content={"en": {"kind": "text", "text": "News!"}}
         )
