@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from domain.errors import RejectedInput
 from flows import compiler, dialogues, document, importers, inspection
 from flows.business import sample
 
@@ -69,3 +74,75 @@ def test_definitions_are_ten_at_least() -> None:
     """And each has dialogues."""
     assert len(EXPORTS) >= 10
     assert all(json.loads(path.read_text()) for path in EXPORTS)
+
+
+JUNK: list[Any] = [
+    *(
+        None,
+        True,
+        -1,
+        1e300,
+        10**30,
+        "",
+        "x",
+        "e1",
+        "g1",
+        "\x00",
+        "\ud800",
+        "no",
+        "1:2",
+        "a\n\nb \n c",
+        "  lead",
+    ),
+    *(
+        "{{",
+        "{{Name}}",
+        "{{=1+1=}}",
+        "{% raw %}",
+        "&a *b",
+        "!!python/object:os.system",
+        "#c",
+        "? y",
+        "'q'",
+        "|",
+        "@x",
+    ),
+    *([], {}, ["a"], {"a": 1}),
+]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_spoiled_export_is_refused_or_gives_flows_that_load(seed: int) -> None:
+    """Whatever stands in an export: a clear refusal, or documents that compile and can be checked."""
+    dice = random.Random(seed)
+    data = json.loads(dice.choice(EXPORTS).read_text())
+    for _ in range(dice.choice((1, 1, 2, 4))):
+        data = spoiled(data, dice)
+    try:
+        imported = importers.read(json.dumps(data), "typebot")
+    except RejectedInput:
+        return
+    flows = [compiler.compile(document.load(flow.text, flow.id), 1) for flow in imported.flows]
+    for flow in flows:
+        inspection.check(flow, {each.key: each for each in flows})
+
+
+def spoiled(data: Any, dice: random.Random) -> Any:
+    """The data with something else at one place, or without it."""
+    places = list(_places(data, ()))
+    *way, last = dice.choice(places[1:] or [((),)])
+    around = data
+    for key in way:
+        around = around[key]
+    if isinstance(around, dict) and dice.random() < 0.15:
+        del around[last]
+    elif isinstance(around, (dict, list)):
+        around[last] = copy.deepcopy(dice.choice(JUNK))
+    return data
+
+
+def _places(data: Any, way: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    yield way
+    inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in inner:
+        yield from _places(value, (*way, key))
