@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bot import resuming
 from bot.scope import Scope
 from bot.texts import builtin
 from crm import privacy
@@ -25,6 +26,8 @@ def answer(scope: Scope, event: MessageReceived) -> bool:
     content = event.content
     if isinstance(content, Tap) and content.option_id in (FORGET_YES, FORGET_NO):
         _forget(scope, content.option_id == FORGET_YES)
+        return True
+    if isinstance(content, Tap) and resuming.answered(scope, content.option_id):
         return True
     if not isinstance(content, ReceivedText) or event.origin.place is not Place.private:
         return False

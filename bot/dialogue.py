@@ -7,26 +7,26 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from msgspec import structs
 from sqlalchemy import text
 
-from bot import effects, step_counts, turns
+from bot import effects, occasions, resuming, silences, step_counts, turns
 from bot.batch import SessionRow
 from bot.flow_store import FlowStore, Library
 from bot.scope import Scope
 from bot.step_counts import Walked
 from bot.turns import Recorded, SeenBusiness
 from domain.contacts import ContactView
-from domain.effects import SendMessage, SetTimer
-from domain.events import Event, MessageReceived, Place, SessionCommand, TimerDue
+from domain.effects import Effect, SendMessage, SetTimer
+from domain.events import Event, MessageReceived, SessionCommand, TimerDue
 from domain.messages import Button, ReadAndTyping, Tap, decode_content
-from flows import engine, state, triggers
-from flows.state import EXPIRE
+from flows import engine, state
+from flows.state import EXPIRE, Cause
 from flows.versions import CompiledFlow
 from storage.database import scalar_int
 
 _STATUS = {"failed": "failed", "stopped": "stopped", "expired": "expired"}
 LATE_MS = 10 * 60_000  # an event that waited longer than this (an outage) follows the flow's `late` rule
-_GROUP_TRIGGERS = ("keyword", "deep_link")  # in a group the bot speaks only when it is spoken to
 
 
 class _Given(NamedTuple):
@@ -38,30 +38,7 @@ class _Given(NamedTuple):
     trigger: str = ""
     language: str | None = None
     variables: dict[str, Any] | None = None
-
-
-def converse(scope: Scope, flows: FlowStore, event: MessageReceived, *, first_message: bool) -> None:
-    """Gives an inbound message to the flow that it starts, else to the session that waits for it."""
-    session = scope.session
-    match = triggers.find(
-        flows.on_channel(scope.workspace_id, scope.channel.id),
-        event,
-        first_message=first_message,
-        session_waiting=session is not None,
-        channel_kind=scope.channel.kind.kind,
-    )
-    if match is not None and event.origin.place is Place.group and match.kind not in _GROUP_TRIGGERS:
-        match = None
-    if match is not None and _too_late(scope, match.flow):
-        return
-    if match is not None:
-        if session is not None:
-            end_session(scope, "replaced")
-        start(
-            scope, flows, match.flow, trigger=f"{match.kind}:{match.value}"[:200], variables=_variables(event)
-        )
-    elif session is not None:
-        advance(scope, flows, event)
+    cause: Cause | None = None
 
 
 def start(
@@ -71,14 +48,18 @@ def start(
     *,
     trigger: str,
     variables: dict[str, Any] | None = None,
+    language: str = "",
+    cause: Cause | None = None,
 ) -> None:
-    """A new session in this conversation."""
+    """A new session in this conversation. `language` is spoken with somebody whose own is not known; `cause` says how
+    it came about, where no message of the person did it."""
     conversation, contact = scope.conversation, scope.contact
     if conversation is None or contact is None:
         return
-    if _too_late(scope, flow):
+    if too_late(scope, flow):
         return
-    given = _Given(flow, contact, flows.library(scope.workspace_id), trigger, scope.language, variables)
+    spoken = language or scope.language
+    given = _Given(flow, contact, flows.library(scope.workspace_id), trigger, spoken, variables, cause)
     transition = engine.start(
         flow,
         contact=contact,
@@ -90,6 +71,8 @@ def start(
         variables=variables,
         library=given.library,
         channel=scope.channel.view,
+        cause=cause,
+        received=scope.event.content if isinstance(scope.event, MessageReceived) else None,
     )
     scope.session = SessionRow(
         id=scope.runtime.new_id(),
@@ -123,7 +106,7 @@ def advance(scope: Scope, flows: FlowStore, event: Event) -> bool:
         session.problem = "its flow version is gone"
         end_session(scope, "failed")
         return False
-    if isinstance(event, MessageReceived) and _too_late(scope, flow):
+    if isinstance(event, MessageReceived) and too_late(scope, flow):
         return False
     given = _Given(flow, contact, flows.library(scope.workspace_id))
     transition = engine.advance(
@@ -213,7 +196,7 @@ def _apply(
     session.updated_at, session.changed = scope.now, True
     conversation.changed = True
     already = len(scope.batch.outgoing)
-    effects.apply(scope, transition.effects)
+    effects.apply(scope, _permitted(scope, transition))
     if transition.expires_at:
         at = transition.state
         effects.apply(scope, [SetTimer(at.step, at.visit, EXPIRE, due_at=transition.expires_at)])
@@ -238,6 +221,29 @@ def _apply(
         conversation.session_id = 0
         scope.note("flow_ended", flow=transition.state.flow, outcome=transition.outcome)
         scope.session = None
+    said = len(scope.batch.outgoing) > already
+    silences.begin(scope, flows, transition.state, said=said)
+    if given.flow is not None:
+        occasions.raise_of_turn(scope, flows, given.contact, transition)
+    if transition.ended:
+        resuming.after(scope, transition.state, transition.outcome)
+
+
+def _permitted(scope: Scope, transition: engine.Transition) -> list[Effect]:
+    """The effects as they may be applied. What nobody asked for is marketing, of the purpose that the schedule names;
+    and who has just taken back a consent hears no marketing, whatever else they agreed to."""
+    cause = transition.state.cause
+    if cause is None or not (cause.purpose or cause.kind == "consent_withdrawn"):
+        return transition.effects
+    permitted: list[Effect] = []
+    for effect in transition.effects:
+        if isinstance(effect, SendMessage) and cause.kind == "consent_withdrawn" and effect.purpose:
+            scope.log("trigger", "left out", f"step {effect.step_id}: no marketing after a consent was taken back")
+            continue
+        if isinstance(effect, SendMessage) and cause.purpose and not effect.purpose:
+            effect = structs.replace(effect, purpose=cause.purpose)
+        permitted.append(effect)
+    return permitted
 
 
 def _left(scope: Scope, at: state.SessionState, outcome: str) -> None:
@@ -269,6 +275,7 @@ def _record_turn(
         variables=given.variables or {},
         library=given.library.used,
         business=business.digest,
+        cause=given.cause,
     )
     scope.batch.turns.append(
         {
@@ -286,21 +293,12 @@ def _record_turn(
     )
 
 
-def _too_late(scope: Scope, flow: CompiledFlow) -> bool:
+def too_late(scope: Scope, flow: CompiledFlow) -> bool:
+    """Whether a message waited longer than the flow likes to answer (its `late` rule)."""
     event = scope.event
     if not isinstance(event, MessageReceived) or not event.occurred_at:
         return False
     return flow.document.late == "ignore" and scope.now - event.occurred_at > LATE_MS
-
-
-def _variables(event: MessageReceived) -> dict[str, Any]:
-    """What a flow may know of how it was started."""
-    variables: dict[str, Any] = {}
-    if event.deep_link:
-        variables["deep_link"] = event.deep_link
-    if event.referral is not None:
-        variables["referral"] = event.referral.source_id or event.referral.source
-    return variables
 
 
 def is_stale(scope: Scope, tap: Tap) -> bool:

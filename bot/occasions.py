@@ -103,7 +103,27 @@ def raise_here(scope: Scope, flows: FlowStore, occasions: Sequence[Occasion], *,
             connection, own, sealer=runtime.sealer, new_id=runtime.new_id, now=now
         )
     )
-    scope.batch.wakes.add("intake")
+    scope.batch.wakes.append("intake")
+
+
+def raise_later(scope: Scope, flows: FlowStore, contact_id: int, occasions: Sequence[Occasion]) -> None:
+    """Raises occasions of a contact whose conversation this event does not belong to."""
+    runtime, workspace_id, now = scope.runtime, scope.workspace_id, scope.now
+
+    def write(connection: Connection) -> None:
+        raise_for(
+            connection,
+            flows,
+            workspace_id=workspace_id,
+            contact_id=contact_id,
+            occasions=occasions,
+            sealer=runtime.sealer,
+            new_id=runtime.new_id,
+            now=now,
+        )
+
+    scope.batch.after.append(write)
+    scope.batch.wakes.append("intake")
 
 
 def raise_for(

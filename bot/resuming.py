@@ -126,7 +126,7 @@ def answered(scope: Scope, option_id: str) -> bool:
             connection, own, sealer=runtime.sealer, new_id=runtime.new_id, now=now
         )
     )
-    scope.batch.wakes.add("intake")
+    scope.batch.wakes.append("intake")
     return True
 
 

@@ -28,6 +28,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "Done: within a minute your data will be deleted. Only the proof that you asked for it remains.",
     },
     "forget_kept": {"it": "Va bene, resta tutto com'è.", "en": "All right, everything stays as it is."},
+    "resume_ask": {
+        "it": "Riprendiamo da dove eravamo rimasti?",
+        "en": "Shall we go on where we left off?",
+    },
+    "resume_yes": {"it": "Sì, riprendiamo", "en": "Yes, go on"},
+    "resume_no": {"it": "No, grazie", "en": "No, thanks"},
+    "resume_dropped": {"it": "Va bene, lasciamo stare.", "en": "All right, let us leave it."},
 }
 
 
@@ -36,6 +43,7 @@ _TOLD = {
     "failed": {"it": "Un flusso si è interrotto per un errore", "en": "A flow has failed"},
     "handed_over": {"it": "Qualcuno aspetta una persona", "en": "Somebody waits for a person"},
     "unanswered": {"it": "Una domanda senza risposta", "en": "A question without an answer"},
+    "runaway": {"it": "Flussi che si avviano a vicenda: fermati", "en": "Flows that start one another: stopped"},
 }
 
 

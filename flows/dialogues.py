@@ -42,7 +42,7 @@ from domain.effects import (
 )
 from domain.errors import RejectedInput
 from domain.messages import Content, text_of
-from flows import amounts, paths, referrals
+from flows import amounts, happenings, paths, referrals
 from flows import business as businesses
 from flows.business import BusinessView, Purpose
 from flows.player import call, contact_from, http_answer
@@ -171,6 +171,10 @@ class _Stage:
         if key in SAYS:
             self._transcript.append(f"{key}: {value}")
             self._hear(key, value, where)
+        elif key in happenings.LINES:
+            self._transcript.append(f"{key}: {value}")
+            self._rehearsal.occur(happenings.happening(key, value, where=where))
+            self._spoken()
         elif key == "after":
             self._transcript.append(f"after: {value}")
             self._rehearsal.pass_time(span(value, where=where))

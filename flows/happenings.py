@@ -52,16 +52,9 @@ def happening(key: str, value: Any, *, where: str) -> Happening:
 
 
 def _plain(key: str, what: str) -> Happening:
-    tags = (what,)
-    match key:
-        case "tag_added":
-            patch, consents = PatchContact("", add_tags=tags), {}
-        case "tag_removed":
-            patch, consents = PatchContact("", remove_tags=tags), {}
-        case "consent_given":
-            patch, consents = PatchContact(""), {what: "granted"}
-        case "consent_withdrawn":
-            patch, consents = PatchContact(""), {what: "withdrawn"}
-        case _:
-            patch, consents = PatchContact(""), {}
+    added = (what,) if key == "tag_added" else ()
+    removed = (what,) if key == "tag_removed" else ()
+    patch = PatchContact("", add_tags=added, remove_tags=removed)
+    state = {"consent_given": "granted", "consent_withdrawn": "withdrawn"}.get(key)
+    consents = {what: state} if state is not None else {}
     return Happening(Occasion(kind=_PLAIN[key], what=what), patch, consents)

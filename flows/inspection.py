@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from domain.optout import is_opt_out
+from flows import trigger_checks
 from flows.business import BusinessView
 from flows.state import CALL
 from flows.texts import ANY, LocalText
@@ -69,6 +69,7 @@ def check(
     *,
     channels: Mapping[str, Limits] = CHANNELS,
     business: BusinessView | None = None,
+    beside: Mapping[str, CompiledFlow] | None = None,
 ) -> list[Finding]:
     """All findings, in the order of lines. `library` holds the flows it may call; `channels` those it will run on;
     with `business` the purposes of consent steps are checked, too."""
@@ -82,7 +83,7 @@ def check(
         *_unset(flow, graph, library),
         *_translations(flow),
         *_channel_limits(flow, channels),
-        *_triggers(flow),
+        *_triggers(flow, beside or {}, business),
         *(_purposes(flow, business) if business else ()),
     ]
     return sorted(found, key=lambda finding: (finding.line, finding.severity, finding.code))
@@ -470,21 +471,12 @@ def _without_templates(step: CompiledStep, limits: Limits) -> Iterator[Finding]:
         )
 
 
-def _triggers(flow: CompiledFlow) -> Iterator[Finding]:
-    """Words that the platform's STOP rule takes before any flow hears them."""
-    for number, trigger in enumerate(flow.document.triggers):
-        taken = [word for word in trigger.keyword if is_opt_out(word)]
-        if taken:
-            yield _finding(
-                "error",
-                "reserved_word",
-                "",
-                flow.document.lines.of("triggers", number),
-                it=f"{', '.join(taken)} è riservata a chi non vuole più messaggi",
-                en=f"{', '.join(taken)} is kept for people who want no more messages",
-                fix_it="scegli un'altra parola",
-                fix_en="choose another word",
-            )
+def _triggers(
+    flow: CompiledFlow, beside: Mapping[str, CompiledFlow], business: BusinessView | None
+) -> Iterator[Finding]:
+    for remark in trigger_checks.remarks(flow, beside, business):
+        line = flow.document.lines.of("triggers", remark.number)
+        yield _finding(remark.severity, remark.code, "", line, **remark.words)
 
 
 def _purposes(flow: CompiledFlow, business: BusinessView) -> Iterator[Finding]:

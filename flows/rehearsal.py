@@ -27,11 +27,16 @@ from domain.messages import (
     ReceivedText,
     Tap,
 )
-from flows import channel, engine, state, triggers
+from flows import changes, channel, engine, starting, state
 from flows.business import BusinessView
+from flows.happenings import Happening
+from flows.state import Cause
+from flows.triggers import Occasion
+from flows.triggers.no_answer import NoAnswerTrigger
 from flows.versions import CompiledFlow, pinned
 
 START_AT = 1_767_602_400_000  # Monday, 5 January 2026, 08:40 UTC: rehearsals give the same words every day
+MAX_CHAIN = 5  # flows that start one another: as where people are (`bot.triggering`)
 MAX_TIMERS = 1_000  # fired in one jump of the clock: a reminder every hour for a month
 
 
@@ -68,6 +73,10 @@ class Rehearsal:
         self.last_call: CallHttp | None = None
         self._held: list[Callable[[], object]] = []  # what the contact did while a call was under way
         self._timers: list[SetTimer] = []
+        self._silences: list[tuple[int, starting.Match]] = []  # `no_answer` triggers, by when they are due
+        self._raised: list[tuple[Occasion, int]] = []  # what the turn changed, with how many flows led to it
+        self._doors = starting.Doors(self.flows, channel_kind)
+        self._listens = False  # whether triggers are asked at all: dialogues do, players do not
         self._events = 0
         self._wrote = False
 
@@ -80,10 +89,13 @@ class Rehearsal:
         """Starts a flow (the first, if none is named) as a turn."""
         self._new_turn()
         self._start(flow or self.flows[0])
+        self._react()
+        self._react()
 
     def hear(self, content: Received, *, deep_link: str | None = None) -> bool:
         """The contact sends something: triggers first, then the session. False when neither cared."""
         self._new_turn()
+        self._listens = True
         event = self._event(content, deep_link)
         if self.call is not None:
             self._held.append(lambda: self._heard(event, deep_link))
@@ -91,18 +103,59 @@ class Rehearsal:
         return self._heard(event, deep_link)
 
     def _heard(self, event: MessageReceived, deep_link: str | None) -> bool:
-        found = triggers.find(
-            self.flows,
-            event,
-            first_message=not self._wrote,
-            session_waiting=self.state is not None,
-            channel_kind=self.channel_kind,
-        )
+        occasion = starting.heard(event, first_message=not self._wrote)
+        found = self._doors.find(occasion, session_waiting=self.state is not None)
         self._wrote = True
-        if found is not None:
-            self._start(found.flow, {"deep_link": deep_link} if deep_link else {}, event.content)
+        self._silences.clear()
+        if found is not None and self._interruptible():
+            variables = {**occasion.data, **found.variables}
+            self._start(found.flow, variables, event.content, language=found.language)
+            heard = True
+        else:
+            heard = self._advance(event)
+        self._await_answer()
+        self._react()
+        return heard
+
+    def occur(self, happening: Happening) -> None:
+        """Something happens beside messages: it changes the contact and starts what hears it."""
+        self._new_turn()
+        self._listens = True
+        self.contact = patched(self.contact, happening.patch)
+        consents = {**self.contact.consents, **happening.consents}
+        self.contact = msgspec.structs.replace(self.contact, consents=consents)
+        self._raised = [(happening.occasion, 0)]
+        self._react()
+
+    def _react(self) -> None:
+        """What the turn has changed starts what it starts; a chain of flows that start one another ends."""
+        while self._raised and self._listens:
+            occasion, chain = self._raised.pop(0)
+            found = self._doors.find(occasion, session_waiting=self.state is not None)
+            if found is not None and chain <= MAX_CHAIN and self._interruptible():
+                self._start(found.flow, found.variables, cause=Cause(kind=found.kind, chain=chain))
+        self._raised.clear()
+
+    def _interruptible(self) -> bool:
+        if self.state is None:
             return True
-        return self._advance(event)
+        inside = [pinned(self.library, flow, version) for flow, version in self.state.versions()]
+        return all(flow is None or flow.document.interruptible for flow in inside)
+
+    def _await_answer(self) -> None:
+        if self.messages:
+            self._silences = [
+                (self.now + trigger.span_ms, starting.Match(flow, trigger.type, trigger.no_answer, trigger, {}))
+                for flow, trigger in self._doors.of_kind("no_answer")
+                if isinstance(trigger, NoAnswerTrigger)
+            ]
+
+    def _silent(self, match: starting.Match) -> None:
+        waits = self.state.waiting if self.state is not None else ""
+        fits = match.trigger.fits(Occasion(kind="no_answer", value=waits)) is not None
+        if fits and (not waits or match.trigger.may_interrupt) and self._interruptible():
+            self._start(match.flow, cause=Cause(kind=match.kind, chain=1))
+            self._react()
 
     def answer(self, content: Received) -> bool:
         """The contact sends something to the session alone; triggers are not asked. False when it did not care."""
@@ -146,6 +199,12 @@ class Rehearsal:
         until = self.now + span_ms
         for _ in range(MAX_TIMERS):
             due = min(self._timers, key=lambda timer: timer.due_at, default=None)
+            silence = min(self._silences, key=lambda one: one[0], default=None)
+            if silence is not None and silence[0] <= min(until, due.due_at if due is not None else until):
+                self._silences.remove(silence)
+                self.now = max(self.now, silence[0])
+                self._silent(silence[1])
+                continue
             if due is None or due.due_at > until:
                 break
             self._timers.remove(due)
@@ -160,6 +219,7 @@ class Rehearsal:
                 purpose=due.purpose,
             )
             self._advance(event)
+            self._react()
             self._go_on()
         self.now = until
 
@@ -182,6 +242,9 @@ class Rehearsal:
         flow: CompiledFlow,
         variables: Mapping[str, Any] | None = None,
         received: Received | None = None,
+        *,
+        language: str = "",
+        cause: Cause | None = None,
     ) -> None:
         self._timers.clear()
         transition = engine.start(
@@ -191,11 +254,12 @@ class Rehearsal:
             seed=self._seed(),
             channel_kind=self.channel_kind,
             business=self.business,
-            language=self.language,
+            language=language or self.language,
             variables=variables,
             library=self.library,
             channel=self.channel,
             received=received,
+            cause=cause,
         )
         self._take(transition)
 
@@ -227,9 +291,15 @@ class Rehearsal:
 
     def _take(self, transition: engine.Transition) -> None:
         self.call = None
+        before = self.contact
         self.effects.extend(transition.effects)
         for effect in transition.effects:
             self._apply(effect)
+        if self._listens:
+            cause = transition.state.cause
+            chain = 1 + (cause.chain if cause is not None else 0)
+            changed = changes.of_turn(before, self.contact, transition.effects)
+            self._raised += [(occasion, chain) for occasion in changed]
         if transition.expires_at:
             at = transition.state
             self._timers.append(SetTimer(at.step, at.visit, state.EXPIRE, due_at=transition.expires_at))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot import builtins, dialogue, media_jobs
+from bot import builtins, dialogue, media_jobs, occasions, silences, triggering
 from bot.flow_store import FlowStore
 from bot.handlers import handles
 from bot.scope import Scope
@@ -19,6 +19,7 @@ from domain.messages import (
     Tap,
     encode,
 )
+from flows import changes
 
 ALBUM_WAIT_MS = 1_000  # after the last part: Telegram marks no part as the last
 
@@ -35,10 +36,12 @@ def message_received(scope: Scope, flows: FlowStore, event: MessageReceived) -> 
     if event.album is not None:
         _keep_part(scope, event)
         return
-    first_message = conversation.last_inbound_at is None
+    last_inbound_at = conversation.last_inbound_at
+    first_message = last_inbound_at is None
     _store(scope, event)
+    silences.end(scope, flows)
     if event.opt_out:
-        _opt_out(scope, event)
+        _opt_out(scope, flows, event)
         return
     if isinstance(content, ReceivedReaction | Notice) or builtins.answer(scope, event):
         return
@@ -46,7 +49,7 @@ def message_received(scope: Scope, flows: FlowStore, event: MessageReceived) -> 
         return
     if conversation.status == "bot":
         dialogue.mark_read(scope, event)
-        dialogue.converse(scope, flows, event, first_message=first_message)
+        triggering.converse(scope, flows, event, first_message=first_message, last_inbound_at=last_inbound_at)
 
 
 def _store(scope: Scope, event: MessageReceived) -> None:
@@ -89,7 +92,7 @@ def _files(event: MessageReceived) -> tuple[ReceivedMedia, ...]:
             return ()
 
 
-def _opt_out(scope: Scope, event: MessageReceived) -> None:
+def _opt_out(scope: Scope, flows: FlowStore, event: MessageReceived) -> None:
     """STOP works inside any flow: the consent ends, the session too, and the person gets a word back."""
     conversation = scope.conversation
     if conversation is None:
@@ -106,6 +109,8 @@ def _opt_out(scope: Scope, event: MessageReceived) -> None:
     dialogue.end_session(scope, "stopped")
     scope.note("opted_out", reason="stop_word")
     builtins.say(scope, "stopped")
+    if scope.contact is not None:
+        occasions.raise_here(scope, flows, changes.opted_out(scope.contact))
 
 
 def _keep_part(scope: Scope, event: MessageReceived) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import text
 
+from bot import occasions
 from bot.flow_store import FlowStore
 from bot.handlers import handles
 from bot.scope import Scope
-from domain.events import OutletActivity, OutletChanged
+from crm import identities
+from domain.events import OutletActivity, OutletChanged, Person
+from flows.triggers import Occasion
+from storage.database import scalar_int
 
 
 @handles(OutletChanged)
@@ -55,7 +59,10 @@ def outlet_changed(scope: Scope, flows: FlowStore, event: OutletChanged) -> None
 
 @handles(OutletActivity)
 def outlet_activity(scope: Scope, flows: FlowStore, event: OutletActivity) -> None:
-    """Joins, leaves, reactions, other people's posts: kept in the channel's log until statistics read them."""
+    """Joins, leaves, reactions, other people's posts: kept in the channel's log until statistics read them. A join by
+    somebody whose chat we know may start a flow there."""
+    if event.what == "joined" and event.person is not None and flows.hears(scope.workspace_id, "joined"):
+        _joined(scope, flows, event, event.person)
     detail = {
         "what": event.what,
         "link": event.invite_link,
@@ -63,3 +70,21 @@ def outlet_activity(scope: Scope, flows: FlowStore, event: OutletActivity) -> No
         "counts": event.counts,
     }
     scope.log("outlet_activity", event.what, msgspec.json.encode(detail).decode())
+
+
+def _joined(scope: Scope, flows: FlowStore, event: OutletActivity, person: Person) -> None:
+    [identity_id] = identities.identity_ids_of(
+        scope.connection,
+        [(scope.workspace_id, scope.channel.id, person)],
+        keyed_hash=scope.runtime.sealer.keyed_hash,
+    )
+    if not identity_id:
+        return
+    contact_id = scalar_int(
+        scope.connection,
+        "SELECT contact_id FROM identity WHERE workspace_id = :workspace AND id = :id",
+        {"workspace": scope.workspace_id, "id": identity_id},
+    )
+    data = {"address": event.origin.address, "invite_link": event.invite_link}
+    occasion = Occasion(kind="joined", what=event.origin.title or event.origin.address, data=data)
+    occasions.raise_later(scope, flows, contact_id, [occasion])

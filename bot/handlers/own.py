@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot import dialogue
+from bot import dialogue, occasions, resuming, silences, triggering
 from bot.flow_store import FlowStore
 from bot.handlers import handles
 from bot.scope import Scope
@@ -12,7 +12,9 @@ from domain.events import SessionCommand, TimerDue
 @handles(TimerDue)
 def timer_due(scope: Scope, flows: FlowStore, event: TimerDue) -> None:
     """Wakes the session that set it; a stale one does nothing."""
-    if scope.session is not None and scope.session.id == event.session_id:
+    if event.purpose == silences.SILENCE:
+        triggering.silent(scope, flows, event)
+    elif scope.session is not None and scope.session.id == event.session_id:
         dialogue.advance(scope, flows, event)
 
 
@@ -32,6 +34,10 @@ def session_command(scope: Scope, flows: FlowStore, event: SessionCommand) -> No
             scope.note("handed_back", by=str(event.data.get("by", "")))
         case "stop" | "expire":
             dialogue.end_session(scope, "stopped" if event.what == "stop" else "expired")
+        case occasions.HAPPENED:
+            triggering.happened(scope, flows, event)
+        case resuming.RESUME:
+            dialogue.advance(scope, flows, event)
         case "move":
             dialogue.move(scope, flows, event)
         case "start_flow":

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from bot import dialogue
+from bot import dialogue, occasions
 from bot.flow_store import FlowStore
 from bot.handlers import handles
 from bot.scope import Scope
-from crm import consent, identities
+from crm import consent, contacts, identities
 from crm.contacts import TimelineLine
 from domain.events import Echo, IdentityChanged, Person, PreCheckout, Preference, Reachability
 from domain.messages import MessageStatus, PreCheckoutAnswer, encode
+from flows import changes
 from storage.database import scalar_int
 
 
 @handles(Reachability)
 def reachability(scope: Scope, flows: FlowStore, event: Reachability) -> None:
     """Intake has marked the identity; here the ledger and the timeline learn it."""
-    _opt_out(scope, event, event.person, kind="unblocked" if event.reachable else "blocked")
+    _opt_out(scope, flows, event, event.person, kind="unblocked" if event.reachable else "blocked")
 
 
 @handles(Preference)
 def preference(scope: Scope, flows: FlowStore, event: Preference) -> None:
     """The platform's own switch for marketing. "On" is no consent: that is given to us, in words."""
-    _opt_out(scope, event, event.person, kind="preference_on" if event.wanted else "opted_out")
+    _opt_out(scope, flows, event, event.person, kind="preference_on" if event.wanted else "opted_out")
 
 
-def _opt_out(scope: Scope, event: Reachability | Preference, person: Person, *, kind: str) -> None:
+def _opt_out(
+    scope: Scope, flows: FlowStore, event: Reachability | Preference, person: Person, *, kind: str
+) -> None:
     keyed_hash = scope.runtime.sealer.keyed_hash
     [identity_id] = identities.identity_ids_of(
         scope.connection, [(scope.workspace_id, scope.channel.id, person)], keyed_hash=keyed_hash
@@ -47,6 +50,14 @@ def _opt_out(scope: Scope, event: Reachability | Preference, person: Person, *, 
         {"workspace": scope.workspace_id, "id": identity_id},
     )
     scope.batch.timeline.append(TimelineLine(scope.workspace_id, contact_id, kind, scope.now, {}))
+    if kind == "opted_out" and flows.hears(scope.workspace_id, "consent_withdrawn"):
+        _raise_withdrawn(scope, flows, contact_id, identity_id)
+
+
+def _raise_withdrawn(scope: Scope, flows: FlowStore, contact_id: int, identity_id: int) -> None:
+    view = contacts.load_views(scope.connection, [(scope.workspace_id, contact_id, identity_id)])
+    taken_back = changes.opted_out(view[contact_id, identity_id])
+    occasions.raise_later(scope, flows, contact_id, taken_back)
 
 
 @handles(IdentityChanged)
