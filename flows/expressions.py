@@ -5,19 +5,21 @@ and conditions alike; a path is resolved once, to a function of the turn. Data i
 there is nothing to call and nothing to reach through.
 
 *Templates* are Jinja's syntax without its machinery: Jinja's parser reads them, we walk the tree and refuse every node
-that is not a text, a constant, a path or one of our filters, and evaluate what is left by our own few lines. So there
-are no calls, loops, arithmetic or concatenation; a template's cost is its length. Values are never rendered again.
+that is not a text, a constant, a path or one of our filters (`flows/filters.py`), and evaluate what is left by our own
+few lines. So there are no calls, loops, operators or concatenation; a template's cost is its length. Values are never
+rendered again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, TemplateError, nodes
 
 from domain import predicates
+from domain.comparisons import is_number
 from domain.errors import RejectedInput
 from domain.messages import escape_markup
 from domain.operators import Operator, operator
@@ -27,17 +29,18 @@ if TYPE_CHECKING:
 
 MAX_SOURCE = 4_096  # characters of a template
 MAX_NODES = 500  # of its tree
+MAX_FILTERS = 100  # in one template: what the dearest of them cost together stays far below 50 ms
 MAX_VALUE = 4_096  # characters that one value may add
 MAX_OUTPUT = 8_192  # characters of the result; channels split above their own limit
 MAX_LIST = 100  # items of a list that are shown
 
 Getter = Callable[["Turn"], Any]
-Filter = Callable[..., Any]
 
 CONTACT_COLUMNS = frozenset(
     ("id", "name", "first_name", "last_name", "language", "timezone", "email", "phone", "tags", "created_at")
 )
-ROOTS = "contact, session, result, child, consent, business, channel, today"
+ROOTS = "contact, session, result, child, consent, event, conversation, business, channel, today, now"
+_EVENT = frozenset(("kind", "text", "option", "attachments", "payload"))
 
 
 def getter(path: tuple[str | int, ...], *, where: str = "path") -> Getter:
@@ -48,6 +51,14 @@ def getter(path: tuple[str | int, ...], *, where: str = "path") -> Getter:
     match path:
         case ("today",):
             return lambda turn: turn.today().isoformat()
+        case ("now",):
+            return lambda turn: datetime.fromtimestamp(turn.now // 1000, turn.zone()).isoformat()
+        case ("event", str(key), *rest) if key in _EVENT:
+            return _inside(lambda turn: getattr(turn.state.last, key, None), rest)
+        case ("conversation", ("flow" | "step" | "language") as key):
+            return lambda turn: getattr(turn.state, key)
+        case ("business", ("region" | "timezone" | "language") as key):
+            return lambda turn: getattr(turn.business, key)
         case ("channel", "kind"):
             return lambda turn: turn.channel.kind
         case ("channel", "name"):
@@ -129,7 +140,11 @@ def _inside(outer: Getter, rest: list[str | int]) -> Getter:
         for part in rest:
             if isinstance(value, dict):
                 value = value.get(str(part))
-            elif isinstance(value, list) and isinstance(part, int) and -len(value) <= part < len(value):
+            elif (
+                isinstance(value, (list, tuple))
+                and isinstance(part, int)
+                and -len(value) <= part < len(value)
+            ):
                 value = value[part]
             else:
                 return None
@@ -158,9 +173,7 @@ class Template:
             return self._parts[0](turn)
         return self.render(turn)
 
-    def render(
-        self, turn: Turn, *, markup: bool = False, escape: Callable[[str], str] | None = None
-    ) -> str:
+    def render(self, turn: Turn, *, markup: bool = False, escape: Callable[[str], str] | None = None) -> str:
         """The text for this turn. With `markup` the values' own marks are escaped, with `escape` the values are put in
         as it gives them. Raises ValueError when the text grows past MAX_OUTPUT."""
         if self.constant is not None:
@@ -227,6 +240,7 @@ class _Maker:
     def __init__(self, where: str) -> None:
         self._where = where
         self._count = 0
+        self._filters = 0
         self._reads: set[str] = set()
         self._paths: set[str] = set()
 
@@ -256,6 +270,8 @@ class _Maker:
         raise self._refused(node)
 
     def _filter(self, node: nodes.Filter) -> Getter:
+        from flows.filters import FILTERS  # only texts that use one need them
+
         apply = FILTERS.get(node.name)
         if apply is None or node.node is None:
             known = ", ".join(sorted(FILTERS))
@@ -264,16 +280,27 @@ class _Maker:
             raise RejectedInput(
                 f"the filter {node.name} takes at most two plain arguments", where=self._where
             )
+        self._filters += 1
+        if self._filters > MAX_FILTERS:
+            raise RejectedInput(f"a template has at most {MAX_FILTERS} filters", where=self._where)
         inner = self._expression(node.node, has_default=node.name == "default")
-        arguments = [self._expression(argument) for argument in node.args]
+        arguments = [self._argument(argument) for argument in node.args]
 
         def filtered(turn: Turn) -> Any:
             try:
                 return apply(turn, inner(turn), *(argument(turn) for argument in arguments))
-            except (TypeError, ValueError):  # the value is of another kind than the filter is for
+            except (TypeError, ValueError, ArithmeticError, IndexError, AttributeError):  # of another kind
                 return None
 
         return filtered
+
+    def _argument(self, node: nodes.Node) -> Getter:
+        """An argument of a filter: a number may be negative there."""
+        if isinstance(node, nodes.Neg) and isinstance(node.node, nodes.Const) and is_number(node.node.value):
+            self._counted(node)
+            negative = -node.node.value
+            return lambda turn: negative
+        return self._expression(node)
 
     def _path(self, node: nodes.Node) -> Iterator[str | int]:
         match node:
@@ -299,67 +326,3 @@ class _Maker:
         kind = type(node).__name__.lower()
         what = f"{kind} is not allowed in a text; only {{{{ paths }}}} with filters are"
         return RejectedInput(what, where=f"{self._where}, line {node.lineno} of the text")
-
-
-def _text(turn: Turn, value: Any) -> str:
-    return shown(value, turn.language)[:MAX_VALUE]
-
-
-def _day(value: Any) -> date:
-    return datetime.fromisoformat(value).date() if len(value) > 10 else date.fromisoformat(value)
-
-
-def _number(turn: Turn, value: Any, digits: int = 0) -> str:
-    text = f"{float(value):,.{min(max(int(digits), 0), 10)}f}"
-    return text.translate(str.maketrans(",.", ".,")) if turn.language == "it" else text
-
-
-def _phone(turn: Turn, value: Any) -> str:
-    import phonenumbers  # metadata is large: only flows that show a number pay for it
-
-    try:
-        parsed = phonenumbers.parse(value, turn.business.region)
-    except phonenumbers.NumberParseException:
-        return _text(turn, value)
-    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
-
-
-def _truncate(turn: Turn, value: Any, length: int = 80) -> str:
-    text = _text(turn, value)
-    return text if len(text) <= length else text[: max(int(length) - 1, 0)].rstrip() + "…"
-
-
-def _first(turn: Turn, value: Any) -> Any:
-    return value.split()[0] if isinstance(value, str) and value.split() else value[0] if value else None
-
-
-def _last(turn: Turn, value: Any) -> Any:
-    return value.split()[-1] if isinstance(value, str) and value.split() else value[-1] if value else None
-
-
-def _join(turn: Turn, value: Any, between: str = ", ") -> str:
-    items = (
-        [value] if isinstance(value, str) else sorted(value) if isinstance(value, set) else list(value or ())
-    )
-    return str(between)[:20].join(_text(turn, item) for item in items[:MAX_LIST])[:MAX_VALUE]
-
-
-FILTERS: dict[str, Filter] = {
-    "default": lambda turn, value, other="": other if value is None or value == "" else value,
-    "upper": lambda turn, value: _text(turn, value).upper(),
-    "lower": lambda turn, value: _text(turn, value).lower(),
-    "capitalize": lambda turn, value: _text(turn, value).capitalize(),
-    "title": lambda turn, value: _text(turn, value).title(),
-    "trim": lambda turn, value: _text(turn, value).strip(),
-    "truncate": _truncate,
-    "first": _first,  # the first item of a list, the first word of a text
-    "last": _last,
-    "join": _join,
-    "length": lambda turn, value: len(value),
-    "round": lambda turn, value, digits=0: round(float(value), int(digits)),
-    "number": _number,  # 1234.5 | number(2) → 1.234,50 in Italian, 1,234.50 in English
-    "date": lambda turn, value: _day(value).strftime("%d/%m/%Y"),
-    "weekday": lambda turn, value: turn.words("weekdays")[_day(value).weekday()],
-    "phone": _phone,
-    "yes_no": lambda turn, value: shown(bool(value), turn.language),
-}

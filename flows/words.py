@@ -147,6 +147,20 @@ WORDS: dict[str, dict[str, Any]] = {
         "it": ("lunedì", "martedì", "mercoledì", "giovedì", "venerdì", "sabato", "domenica"),
         "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
     },
+    "months": {
+        "it": tuple(
+            "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre".split()
+        ),
+        "en": tuple(
+            "January February March April May June July August September October November December".split()
+        ),
+    },
+    "days_near": {
+        "it": {-1: "ieri", 0: "oggi", 1: "domani", 2: "dopodomani"},
+        "en": {-1: "yesterday", 0: "today", 1: "tomorrow"},
+    },
+    "days_ahead": {"it": "fra {} giorni", "en": "in {} days"},
+    "days_ago": {"it": "{} giorni fa", "en": "{} days ago"},
 }
 
 # what people write when they mean it (folded), in any language

@@ -48,7 +48,11 @@ def render(
         channel_kind="telegram",
         business=sample(),
         language=language,
-        variables={"place": {"lat": 41.9}, "list": ["x", {"y": 1}]},
+        variables={
+            "place": {"lat": 41.9},
+            "list": ["x", {"y": 1}],
+            "paid": {"amount": 20, "currency": "USD"},
+        },
     )
     assert transition.outcome == "completed", transition.effects
     return "".join(
@@ -66,7 +70,7 @@ def render(
         ("x{{ contact.fields.missing }}{{ session.nothing.deep }}y", "xy"),
         ("{{ contact.fields.age }}", "42"),
         ("{{ contact.fields.price | number(2) }}", "1.234,50"),
-        ("{{ contact.fields.price | round }}", "1234"),
+        ("{{ contact.fields.price | round }}", "1235"),
         ("{{ contact.fields.colours | join(' e ') }}", "red e blue"),
         ("{{ contact.fields.colours | first }} {{ contact.name | last }}", "red Rossi"),
         ("{{ contact.fields.colours | length }}", "2"),
@@ -83,6 +87,67 @@ def render(
         ("{{ contact.fields.bad }}", "{{ 7*7 }}"),
         ("{{ '{{' }} {% raw %}{{ x }}{% endraw %}{# note #}", "{{ {{ x }}"),
         ("{{ contact.name | date }}ok{{ contact.name | round }}", "ok"),
+        ("{{ contact.name | replace('nn', 'N') }} {{ contact.name | replace(' ') }}", "ANa Rossi AnnaRossi"),
+        ("{{ 'a, b,,c ' | split(',') | join('|') }} {{ ' a  b ' | split | length }}", "a|b|c 2"),
+        ("{{ 1 | pluralise('posto', 'posti') }}, {{ 3 | pluralise('posto', 'posti') }}", "1 posto, 3 posti"),
+        ("{{ 'a b&c/è' | url_encode }}", "a%20b%26c%2F%C3%A8"),
+        ("{{ '+390612345678' | phone('national') }}", "06 1234 5678"),
+        ("{{ contact.fields.age | plus(1) }} {{ contact.fields.age | minus(50) }}", "43 -8"),
+        ("{{ 0.1 | plus(0.2) }} {{ 7 | divided_by(2) }} {{ 2 | times('1,5') }}", "0,3 3,5 3"),
+        ("{{ 7 | modulo(3) }} {{ 3 | minus(10) | modulo(7) }} {{ 7 | divided_by(0) }}", "1 0 "),
+        ("{{ 12 | at_most(10) }} {{ 3 | at_least(5) }} {{ 3 | minus(5) | absolute }}", "10 5 2"),
+        ("{{ 1000000000000000 | times(10) }}{{ 'x' | plus(1) }}{{ 1 | plus('') }}", ""),
+        ("{{ 0.155 | percent }} {{ 0.155 | percent(1) }}", "16% 15,5%"),
+        (
+            "{{ 1234.5 | money }} {{ 1234.5 | money('USD') }} {{ 1234.5 | money('JPY') }}",
+            "1.234,50 € 1.234,50 $ 1.235 ¥",
+        ),
+        ("{{ 5 | money('CHF') }} {{ 2 | minus(4.5) | money }}", "5,00 CHF -2,50 €"),
+        ("{{ session.paid | money }} {{ session.paid | plus(1) }}", "20,00 $ 21"),
+        ("{{ contact.fields.day | date('words') }}", "sabato 5 dicembre 2026"),
+        (
+            "{{ '2026-05-01' | date('words') }}, {{ '2026-05-01' | date('short') }}",
+            "venerdì 1° maggio 2026, 1° maggio",
+        ),
+        (
+            "{{ contact.fields.day | add_days(-5) }} {{ contact.fields.day | add_months(3) | date }}",
+            "2026-11-30 05/03/2027",
+        ),
+        ("{{ '2026-01-31' | add_months(1) }} {{ '2026-01-31' | add_weeks(1) }}", "2026-02-28 2026-02-07"),
+        ("{{ '2026-03-28T09:00:00+01:00' | add_days(1) }}", "2026-03-29T09:00+02:00"),
+        ("{{ '2026-03-29T01:30:00+01:00' | add_hours(1) | time }}", "03:30"),
+        (
+            "{{ '2026-12-05T09:30:00Z' | datetime }} {{ '09:30' | time }} {{ '2026-12-05T23:30:00Z' | date }}",
+            "05/12/2026 10:30 09:30 06/12/2026",
+        ),
+        (
+            "{{ today | relative_day }} {{ today | add_days(1) | relative_day }}, {{ '2026-12-14' | relative_day }}",
+            "oggi domani, fra 3 giorni",
+        ),
+        (
+            "{{ today | add_days(-2) | relative_day }} {{ today | add_days(-2) | days_until }}",
+            "2 giorni fa -2",
+        ),
+        ("{{ now | time }} {{ now | month }} {{ now | year }}", "15:40 dicembre 2026"),
+        (
+            "{{ contact.fields.colours | sort }} {{ contact.fields.colours | reverse | join('') }}",
+            "blue, red bluered",
+        ),
+        (
+            "{{ 'b a b' | split | unique | join(', ', ' e ') }} {{ 'a b' | nth(2) }}{{ 'a b' | nth(0) }}",
+            "b e a b",
+        ),
+        (
+            "{{ '1 2,5 3' | split | sum }} {{ '4 2' | split | smallest }} {{ '4 2' | split | greatest }}",
+            "6,5 2 4",
+        ),
+        ("{{ contact.fields.colours | bullets }}", "• red\n• blue"),
+        ("{{ contact.fields.colours | numbered }}", "1. red\n2. blue"),
+        (
+            "{{ conversation.flow }}.{{ conversation.step }} {{ business.region }} {{ business.timezone }}",
+            "tested.a IT Europe/Rome",
+        ),
+        ("{{ event.text }}{{ event.kind }}{{ event.attachments | first }}", ""),
         ("50% {sconto} }} %}", "50% {sconto} }} %}"),
     ],
 )
@@ -97,6 +162,10 @@ def test_english_has_its_own_forms(flow: Callable[..., Any]) -> None:
         "{{ contact.fields.price | number(1) }} {{ contact.fields.ok }} {{ contact.fields.day | weekday }}"
     )
     assert render(flow, source, language="en") == "1,234.5 yes Saturday"
+    near = "{{ today | add_days(-1) | relative_day }}, {{ '2026-12-13' | relative_day }}"
+    dates = "{{ contact.fields.day | date('words') }}, " + near
+    assert render(flow, dates, language="en") == "Saturday, 5 December 2026, yesterday, in 2 days"
+    assert render(flow, "{{ 1234.5 | money }} {{ 3 | money('CHF') }}", language="en") == "€1,234.50 3.00 CHF"
 
 
 HOSTILE = [
@@ -126,7 +195,10 @@ HOSTILE = [
     "{{ 'x' | wordwrap(1) }}",
     "{{ 'x' | attr('y') }}",
     "{{ 'x' | format(1) }}",
-    "{{ 'x' | replace('x', 'yy') }}",
+    "{{ 'x' | pprint }}",
+    "{{ contact.name" + " | upper" * 101 + " }}",
+    "{{ event.last }}",
+    "{{ 'x' | truncate(-contact.id) }}",
     "{{ ['x'] | map('upper') }}",
     "{{ contact.name | default(value='x') }}",
     "{{ contact.name | join(*session.x) }}",
