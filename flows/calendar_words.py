@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from flows.numerals import simple, whole
 
@@ -44,8 +43,7 @@ class Refused(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where and when something was said: `today` is the contact's day."""
 
     today: date
@@ -53,8 +51,7 @@ class Place:
     month_first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
+class Day(NamedTuple):
     """A day; `part` is the part of it that was named; `doubtful`: a weekday's name said on such a day."""
 
     date: date
@@ -62,8 +59,7 @@ class Day:
     doubtful: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(NamedTuple):
     """An hour and minute. `sure`: False where it may belong to either half of the day; `bare`: a number alone."""
 
     hour: int
@@ -557,7 +553,7 @@ def _read_clock(words: Words) -> Iterator[Clock]:
         before, after = words[:place], words[place + 1 :]
         if before and after:
             for clock in _minutes_of(before, word, after):
-                yield replace(clock, midnight=bool(_MIDNIGHT & set(words)))
+                yield clock._replace(midnight=bool(_MIDNIGHT & set(words)))
     for place in range(1, len(words)):  # nine thirty, nine oh five
         minutes = words[place:]
         oh = minutes[0] in ("oh", "o") and len(minutes) == 2

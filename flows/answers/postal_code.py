@@ -7,6 +7,7 @@ In Italy `00184`, `CAP 00184` → `"00184"`; in the United Kingdom `sw1a1aa` →
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from domain.messages import Received
 from domain.operators import in_words
@@ -28,7 +29,6 @@ _FORMS = {  # groups are joined by the country's own sign
     "GB": r"([A-Z]{1,2}[0-9][A-Z0-9]?)([0-9][A-Z]{2})", "IE": r"([A-Z][0-9][0-9W])([A-Z0-9]{4})",
 }  # fmt: skip
 _BETWEEN = {"US": "-", "PT": "-", "PL": "-", "BR": "-", "JP": "-"}  # a space elsewhere
-_KNOWN = {country: re.compile(form + r"\Z", re.ASCII) for country, form in _FORMS.items()}
 _OTHER = re.compile(r"(?=[A-Z-]*[0-9])[A-Z0-9](?:[A-Z0-9-]{1,8})[A-Z0-9]\Z", re.ASCII)
 _NAME = re.compile(
     r"(?:IL |THE |MY |MIO )*(?:C\.?A\.?P\.?|ZIP(?: CODE)?|POSTCODE|POSTAL CODE|CODICE POSTALE)[:. ]+"
@@ -54,13 +54,20 @@ class PostalCode(AnswerType):
 
 def normal(code: str, country: str) -> str | None:
     """The code as the country writes it; None for what is none. `code` is in upper case."""
-    form = _KNOWN.get(country)
+    form = _form(country)
     if form is None:
         return code if _OTHER.match(code.replace(" ", "")) else None
     found = form.match(code.replace(" ", ""))
     if found is None or (country == "IT" and code.startswith("0000")):
         return None
     return _BETWEEN.get(country, " ").join(part for part in found.groups() if part)
+
+
+@cache
+def _form(country: str) -> re.Pattern[str] | None:
+    """Made when the country's first code comes: nearly all codes are of one or two countries."""
+    form = _FORMS.get(country)
+    return None if form is None else re.compile(form + r"\Z", re.ASCII)
 
 
 def pattern(country: str) -> str | None:
