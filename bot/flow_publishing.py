@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from bot import flow_drafts, flow_history, flow_moves, flow_store, standing
+from bot import flow_drafts, flow_history, flow_moves, flow_store, secret_store, standing
 from bot.flow_store import Published
 from bot.runtime import Runtime
 from bot.standing import Prospect
@@ -76,6 +76,7 @@ class Setting:
     business: BusinessView
     flow_ids: Mapping[str, int]
     tests: Mapping[str, Mapping[str, str]]  # by the flow's key, by name
+    secrets: frozenset[str] = frozenset()  # names of those that are set
 
 
 class TestsFailed(RejectedInput):
@@ -115,13 +116,14 @@ def setting(connection: Connection, workspace_id: int) -> Setting:
         text("SELECT name, locale, timezone, business FROM workspace WHERE id = :workspace"), values
     ).one()
     business = flow_store.read_business(workspace_id, row.name, row.locale, row.timezone, row.business).view
-    return Setting(library, business, flow_ids, tests)
+    secrets = frozenset(one.name for one in secret_store.names(connection, workspace_id))
+    return Setting(library, business, flow_ids, tests, secrets)
 
 
 def inspected(source: str, name: str, known: Setting) -> list[Finding]:
     """What inspection finds in a document. Raises DocumentRejected when it cannot be read or compiled."""
     compiled = compiler.compile(document.load(source, name), 0)
-    return inspection.check(compiled, known.library, business=known.business)
+    return inspection.check(compiled, known.library, business=known.business, secrets=known.secrets)
 
 
 def played(

@@ -34,6 +34,7 @@ COMMANDS = {
     "flow": "flow",
     "contact": "contact",
     "campaign": "campaign",
+    "secret": "secret",
     "stop": "stops",
     "resume": "stops",
     "parked": "parked",

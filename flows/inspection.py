@@ -7,7 +7,7 @@ reads and writes was noted by the compiler, so no check knows a step type.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,9 +70,10 @@ def check(
     channels: Mapping[str, Limits] = CHANNELS,
     business: BusinessView | None = None,
     beside: Mapping[str, CompiledFlow] | None = None,
+    secrets: Collection[str] | None = None,
 ) -> list[Finding]:
     """All findings, in the order of lines. `library` holds the flows it may call; `channels` those it will run on;
-    with `business` the purposes of consent steps are checked, too."""
+    with `business` the purposes of consent steps are checked, too, with `secrets` (names) that those used are there."""
     graph = _Graph(flow)
     found = [
         *_targets(flow),
@@ -85,6 +86,7 @@ def check(
         *_channel_limits(flow, channels),
         *_triggers(flow, beside or {}, business),
         *(_purposes(flow, business) if business else ()),
+        *(_secrets(flow, secrets) if secrets is not None else ()),
     ]
     return sorted(found, key=lambda finding: (finding.line, finding.severity, finding.code))
 
@@ -491,6 +493,20 @@ def _purposes(flow: CompiledFlow, business: BusinessView) -> Iterator[Finding]:
                 en=f"the purpose {purpose} has no wording in the business file",
                 fix_it="aggiungi lo scopo con il suo testo",
                 fix_en="add the purpose with its wording",
+            )
+
+
+def _secrets(flow: CompiledFlow, known: Collection[str]) -> Iterator[Finding]:
+    for step in flow.steps.values():
+        for name in sorted(step.secrets - set(known)):
+            yield _at(
+                step,
+                "warning",
+                "unknown_secret",
+                it=f"il segreto {name} non c'è: la chiamata non parte",
+                en=f"there is no secret {name}: the call is not made",
+                fix_it=f"impostalo con: passaparola secret set {name}",
+                fix_en=f"set it with: passaparola secret set {name}",
             )
 
 

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from bot import flow_drafts, flow_history, flow_publishing, flow_views, replay, standing
+from bot import flow_drafts, flow_history, flow_publishing, flow_views, replay, secret_store, standing
 from bot.flow_publishing import Outcome, Source, Wish
 from config.operations import Context, Result, operation
 from config.operations.channels import find
 from crm.accounts import audit
 from domain import ids
 from domain.errors import RejectedInput
+from flows import compiler, document
 from flows.differences import Difference
 from flows.document import DocumentRejected
 
@@ -107,7 +108,19 @@ async def publish(context: Context, arguments: Publish) -> Result:
         dry_run=arguments.dry_run,
     )
     done = await flow_publishing.publish(context.app.runtime, context.workspace_id, sources, wish)
-    return {"flows": [_published(one) for one in done]}
+    missing = await context.app.database.read(lambda c: _missing_secrets(c, context.workspace_id, sources))
+    return {"flows": [_published(one) | {"missing_secrets": missing.get(one.key, [])} for one in done]}
+
+
+def _missing_secrets(connection: Connection, workspace_id: int, sources: list[Source]) -> dict[str, list[str]]:
+    """By flow: names that it uses and that are not set. No fault of the flow, so it is told and stops nothing."""
+    known = {one.name for one in secret_store.names(connection, workspace_id)}
+    missing = {}
+    for source in sources:
+        flow = compiler.compile(document.load(source.text, source.name), 0)
+        used = frozenset[str]().union(*(step.secrets for step in flow.steps.values()))
+        missing[flow.key] = sorted(used - known)
+    return missing
 
 
 def _draft_source(connection: Connection, workspace_id: int, key: str) -> Source:
