@@ -233,6 +233,13 @@ def published(result: dict[str, Any]) -> list[str]:
             unchanged = words(" (già così)", " (so already)")
             lines.append(f"{flow['key']}: {flow['version']}{'' if flow['changed'] else unchanged}")
         lines += [_prospect(one) for one in flow["people"]]
+        lines += [
+            words(
+                f"  manca il segreto {name}: passaparola secret set {name}",
+                f"  the secret {name} is missing: passaparola secret set {name}",
+            )
+            for name in flow.get("missing_secrets", ())
+        ]
     return lines
 
 
