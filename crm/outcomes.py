@@ -303,18 +303,26 @@ def subscriptions(
     return [SubscriptionView(**row._mapping) for row in rows]
 
 
-def mark_seen(connection: Connection, workspace_id: int, notification_ids: Sequence[int], *, now: int) -> int:
-    """Notes that somebody has seen them, all unseen ones when none is named; gives how many were unseen."""
+def mark_seen(
+    connection: Connection,
+    workspace_id: int,
+    notification_ids: Sequence[int] = (),
+    *,
+    up_to: int = (1 << 63) - 1,
+    now: int,
+) -> int:
+    """Notes that somebody has seen them, when none is named all up to an id; gives how many were unseen."""
     mine = (
         "AND id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
         if notification_ids
         else ""
     )
-    values: dict[str, Any] = {"workspace": workspace_id, "now": now}
+    values: dict[str, Any] = {"workspace": workspace_id, "now": now, "up_to": up_to}
     if notification_ids:
         values["ids"] = bulk_values(notification_ids)
     statement = (
-        f"UPDATE notification SET seen_at = :now WHERE workspace_id = :workspace AND seen_at IS NULL {mine}"
+        f"UPDATE notification SET seen_at = :now WHERE workspace_id = :workspace AND seen_at IS NULL "
+        f"AND id <= :up_to {mine}"
     )
     return connection.execute(prepared(statement), values).rowcount
 

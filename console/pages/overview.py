@@ -5,8 +5,12 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from bot import condition, connecting, stops
-from console.routing import MANAGE, Answer, Goto, Rendered, Visit, page
+from console.routing import CONVERSE, MANAGE, Answer, Goto, Rendered, Visit, page
+from crm import outcomes
 from domain.errors import NotFound
+from domain.ids import from_text
+
+NEWS = 20  # of what the team is told: a page that is read at a glance; the rest follows when these are seen
 
 
 @page("GET", "/")
@@ -21,6 +25,7 @@ async def overview(visit: Visit) -> Answer:
             "overview/overview.html",
             {
                 "channels": connecting.channels(connection, visit.workspace_id),
+                "news": outcomes.notifications(connection, visit.workspace_id, unseen=True, limit=NEWS),
                 "troubles": list(condition.troubles(visit.live, rows, named=True)),
                 "rows": rows,
                 "to_send": sum(rows.outbox.values()),
@@ -29,6 +34,18 @@ async def overview(visit: Visit) -> Answer:
         )
 
     return await visit.read(look)
+
+
+@page("POST", "/news/seen", needs=CONVERSE)
+async def mark_news_seen(visit: Visit) -> Answer:
+    """The news for the team up to the newest one that was on the page."""
+    up_to, now = from_text("notification", visit.form.get("up_to", "")), visit.now()
+    await visit.write(
+        lambda c: outcomes.mark_seen(c, visit.workspace_id, up_to=up_to, now=now),
+        action="news_seen",
+        target=str(up_to),
+    )
+    return Goto("/", "seen")
 
 
 @page("POST", "/stop", needs=MANAGE)

@@ -311,3 +311,34 @@ async def test_the_description_is_public(shop: Shop) -> None:
     """Anybody may read how the API looks."""
     body = await done(shop.call("GET", "/openapi.json", key=None))
     assert body["openapi"] == "3.1.0"
+
+
+async def test_what_flows_brought_about_is_listed_and_news_are_seen(shop: Shop) -> None:
+    """Filters narrow, pages go on, nobody else's rows are there, and seen is noted once."""
+    ids = shop.mine.ids
+    [order] = (await done(shop.call("GET", f"/conversions?contact_id={ids['contact']}&name=order")))["data"]
+    assert (order["id"], order["amount"], order["currency"]) == (ids["conversion"], 4990, "EUR")
+    assert (order["contact_id"], order["flow_id"]) == (ids["contact"], ids["flow"])
+    assert (await done(shop.call("GET", "/conversions?name=visit")))["data"] == []
+    [score] = (await done(shop.call("GET", "/feedback?kind=nps&topic=visit")))["data"]
+    assert (score["score"], score["comment"]) == (9, "Good")
+    assert (await done(shop.call("GET", "/feedback?kind=csat")))["data"] == []
+    [referral] = (await done(shop.call("GET", f"/referrals?referrer_id={ids['contact']}&program=summer")))[
+        "data"
+    ]
+    assert referral["contact_id"] == ids["contact"]
+    first = await done(shop.call("GET", "/subscriptions?limit=1"))
+    rest = await done(shop.call("GET", f"/subscriptions?limit=1&after={first['next']}"))
+    assert [one["topic"] for one in (*first["data"], *rest["data"])] == ["bags", "shoes"]
+    assert rest["next"] is None
+    for cursor in ("x", "1.zz", "1.ff"):
+        status, _, _ = await shop.call("GET", f"/subscriptions?after={cursor}")
+        assert status == 422 or status == 400
+    [told] = (await done(shop.call("GET", "/notifications?unseen=true&team=sales")))["data"]
+    assert (told["text"], told["seen_at"]) == ("An order", None)
+    theirs = {"notification_ids": [shop.other.ids["notification"]]}
+    assert await done(shop.call("POST", "/notifications/seen", json=theirs)) == {"seen": 0}
+    assert await done(shop.call("POST", "/notifications/seen", json={})) == {"seen": 1}
+    assert (await done(shop.call("GET", "/notifications?unseen=true")))["data"] == []
+    [seen] = (await done(shop.call("GET", "/notifications")))["data"]
+    assert seen["seen_at"] == shop.now

@@ -39,6 +39,7 @@ def bodies(ids: dict[str, str]) -> dict[tuple[str, str], Any]:
         ("POST", "/segments"): {"name": "All", "predicate": PREDICATE},
         ("POST", "/segments/count"): {"predicate": PREDICATE},
         ("POST", "/parked/retry"): {"event_ids": [ids["event"]]},
+        ("POST", "/notifications/seen"): {"notification_ids": [ids["notification"]]},
         ("POST", "/stops"): {"scope": "channel", "target_id": ids["channel"], "what": "marketing"},
     }
 

@@ -30,7 +30,7 @@ from bot.channels.base import Client
 from bot.live import Live
 from bot.runtime import Runtime, slot_of
 from campaigns import drafts, posts
-from crm import accounts, consent, contacts, identities, saved_segments
+from crm import accounts, consent, contacts, identities, outcomes, saved_segments
 from domain.effects import PatchContact
 from domain.events import ExternalId, Person, Unrecognised
 from domain.ids import IdMaker, to_text
@@ -248,6 +248,7 @@ class Shop:
         self._person(connection, made)
         self._thread(connection, made)
         self._published(connection, made)
+        self._outcomes(connection, made)
         return made
 
     def _person(self, connection: Connection, made: Workspace) -> None:
@@ -407,6 +408,36 @@ class Shop:
             created_at=self.now,
         )
         insert(connection, file)
+
+    def _outcomes(self, connection: Connection, made: Workspace) -> None:
+        numbers, new_id = made.numbers, self.maker.next
+        shared = {"workspace_id": made.id, "contact_id": numbers["contact"], "at": self.now}
+        walk = {
+            **shared,
+            "conversation_id": numbers["conversation"],
+            "session_id": 1,
+            "flow_version_id": numbers["flow_version"],
+            "step_id": "s",
+        }
+        for kind in ("conversion", "feedback", "referral", "notification"):
+            numbers[kind] = new_id()
+        order = {"id": numbers["conversion"], "name": "order", "amount": 4990, "currency": "EUR"}
+        outcomes.write_conversions(connection, [{**walk, **order}])
+        score = {"id": numbers["feedback"], "kind": "nps", "topic": "visit", "score": 9, "comment": "Good"}
+        outcomes.write_feedback(connection, [{**walk, **score}])
+        by = {"program": "summer", "referrer_id": numbers["contact"], "count": "fields.invited_summer"}
+        outcomes.write_referrals(connection, [{**shared, **by, "id": numbers["referral"]}])
+        outcomes.write_subscriptions(
+            connection,
+            [{**shared, "topic": topic, "state": 1, "step_id": "s"} for topic in ("bags", "shoes")],
+        )
+        told = {
+            "kind": "notify",
+            "team": "sales",
+            "conversation_id": numbers["conversation"],
+            "text": "An order",
+        }
+        outcomes.write_notifications(connection, [{**shared, **told, "id": numbers["notification"]}])
 
 
 def insert(connection: Connection, row: SQLModel) -> None:

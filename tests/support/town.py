@@ -123,7 +123,10 @@ class Town:
         """A Telegram bot, known to the simulator and connected here."""
         await self.simulators.telegram_bot(token, username="bottega_bot", name="Bottega")
         channel_id = await self._add(
-            "telegram", f"telegram {token[-4:]}", {"token": token, "webhook_secret": WEBHOOK_SECRET}, mode
+            "telegram",
+            f"telegram {token[-4:]}",
+            {"token": token, "webhook_secret": WEBHOOK_SECRET, "username": "bottega_bot"},
+            mode,
         )
         if mode == "webhook":
 
@@ -138,6 +141,7 @@ class Town:
         """A WhatsApp number, connected by its handshake."""
         values = {
             "messages_per_second": str(messages_per_second),
+            "phone_number": f"+1555555{number[-4:]}",
             "phone_number_id": number,
             "business_account_id": BUSINESS,
             "access_token": ACCESS,
