@@ -187,7 +187,7 @@ def test_whatever_is_well_formed_ends_or_waits(
         flow = next(each for each in library.values() if each.version == before.version)
         kept = state.encode(before)
         at = _twice(
-            lambda person, flow=flow, kept=kept, event=event, now=now: engine.advance(  # type: ignore[misc]
+            lambda person, flow=flow, kept=kept, event=event, now=now: engine.advance(
                 flow, state.decode(kept), event, contact=person, now=now, **given
             ),
             at.contact,
@@ -233,7 +233,7 @@ def _bytes(transition: Transition) -> bytes:
 
 def _event(move: Any, timers: list[SetTimer], calls: list[CallHttp], now: int) -> tuple[Event, int]:
     what, value = move
-    own = {"key": "k", "conversation_id": 1}
+    own: dict[str, Any] = {"key": "k", "conversation_id": 1}
     if what == "time" and timers:
         timer = timers[-1 - value % len(timers)]
         now = max(now, timer.due_at)
