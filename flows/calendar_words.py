@@ -29,6 +29,7 @@ from flows.numerals import simple, whole
 MAX_INPUT = 80  # characters: longer is a sentence, not a date
 MAX_WORDS = 14  # "saturday the twenty first of december 2026 at half past nine in the morning" has 13
 MAX_DAYS = 3_660  # "in n days": ten years
+MAX_MONTHS = 1_200  # "n years ago": a century
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 
 Words = tuple[str, ...]
@@ -327,7 +328,7 @@ def _relative(words: Words, today: date) -> date | None:
         days = count * _SPAN_DAYS[words[-1]]
         return today + timedelta(days=sign * days) if days <= MAX_DAYS else None
     months = count * _SPAN_MONTHS.get(words[-1], 0)
-    return add_months(today, sign * months) if 0 < months * 30 <= MAX_DAYS * 12 else None
+    return add_months(today, sign * months) if 0 < months <= MAX_MONTHS else None
 
 
 def _count(words: Words) -> int | None:

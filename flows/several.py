@@ -152,6 +152,8 @@ def _longest(options: Options, turn: Turn, pieces: list[str], place: int) -> tup
             return end, [found]
     numbers = pieces[place].split()
     if len(numbers) > 1 and all(number.isascii() and number.isdigit() for number in numbers):
-        each = [options.find(turn, ReceivedText(number)) for number in numbers[:MAX_PIECES]]
+        if len(numbers) > MAX_PIECES:
+            return place + 1, []
+        each = [options.find(turn, ReceivedText(number)) for number in numbers]
         return place + 1, [] if None in each else [one for one in each if one is not None]
     return place + 1, []

@@ -111,8 +111,13 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def test_the_flow_of_the_page_works() -> None:
-    """The flow that newcomers copy has nothing to complain about, and its dialogues pass."""
-    flow_text, test_text = blocks(ROOT / "docs" / "howto" / "write-a-flow.md", "yaml")
+    """The flow that newcomers copy has nothing to complain about, and its dialogues pass; single steps compile."""
+    flow_text, *examples, test_text = blocks(ROOT / "docs" / "howto" / "write-a-flow.md", "yaml")
+    for example in examples:
+        start = example.partition(":")[0]
+        indented = re.sub(r"^(?=.)", "  ", example, flags=re.MULTILINE)
+        text = f"flow: example\nstart: {start}\nsteps:\n{indented}"
+        assert compiler.compile(document.load(text, "example.yaml"), 0).start == start
     flow = compiler.compile(document.load(flow_text, "flow.yaml"), 0)
     assert [finding.sentence() for finding in inspection.check(flow, {flow.key: flow})] == []
     results = dialogues.run(test_text, "hello.test.yaml", [flow])
