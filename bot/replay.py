@@ -22,6 +22,7 @@ from bot import turns
 from bot.channel_store import referral_key_of
 from bot.flow_store import FlowStore
 from bot.turns import Recorded, Turn
+from domain import effects as vocabulary
 from domain.effects import Effect, SendMessage, SetTimer
 from domain.errors import NotFound
 from domain.events import Event, HttpAnswered, MessageReceived, SessionCommand, TimerDue
@@ -341,10 +342,11 @@ def _difference(
     recorded: Recorded, transition: engine.Transition, *, exact: bool
 ) -> tuple[str, _Lines, _Lines] | None:
     """What was otherwise; `exact`: names of steps count, too."""
-    said_then, said_now = _said(recorded.effects), _said(transition.effects)
+    effects = vocabulary.decode(vocabulary.encode(transition.effects))  # as they come from a row
+    said_then, said_now = _said(recorded.effects), _said(effects)
     if said_then != said_now:
         return "said", tuple(map(_line, said_then)), tuple(map(_line, said_now))
-    did_then, did_now = _did(recorded.effects, exact), _did(transition.effects, exact)
+    did_then, did_now = _did(recorded.effects, exact), _did(effects, exact)
     if did_then != did_now:
         return "did", did_then, did_now
     if recorded.outcome != transition.outcome:
