@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from crm.contacts import ContactPatch
 from crm.privacy import erases, exports
 from domain.effects import PatchContact
+from domain.errors import NotFound
 from storage.statements import BulkInsert, bulk, bulk_values, insert_rows, json_rows, prepared
 
 DAY_MS = 86_400_000
@@ -311,20 +312,27 @@ def mark_seen(
     up_to: int = (1 << 63) - 1,
     now: int,
 ) -> int:
-    """Notes that somebody has seen them, when none is named all up to an id; gives how many were unseen."""
+    """Notes that somebody has seen them, when none is named all up to an id; gives how many were unseen.
+
+    Raises NotFound when one is not there."""
+    values: dict[str, Any] = {"workspace": workspace_id, "ids": bulk_values(set(notification_ids))}
     mine = (
-        "AND id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
-        if notification_ids
-        else ""
+        "workspace_id = :workspace AND id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
     )
-    values: dict[str, Any] = {"workspace": workspace_id, "now": now, "up_to": up_to}
     if notification_ids:
-        values["ids"] = bulk_values(notification_ids)
-    statement = (
-        f"UPDATE notification SET seen_at = :now WHERE workspace_id = :workspace AND seen_at IS NULL "
-        f"AND id <= :up_to {mine}"
-    )
-    return connection.execute(prepared(statement), values).rowcount
+        known = connection.execute(
+            prepared(f"SELECT count(*) FROM notification WHERE {mine}"), values
+        ).scalar()
+        if known != len(set(notification_ids)):
+            raise NotFound("there is no such notification")
+    else:
+        mine, values = (
+            "workspace_id = :workspace AND id <= :up_to",
+            {"workspace": workspace_id, "up_to": up_to},
+        )
+    # By the index notification_unseen, or the primary key.
+    statement = f"UPDATE notification SET seen_at = :now WHERE seen_at IS NULL AND {mine}"
+    return connection.execute(prepared(statement), {**values, "now": now}).rowcount
 
 
 def _page(

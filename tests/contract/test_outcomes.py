@@ -13,6 +13,7 @@ from sqlmodel import SQLModel
 import bot.personal  # noqa: F401 (registers what the runtime erases)
 from bot import channel_store, handlers
 from crm import outcomes, privacy
+from domain.errors import NotFound
 from domain.events import MessageReceived
 from domain.messages import ReceivedText, Tap, decode_content, text_of
 from flows import referrals
@@ -283,7 +284,8 @@ async def test_seen_is_noted_once(core: Core) -> None:
         await says(core, "ciao", "10", person=person)
     unseen = await core.database.read(lambda c: outcomes.notifications(c, WORKSPACE, unseen=True, limit=9))
     first = unseen[0].id
-    assert await core.do(lambda c: outcomes.mark_seen(c, OTHER_WORKSPACE, [first], now=NOW)) == 0
+    with pytest.raises(NotFound):
+        await core.do(lambda c: outcomes.mark_seen(c, OTHER_WORKSPACE, [first], now=NOW))
     assert await core.do(lambda c: outcomes.mark_seen(c, WORKSPACE, [first, first], now=NOW + 5)) == 1
     assert await core.do(lambda c: outcomes.mark_seen(c, WORKSPACE, [], now=NOW + 9)) == 2
     rows = await core.rows("SELECT id, seen_at FROM notification ORDER BY id")
