@@ -175,12 +175,21 @@ def test_a_policy_that_does_not_exist() -> None:
 
 
 def test_a_second_http_session(house: Path) -> None:
-    """The file that comes second is named, with the one to use; the simulators have their own."""
+    """A session, or another client, outside the two places that may have one; the simulators have their own."""
     for room in ("bot", "campaigns", "simulators"):
         (house / room).mkdir()
         (house / room / "calls.py").write_text("session = aiohttp.ClientSession()")
-    assert list(http_client.problems(house)) == [
-        "bot/calls.py makes an HTTP session of its own; use the one of campaigns/calls.py"
+    (house / "bot/outgoing").mkdir()
+    (house / "bot/outgoing/client.py").write_text("session = aiohttp.ClientSession()")
+    (house / "campaigns/feeds.py").write_text("from urllib.request import urlopen\nimport http.client, httpx\n")
+    (house / "campaigns/links.py").write_text("aiohttp.request('GET', url)\n")
+    assert sorted(http_client.problems(house)) == [
+        "bot/calls.py makes an HTTP session of its own; ask through bot/outgoing/client.py",
+        "campaigns/calls.py makes an HTTP session of its own; ask through bot/outgoing/client.py",
+        "campaigns/feeds.py uses http.client; ask through bot/outgoing/client.py",
+        "campaigns/feeds.py uses httpx; ask through bot/outgoing/client.py",
+        "campaigns/feeds.py uses urllib.request.urlopen; ask through bot/outgoing/client.py",
+        "campaigns/links.py uses aiohttp.request; ask through bot/outgoing/client.py",
     ]
 
 
