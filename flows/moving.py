@@ -52,7 +52,9 @@ def placed(
     more: whether it waits for the same is not known, so it is asked anew. The given state is not changed.
     """
     stands = state.flow == to.key and state.version != to.version
-    called = [n for n, frame in enumerate(state.stack) if frame.flow == to.key and frame.version != to.version]
+    called = [
+        n for n, frame in enumerate(state.stack) if frame.flow == to.key and frame.version != to.version
+    ]
     if not stands and not called:
         return None
     if restart:
@@ -88,8 +90,7 @@ def _step(
         return _quietly(moved, state) if new.waits == "call" else None
     if before is None or old is None or not same_wait(old, before, to, new):
         return Placed(moved, target)
-    timeout = _timeout_ms(to, target)
-    if state.waiting == ANSWER and timeout != _timeout_ms(old, state.step):
+    if state.waiting == ANSWER and (timeout := _timeout_ms(to, target)) != _timeout_ms(old, state.step):
         moved.visit += 1  # the old timer is stale
         moved.known_as, moved.known_version = "", 0
         return Placed(moved, None, timeout or 0)
@@ -176,4 +177,3 @@ def outlook(
     if old is not None and before is not None and same_wait(old, before, to, new):
         return QUIETLY, target
     return ANEW, target
-

@@ -110,7 +110,7 @@ class SessionState(Struct, omit_defaults=True):
         if visit != self.visit:
             return False
         here = step_id == self.step and version in (0, self.version)
-        return here or (step_id == self.known_as and version in (0, self.known_version))
+        return here or (step_id != "" and step_id == self.known_as and version in (0, self.known_version))
 
     def versions(self) -> list[tuple[str, int]]:
         """Every (flow, version) that the session is pinned to, the innermost first."""
