@@ -58,6 +58,7 @@ def fetch_later(scope: Scope, message_id: int, platform_id: str) -> None:
         )
 
     scope.batch.after.append(add)
+    scope.batch.wakes.append("jobs")
 
 
 @job("media_fetch")

@@ -14,7 +14,14 @@ def http_answered(scope: Scope, flows: FlowStore, event: HttpAnswered) -> None:
     """Takes the session on; a stale answer does nothing, and where a person has taken over the bot stays silent."""
     if scope.conversation is None or scope.session is None or scope.session.id != event.session_id:
         return
-    if scope.conversation.status != "bot":
-        dialogue.end_session(scope, "stopped")
-        return
-    dialogue.advance(scope, flows, event)
+    if not ends_where_a_person_answers(scope):
+        dialogue.advance(scope, flows, event)
+
+
+def ends_where_a_person_answers(scope: Scope) -> bool:
+    """Whether a person of the team has taken over while the session waited for its call: then it is over. To go on would
+    be to speak, and to wait on would hold what people write once the conversation is handed back."""
+    if scope.conversation is None or scope.conversation.status == "bot":
+        return False
+    dialogue.end_session(scope, "stopped")
+    return True

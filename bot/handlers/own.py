@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bot import dialogue, occasions, resuming, silences, triggering
+from bot import dialogue, doors, resuming, schedules, silences, triggering
 from bot.flow_store import FlowStore
-from bot.handlers import handles
+from bot.handlers import calls, handles
 from bot.scope import Scope
 from domain.events import SessionCommand, TimerDue
+from flows.state import CALL
 
 
 @handles(TimerDue)
@@ -14,7 +15,11 @@ def timer_due(scope: Scope, flows: FlowStore, event: TimerDue) -> None:
     """Wakes the session that set it; a stale one does nothing."""
     if event.purpose == silences.SILENCE:
         triggering.silent(scope, flows, event)
+    elif event.purpose.startswith(schedules.PURPOSE):
+        triggering.on_date(scope, flows, event)
     elif scope.session is not None and scope.session.id == event.session_id:
+        if event.purpose == CALL and calls.ends_where_a_person_answers(scope):
+            return
         dialogue.advance(scope, flows, event)
 
 
@@ -34,17 +39,11 @@ def session_command(scope: Scope, flows: FlowStore, event: SessionCommand) -> No
             scope.note("handed_back", by=str(event.data.get("by", "")))
         case "stop" | "expire":
             dialogue.end_session(scope, "stopped" if event.what == "stop" else "expired")
-        case occasions.HAPPENED:
+        case doors.HAPPENED:
             triggering.happened(scope, flows, event)
         case resuming.RESUME:
             dialogue.advance(scope, flows, event)
         case "move":
             dialogue.move(scope, flows, event)
         case "start_flow":
-            flow = flows.published(scope.workspace_id, str(event.data.get("flow", "")))
-            if flow is None:
-                scope.log("start_flow", "refused", "there is no such published flow")
-                return
-            dialogue.end_session(scope, "replaced")
-            conversation.status, conversation.changed = "bot", True
-            dialogue.start(scope, flows, flow, trigger="command", variables=event.data.get("variables") or {})
+            triggering.commanded(scope, flows, event)

@@ -307,6 +307,22 @@ async def test_a_person_of_the_team_takes_over_at_once(shop: Shop) -> None:
     assert await shop.session() == "stopped"
 
 
+async def test_a_call_that_nobody_answers_says_nothing_where_a_person_has_taken_over(shop: Shop) -> None:
+    """The timer ends the session, and nothing is held once the conversation is handed back."""
+    await shop.core.hears("ciao")
+    await shop.core.work()
+    await shop.command("take_over")
+    await shop.core.work()
+    await shop.core.time(31_000)
+    await shop.core.work()
+    assert await shop.core.said() == []
+    assert await shop.session() == "stopped"
+    await shop.command("hand_back")
+    await shop.core.hears("ciao")
+    await shop.core.work()
+    assert set(await shop.states()) == {DONE}
+
+
 async def test_a_command_that_starts_a_flow_waits_its_turn(shop: Shop) -> None:
     await shop.core.hears("ciao")
     await shop.core.work()
