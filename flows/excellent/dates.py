@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 
 from flows.excellent.environment import Environment
-from flows.excellent.values import Fault, Object, kind, text
+from flows.excellent.values import Fault, Object, kind
 
 MAX_READ = 500  # characters in which a date is looked for
 MAX_FORMAT = 100
@@ -235,6 +235,7 @@ def offset_of(moment: datetime, *, short: bool = False, colon: bool = True) -> s
     return f"{sign}{minutes // 60:02}{':' if colon else ''}{minutes % 60:02}"
 
 
+_FRACTION = r"(?:\.(?P<fraction>[0-9]{1,9}))?"
 _FIGURES = {
     "YYYY": r"(?P<year>[0-9]{4})", "YY": r"(?P<short>[0-9]{2})",
     "MM": r"(?P<month>[0-9]{2})", "M": r"(?P<month>[0-9]{1,2})",
@@ -242,8 +243,8 @@ _FIGURES = {
     "tt": r"(?P<hour>[0-9]{2})", "t": r"(?P<hour>[0-9]{1,2})",
     "hh": r"(?P<half>[0-9]{2})", "h": r"(?P<half>[0-9]{1,2})",
     "mm": r"(?P<minute>[0-9]{2})", "m": r"(?P<minute>[0-9]{1,2})",
-    "ss": r"(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?",
-    "s": r"(?P<second>[0-9]{1,2})(?:\.(?P<fraction>[0-9]{1,9}))?",
+    "ss": r"(?P<second>[0-9]{2})",
+    "s": r"(?P<second>[0-9]{1,2})",
     "aa": r"(?P<noon>[AaPp][Mm])", "AA": r"(?P<noon>[AaPp][Mm])",
     "Z": r"(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})", "ZZZ": r"(?P<zone>[+-][0-9]{2}:?[0-9]{2})",
 }  # fmt: skip
@@ -254,26 +255,18 @@ def parsed(source: str, layout: str, zone: tzinfo, today: date) -> datetime | Fa
     parts = parts_of(layout)
     if isinstance(parts, Fault):
         return parts
-    pattern: list[str] = []
-    seen: set[str] = set()
+    exact = any(part.startswith("f") for part in parts)  # else a fraction of a second may follow it
+    pattern = ""
     for part in parts:
-        if part.startswith("f"):
-            exact = rf"(?P<fraction>[0-9]{{{len(part)}}})"
-            if pattern and pattern[-1] == r"\." and "(?P<fraction>" in "".join(pattern):
-                return Fault("invalid date format")
-            pattern.append(exact)
-            continue
-        piece = _FIGURES.get(part)
-        if piece is None and part in _KNOWN:
-            return Fault(f"{part} is only for writing dates")
-        if piece is not None and part.lower() in seen:
+        piece = rf"(?P<fraction>[0-9]{{{len(part)}}})" if part.startswith("f") else _FIGURES.get(part)
+        if piece is None:
+            if part in _KNOWN:
+                return Fault(f"{part} is only for writing dates")
+            piece = re.escape(part)
+        elif piece[: piece.index(">")] in pattern:
             return Fault(f"invalid date format, {part} twice")
-        seen.add(part.lower() if part != "mm" and part != "m" else part)
-        pattern.append(re.escape(part) if piece is None else piece)
-    try:
-        found = re.match("".join(pattern) + r"\Z", source.strip()[:MAX_READ], re.ASCII)
-    except re.error:
-        return Fault("invalid date format")
+        pattern += piece + (_FRACTION if part in ("s", "ss") and not exact else "")
+    found = re.match(pattern + r"\Z", source.strip()[:MAX_READ], re.ASCII)
     moment = _assembled(found.groupdict(), zone, today) if found else None
     return Fault(f'unable to convert "{source[:64]}" to a datetime') if moment is None else moment
 
@@ -296,8 +289,3 @@ def _assembled(figures: dict[str, str | None], zone: tzinfo, today: date) -> dat
     if clock is None or where is None:
         return None
     return _made(year, int(figures.get("month") or 1), int(figures.get("day") or 1), clock, where)
-
-
-def text_of_date(value: Any) -> str:
-    """Its plain text; what formats fall back to."""
-    return text(value)
