@@ -138,10 +138,12 @@ def in_zone(day: date, clock: time, zone: tzinfo) -> datetime:
 _SPLIT = re.compile(r"\b(dell|dall|nell|all|mezz|un|l|d)'(?=[a-z0-9])")
 _DOTTED = re.compile(r"\b([ap])\.\s?m\b\.?")
 _GLUED = re.compile(r"(?<=[0-9])(am|pm)\b")
-_HYPHEN = re.compile(r"(?<=[a-z])-(?=[a-z])")
+_HYPHEN = re.compile(r"(?<=[a-z])-(?=[a-z0-9])|(?<=[0-9])-(?=[a-z])")
+_JOINED = re.compile(r"\b(h|ore|alle)(?=[0-9])|(?<=[0-9])(?=[a-z]{3})|\s?@\s?")
+_SLASHES = re.compile(r"(?<=[0-9]) ?/ ?(?=[0-9])")
 _OPENINGS: tuple[Words, ...] = (
     ("va", "bene"), ("per", "favore"), ("please",), ("si",), ("yes",), ("facciamo",), ("diciamo",), ("direi",),
-    ("ok",), ("per",), ("for",), ("let's", "say"),
+    ("ok",), ("per",), ("for",), ("let's", "say"), ("nato",), ("nata",), ("born",),
 )  # fmt: skip
 _CLOSINGS: tuple[Words, ...] = (
     ("per", "favore"), ("per", "cortesia"), ("va", "bene"), ("grazie",), ("please",), ("thanks",), ("thank", "you"),
@@ -154,6 +156,7 @@ def _words(text: str) -> Words:
         return ()
     text = _DOTTED.sub(r"\1m", simple(text))
     text = _HYPHEN.sub(" ", _GLUED.sub(r" \1", _SPLIT.sub(r"\1' ", text)))
+    text = _SLASHES.sub("/", _JOINED.sub(lambda found: f" {found[1] or ''} ", text))
     cut = [word.strip('.,!?;:()"') for word in text.replace(", ", " ").split()]
     words = tuple(word for word in cut if word)
     words = _without_end(words, _CLOSINGS)
@@ -189,7 +192,7 @@ def _one(found: set[Found], nothing: str) -> Found:
 _NEAR = {
     "oggi": 0, "domani": 1, "dopodomani": 2, "dopo domani": 2, "ieri": -1, "altro ieri": -2, "l' altro ieri": -2,
     "altroieri": -2, "l' altroieri": -2, "today": 0, "tomorrow": 1, "day after tomorrow": 2, "yesterday": -1,
-    "day before yesterday": -2, "overmorrow": 2, "tmrw": 1, "tmr": 1, "tomorow": 1, "tommorow": 1, "tommorrow": 1,
+    "domani l' altro": 2, "posdomani": 2, "day before yesterday": -2, "overmorrow": 2, "tmrw": 1, "tmr": 1, "tomorow": 1, "tommorow": 1, "tommorrow": 1,
 }  # fmt: skip
 _NEAR_PARTS = {
     "stasera": (0, "evening"), "questa sera": (0, "evening"), "stamattina": (0, "morning"), "stamani": (0, "morning"),
@@ -269,6 +272,7 @@ _NEXT_WEEK: tuple[Words, ...] = (
 _ISO = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})\Z", re.ASCII)
 _YEAR_FIRST = re.compile(r"([0-9]{4})[/.]([0-9]{1,2})[/.]([0-9]{1,2})\Z", re.ASCII)
 _FIGURES = re.compile(r"([0-9]{1,2})([/.\-])([0-9]{1,2})(?:\2([0-9]{4}|[0-9]{2}))?\Z", re.ASCII)
+_SHORT_YEAR = re.compile(r"'([0-9]{2})\Z", re.ASCII)
 _DAY_OF_MONTH = re.compile(r"([0-9]{1,2})(?:°|º|ª|\^|st|nd|rd|th)?\Z", re.ASCII)
 _ISO_MOMENT = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2})(?::[0-9]{2}(?:\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?\Z",
@@ -401,7 +405,9 @@ def _unnamed(words: Words, place: Place, *, numbered: bool) -> Iterator[date]:
         yield _coming(number, place.today)
         return
     year = None
-    if len(words) > 2 and len(words[-1]) == 4 and words[-1].isascii() and words[-1].isdigit():
+    if len(words) > 2 and (found := _SHORT_YEAR.match(words[-1])):
+        year, words = _century(int(found[1]), place.today), words[:-1]
+    elif len(words) > 2 and len(words[-1]) == 4 and words[-1].isascii() and words[-1].isdigit():
         year, words = int(words[-1]), words[:-1]
     if len(words) < 2:
         return
@@ -574,6 +580,8 @@ def _minutes_of(before: Words, word: str, after: Words) -> Iterator[Clock]:
         case "past" if (minute := _minute(before)) is not None and (hour := _hour(after)) is not None:
             yield _clock(hour, minute)
         case "to" | "alle" if (minute := _minute(before)) is not None and (hour := _hour(after)) is not None:
+            if (minute not in (15, 20, 25) and before[-1] not in ("minutes", "minuti")) or hour > 12:
+                raise Refused("ambiguous")  # "ten to twelve" may be from ten to twelve
             yield _before(hour, minute)
 
 

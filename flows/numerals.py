@@ -100,8 +100,11 @@ def _spoken(text: str) -> Decimal | None:
         return Decimal("0.5")
     for ending in _AND_A_HALF:
         if text.endswith(ending):
-            count = whole(text[: -len(ending)].split())
-            return None if count is None else count + Decimal("0.5")
+            said = text[: -len(ending)].split()
+            count = whole(said)
+            if count is None or (count >= 100 and said[-1] not in _FACTORS):
+                return None  # "duecento e mezzo" says no number that people agree on
+            return count + Decimal("0.5") * _FACTORS.get(said[-1], 1)
     for point in _POINTS:
         if point in text:
             before, _, after = text.partition(point)

@@ -28,8 +28,8 @@ _OF_REGION = dict.fromkeys(_EURO.split(), "EUR") | {
 }  # fmt: skip
 _NAMES = {
     "€": "EUR", "euro": "EUR", "euri": "EUR", "euros": "EUR", "eur": "EUR",
-    "us$": "USD", "usd": "USD", "dollaro": "$", "dollari": "$", "dollar": "$", "dollars": "$", "$": "$",
-    "£": "GBP", "gbp": "GBP", "sterlina": "GBP", "sterline": "GBP", "pound": "GBP", "pounds": "GBP",
+    "us$": "USD", "usd": "USD", "dollaro": "$", "dollari": "$", "dollar": "$", "dollars": "$",
+    "bucks": "$", "$": "$", "£": "GBP", "quid": "GBP", "gbp": "GBP", "sterlina": "GBP", "sterline": "GBP", "pound": "GBP", "pounds": "GBP",
     "chf": "CHF", "fr": "CHF", "franco": "CHF", "franchi": "CHF", "franc": "CHF", "francs": "CHF",
     "¥": "JPY", "jpy": "JPY", "yen": "JPY",
 } | {code.lower(): code for code in _OF_REGION.values()}  # fmt: skip
@@ -92,6 +92,8 @@ def _read(text: str, language: str) -> tuple[Decimal, str] | None:
         return None if amount is None else (amount, "")
     place, currency = marks[0], _NAMES[tokens[marks[0]]]
     before, after = tokens[:place], tokens[place + 1 :]
+    if before[-1:] == ["di"]:  # due milioni di euro
+        before = before[:-1]
     if before and after:
         return _with_cents(before, after[: len(after) - cents], currency, language, said=bool(cents))
     if cents:

@@ -26,7 +26,7 @@ class Number(AnswerType):
         text = words_of(received)
         if not text or len(text) > MAX_INPUT:
             return Invalid("number")
-        value = number(text.strip(" €$%!?;").removesuffix("."), reading.language)
+        value = number(text.strip(" €$%!?;").rstrip(".,"), reading.language)
         if value is None:
             return Invalid("number")
         return Valid(plain_number(value), text) if within(value, reading) else Invalid("range")
