@@ -192,7 +192,8 @@ def _one(found: set[Found], nothing: str) -> Found:
 _NEAR = {
     "oggi": 0, "domani": 1, "dopodomani": 2, "dopo domani": 2, "ieri": -1, "altro ieri": -2, "l' altro ieri": -2,
     "altroieri": -2, "l' altroieri": -2, "today": 0, "tomorrow": 1, "day after tomorrow": 2, "yesterday": -1,
-    "domani l' altro": 2, "posdomani": 2, "day before yesterday": -2, "overmorrow": 2, "tmrw": 1, "tmr": 1, "tomorow": 1, "tommorow": 1, "tommorrow": 1,
+    "domani l' altro": 2, "posdomani": 2, "day before yesterday": -2,
+    "tmrw": 1, "tmr": 1, "tomorow": 1, "tommorow": 1, "tommorrow": 1,
 }  # fmt: skip
 _NEAR_PARTS = {
     "stasera": (0, "evening"), "questa sera": (0, "evening"), "stamattina": (0, "morning"), "stamani": (0, "morning"),

@@ -29,7 +29,8 @@ _OF_REGION = dict.fromkeys(_EURO.split(), "EUR") | {
 _NAMES = {
     "€": "EUR", "euro": "EUR", "euri": "EUR", "euros": "EUR", "eur": "EUR",
     "us$": "USD", "usd": "USD", "dollaro": "$", "dollari": "$", "dollar": "$", "dollars": "$",
-    "bucks": "$", "$": "$", "£": "GBP", "quid": "GBP", "gbp": "GBP", "sterlina": "GBP", "sterline": "GBP", "pound": "GBP", "pounds": "GBP",
+    "bucks": "$", "$": "$", "£": "GBP", "quid": "GBP", "gbp": "GBP", "pound": "GBP", "pounds": "GBP",
+    "sterlina": "GBP", "sterline": "GBP",
     "chf": "CHF", "fr": "CHF", "franco": "CHF", "franchi": "CHF", "franc": "CHF", "francs": "CHF",
     "¥": "JPY", "jpy": "JPY", "yen": "JPY",
 } | {code.lower(): code for code in _OF_REGION.values()}  # fmt: skip
