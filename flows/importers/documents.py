@@ -67,8 +67,13 @@ _Dumper.add_representer(
 
 def written(document: dict[str, Any], heading: list[str]) -> str:
     """The YAML of a document, below lines of comment."""
-    comment = "".join(f"# {' '.join(line.split())}\n" for line in heading)
+    comment = "".join(f"# {_plain(line)}\n" for line in heading)
     text: str = yaml.dump(
         document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False
     )
     return comment + text
+
+
+def _plain(line: str) -> str:
+    """A line of comment: YAML refuses signs that nobody can see, there as well."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in line).split())

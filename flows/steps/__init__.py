@@ -47,7 +47,7 @@ def savable(path: str) -> str:
     if (
         not fits
         or not key.replace("_", "").replace("-", "").isalnum()
-        or key.startswith("_")
+        or key.startswith("__" if root == "session" else "_")  # RapidPro's own variables begin with one
         or len(key) > 64
     ):
         allowed = f"session.<name>, contact.fields.<name> or contact.<{'|'.join(CONTACT_TARGETS)}>"

@@ -7,7 +7,7 @@ with its name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flows import languages
@@ -35,6 +35,7 @@ _KINDS = {
     "document": "document",
 }
 _ADDRESS = re.compile(r"@[a-z(]|https?://[\w.-]+(:\d+)?([/?#]|$)", re.IGNORECASE)
+_LOCAL = re.compile(r"_?[a-z0-9][a-z0-9_]{0,62}\Z")
 _FIELD = re.compile(r"[^\W]+\Z")
 _REPLY = re.compile(r"<(?P<type>[a-z]{1,20})>(?P<label>.*)\Z", re.DOTALL)
 
@@ -52,11 +53,16 @@ def action(key: str) -> Callable[[Carrier], Carrier]:
     return registered
 
 
+def registry() -> Mapping[str, Carrier]:
+    """Every type of action that is known, whether it is carried or not."""
+    return _registry
+
+
 def carry(flow: Flow, found: Action, node: Node) -> list[Made]:
     """The steps of an action."""
     carrier = _registry.get(found.type)
     if carrier is None:
-        return [flow.left_out(found.type, found.uuid, "there is no such step")]
+        return [flow.left_out(found.named, found.place, "there is no such step")]
     return carrier(flow, found, node)
 
 
@@ -75,7 +81,7 @@ def send_msg(flow: Flow, found: Action, node: Node) -> list[Made]:
     item = found.item
     if item.object("templating") is not None or item.object("template") is not None:
         flow.lost(
-            "template", found.uuid, "message templates are chosen in a send step; the text is sent instead"
+            "template", found.place, "message templates are chosen in a send step; the text is sent instead"
         )
     text = flow.text(found.uuid, "text", item.text("text", ""))
     files = _files(flow, found)
@@ -109,7 +115,7 @@ def _files(flow: Flow, found: Action) -> list[dict[str, Any]]:
     if flow.translations(found.uuid, "attachments"):
         flow.lost(
             "attachments",
-            found.uuid,
+            found.place,
             "files are the same in every language; those of the flow's own are sent",
         )
     for attachment in attachments:
@@ -117,7 +123,9 @@ def _files(flow: Flow, found: Action) -> list[dict[str, Any]]:
         if file is not None:
             files.append(file)
         elif attachment.strip():
-            flow.lost("attachment", found.uuid, f"{attachment[:60]} is no file with a kind and a web address")
+            flow.lost(
+                "attachment", found.place, f"{attachment[:60]} is no file with a kind and a web address"
+            )
     return files
 
 
@@ -136,7 +144,7 @@ def _buttons(flow: Flow, found: Action) -> list[Any]:
     base = [_reply(flow, found, each) for each in _replies(found.item)]
     translated = flow.translations(found.uuid, "quick_replies")
     if any(len(texts) != len(base) for texts in translated.values()):
-        flow.lost("quick_replies", found.uuid, "a translation has another number of quick replies")
+        flow.lost("quick_replies", found.place, "a translation has another number of quick replies")
     buttons = []
     for number, label in enumerate(base[:MAX_BUTTONS]):
         text = flow.text(found.uuid, "quick_replies", label, number, MAX_LABEL)
@@ -168,7 +176,9 @@ def _reply(flow: Flow, found: Action, label: str) -> str:
     if special is None:
         return label
     flow.lost(
-        "quick_reply", found.uuid, f"a quick reply of the type {special['type']} is carried as a plain button"
+        "quick_reply",
+        found.place,
+        f"a quick reply of the type {special['type']} is carried as a plain button",
     )
     return special["label"].partition("<")[0]
 
@@ -179,7 +189,7 @@ def say_msg(flow: Flow, found: Action, node: Node) -> list[Made]:
     text = flow.text(found.uuid, "text", found.item.text("text", ""))
     recording = found.item.text("audio_url", "").strip()
     file = _file(f"audio:{recording}") if recording else None
-    flow.lost(found.type, found.uuid, "what is said in a call is sent as a message")
+    flow.lost(found.named, found.place, "what is said in a call is sent as a message")
     return _messages(found.uuid, text, [file] if file else [], []) or [_nothing(found)]
 
 
@@ -187,8 +197,8 @@ def say_msg(flow: Flow, found: Action, node: Node) -> list[Made]:
 def play_audio(flow: Flow, found: Action, node: Node) -> list[Made]:
     file = _file(f"audio:{found.item.text('audio_url', '').strip()}")
     if file is None:
-        return [flow.left_out(found.type, found.uuid, "it has no web address")]
-    flow.lost(found.type, found.uuid, "what is played in a call is sent as a file")
+        return [flow.left_out(found.named, found.place, "it has no web address")]
+    flow.lost(found.named, found.place, "what is played in a call is sent as a file")
     return _messages(found.uuid, None, [file], [])
 
 
@@ -204,7 +214,7 @@ def _nothing(found: Action) -> Made:
 def _setting(flow: Flow, found: Action, path: str, value: str, name: str) -> list[Made]:
     """A step that sets one thing; an empty value clears it."""
     if len(value) > MAX_VALUE:
-        return [flow.left_out(found.type, found.uuid, f"the value has more than {MAX_VALUE} characters")]
+        return [flow.left_out(found.named, found.place, f"the value has more than {MAX_VALUE} characters")]
     return [made({"set": {path: flow.template(value, found.uuid).strip() or None}}, "set", name)]
 
 
@@ -231,7 +241,7 @@ def set_contact_field(flow: Flow, found: Action, node: Node) -> list[Made]:
     reference = found.item.object("field") or Item({}, found.item.at("field"))
     key = snake(reference.text("key", "") or reference.text("name", ""))[:MAX_KEY].lstrip("_")
     if not _FIELD.match(key):
-        return [flow.left_out(found.type, found.uuid, "the field has no key")]
+        return [flow.left_out(found.named, found.place, "the field has no key")]
     return _setting(flow, found, f"contact.fields.{key}", found.item.text("value", ""), key)
 
 
@@ -242,7 +252,7 @@ def add_contact_urn(flow: Flow, found: Action, node: Node) -> list[Made]:
     column = columns.get(found.item.text("scheme", "").lower())
     if column is None:
         return [
-            flow.left_out(found.type, found.uuid, "an identity on a channel comes from the channel itself")
+            flow.left_out(found.named, found.place, "an identity on a channel comes from the channel itself")
         ]
     flow.carried.add("@locals._has_urn")
     return _setting(flow, found, column, found.item.text("path", ""), column.removeprefix("contact."))
@@ -251,23 +261,23 @@ def add_contact_urn(flow: Flow, found: Action, node: Node) -> list[Made]:
 @action("add_contact_groups")
 def add_contact_groups(flow: Flow, found: Action, node: Node) -> list[Made]:
     """Groups are tags."""
-    tags = flow.tags(found.item.objects("groups", 100), found.type)
+    tags = flow.tags(found.item.objects("groups", 100))
     return _tagging(flow, found, "tag", tags, {"tag": Row(tags)})
 
 
 @action("remove_contact_groups")
 def remove_contact_groups(flow: Flow, found: Action, node: Node) -> list[Made]:
     if found.item.flag("all_groups"):
-        return [flow.left_out(found.type, found.uuid, "tags are taken off by name; this takes all of them")]
-    tags = flow.tags(found.item.objects("groups", 100), found.type)
+        return [flow.left_out(found.named, found.place, "tags are taken off by name; this takes all of them")]
+    tags = flow.tags(found.item.objects("groups", 100))
     return _tagging(flow, found, "untag", tags, {"tag": Row(), "remove": Row(tags)})
 
 
 def _tagging(flow: Flow, found: Action, word: str, tags: list[str], data: dict[str, Any]) -> list[Made]:
     if not tags:
-        return [flow.left_out(found.type, found.uuid, "it names no group")]
+        return [flow.left_out(found.named, found.place, "it names no group")]
     if len(tags) > 20:
-        return [flow.left_out(found.type, found.uuid, "more than 20 groups at once")]
+        return [flow.left_out(found.named, found.place, "more than 20 groups at once")]
     return [made(data, word, tags[0])]
 
 
@@ -277,7 +287,9 @@ def add_input_labels(flow: Flow, found: Action, node: Node) -> list[Made]:
     labels = [
         label.text("name", "") or label.text("name_match", "") for label in found.item.objects("labels", 100)
     ]
-    flow.lost(found.type, found.uuid, "messages have no labels; a note in the contact's timeline keeps them")
+    flow.lost(
+        found.named, found.place, "messages have no labels; a note in the contact's timeline keeps them"
+    )
     shown = ", ".join(label if "@" in label else literal(label) for label in labels if label)[:300]
     return [
         made(
@@ -291,13 +303,13 @@ def add_input_labels(flow: Flow, found: Action, node: Node) -> list[Made]:
 @action("set_contact_status")
 def set_contact_status(flow: Flow, found: Action, node: Node) -> list[Made]:
     why = "who is blocked or wants no more messages is decided by people and by the words STOP and START"
-    return [flow.left_out(found.type, found.uuid, why)]
+    return [flow.left_out(found.named, found.place, why)]
 
 
 @action("set_contact_channel")
 def set_contact_channel(flow: Flow, found: Action, node: Node) -> list[Made]:
     return [
-        flow.left_out(found.type, found.uuid, "an answer leaves by the channel that the contact writes on")
+        flow.left_out(found.named, found.place, "an answer leaves by the channel that the contact writes on")
     ]
 
 
@@ -324,7 +336,7 @@ def set_run_local(flow: Flow, found: Action, node: Node) -> list[Made]:
     value, operation = item.text("value", ""), item.text("operation", "set") or "set"
     path = f"session.{key}"
     if not key:
-        return [flow.left_out(found.type, found.uuid, "the variable has no name")]
+        return [flow.left_out(found.named, found.place, "the variable has no name")]
     if operation == "clear":
         return [made({"set": {path: None}}, "clear", key)]
     if operation != "increment":
@@ -347,8 +359,8 @@ def result_key(name: str) -> str:
 
 
 def local_key(name: str) -> str:
-    """The variable that a local is: `_llm_output` → `llm_output`, since ours do not begin with a line."""
-    return snake(name)[:MAX_KEY]
+    """The variable that a local is; those of RapidPro's own begin with a line (`_llm_output`)."""
+    return name.lower() if _LOCAL.match(name.lower()) else snake(name)[:MAX_KEY]
 
 
 # --- elsewhere --------------------------------------------------------------------------------------------------------
@@ -398,9 +410,9 @@ def _headers(flow: Flow, found: Action) -> dict[str, str]:
             kept[_header(name)] = flow.template(value[:MAX_TEXT], found.uuid)
         except ValueError as error:
             if name.strip():
-                flow.lost("header", found.uuid, str(error))
+                flow.lost("header", found.place, str(error))
     if len(kept) > MAX_HEADERS:
-        flow.lost("header", found.uuid, f"more than {MAX_HEADERS} headers")
+        flow.lost("header", found.place, f"more than {MAX_HEADERS} headers")
     return dict(list(kept.items())[:MAX_HEADERS])
 
 
@@ -416,8 +428,28 @@ def open_ticket(flow: Flow, found: Action, node: Node) -> list[Made]:
     if last and flow.definition.uuid not in flow.around.called:
         about = {"about": note} if note else {}
         return [made({"hand_over": team or True, **about}, "hand_over", team, ends=True)]
+    name = item.text("result_name", "")
+    kept = Line(text="@contact.uuid", category="Success")
+    after = [made({"set": {f"result.{result_key(name)}": kept}}, "result", name)] if name else []
     said = note or f"{literal(team) or 'Ticket'}: @contact.name"
-    return [made({"notify": said, **({"team": team} if team else {})}, "ticket", team)]
+    return [made({"notify": said, **({"team": team} if team else {})}, "ticket", team), *after]
+
+
+@action("call_llm")
+def call_llm(flow: Flow, found: Action, node: Node) -> list[Made]:
+    """The model that the owner has set up, with its answer in the same variable; `<ERROR>` when there is none."""
+    item = found.item
+    key = local_key(item.text("output_local", "_llm_output")) or "_llm_output"
+    instructions = flow.template(item.text("instructions", "")[:MAX_TEXT], found.uuid).strip()
+    question = flow.template(item.text("input", "")[:MAX_TEXT], found.uuid).strip()
+    failed = made({"set": {f"session.{key}": "<ERROR>"}}, "before", key)
+    if not instructions or not question or "prompt(" in instructions:
+        return [
+            flow.left_out(found.named, found.place, "it has no instructions of its own, or no input"),
+            failed,
+        ]
+    asked = {"ai": instructions, "question": question, "say": False, "save": f"session.{key}"}
+    return [failed, made(asked, "ai", key)]
 
 
 _ELSEWHERE = {
@@ -428,7 +460,6 @@ _ELSEWHERE = {
     "call_resthook": "subscribers are told by outgoing webhooks, which flows do not call",
     "call_classifier": "there is no such service; a route step decides by words",
     "request_optin": "consent is asked for by a consent step, with the wording of a purpose of the business",
-    "call_llm": "there is no such step",
 }
 
 
@@ -438,7 +469,9 @@ def _left_out(flow: Flow, found: Action, node: Node) -> list[Made]:
 
 def _uncalled(flow: Flow, found: Action, why: str) -> list[Made]:
     """What other systems did is missing; what it would have failed with is kept, so that the rest goes its way."""
-    left = [flow.left_out(found.type, found.uuid, why)]
+    left = [flow.left_out(found.named, found.place, why)]
+    if found.type in ("call_webhook", "call_resthook"):  # an earlier answer must not count as theirs
+        left.append(made({"set": {"session.webhook": None}}, "unanswered", found.uuid[:8]))
     name = found.item.text("result_name", "")
     if name:
         failed = {"set": {f"result.{result_key(name)}": Line(text="0", category="Failure")}}

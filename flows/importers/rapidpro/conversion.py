@@ -140,7 +140,7 @@ class Flow:
         self.lost(what, where, why)
         return Made({"goto": None, "comment": comment(what, where, why)}, "not_carried", what)
 
-    def tags(self, groups: Iterable[Any], action: str) -> list[str]:
+    def tags(self, groups: Iterable[Any]) -> list[str]:
         """Groups as tags: their names, or the expressions that find them."""
         tags = []
         for group in groups:
@@ -166,7 +166,7 @@ class Flow:
         key = self.around.keys.get(uuid)
         if key is None:
             key = slug(name) or slug(uuid) or "missing"
-            self.lost(action.type, action.uuid, f"the flow {name or uuid} is not in this file")
+            self.lost(action.named, action.place, f"the flow {name or uuid} is not in this file")
         return key
 
     def waits_out(self) -> Data | None:
@@ -266,8 +266,10 @@ def _id(made: Made, node: str) -> str:
 
 def _lead(made: Made, target: Any) -> None:
     """Where a step leads when it is done."""
-    if "http" in made.data:
-        made.data["error"] = target  # the router behind it decides, by the status
+    if "http" in made.data or "ai" in made.data:
+        made.data["error"] = target  # the router behind it decides, by the status or the variable
+    if "ai" in made.data:
+        made.data["unavailable"] = target
     if "goto" in made.data:
         made.data["goto"] = target
     else:

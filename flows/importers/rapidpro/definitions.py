@@ -37,11 +37,20 @@ Texts = Mapping[str, list[str]]  # property → texts
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`item` is the action's data."""
+    """`item` is the action's data; `named` and `place` are its type and id in the file, which older versions than 13
+    call differently."""
 
     uuid: str
     type: str
     item: Item
+
+    @property
+    def named(self) -> str:
+        return self.item.text("_type", self.type)
+
+    @property
+    def place(self) -> str:
+        return self.item.text("_where", self.uuid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +64,14 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test of a switch router."""
+    """One test of a switch router; `named` and `place` as with actions."""
 
     uuid: str
     type: str
     arguments: list[str]
     category: Category
-    where: str
+    named: str
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +224,9 @@ def _category(item: Item, targets: Mapping[str, str | None]) -> Category:
 def _case(item: Item, categories: Mapping[str, Category]) -> Case:
     category = _known(item, "category_uuid", categories)
     arguments = item.texts("arguments", MAX_ENTRIES)
-    return Case(item.text("uuid", ""), item.text("type"), arguments, category, item.where)
+    uuid, kind = item.text("uuid", ""), item.text("type")
+    place = item.text("_where", uuid) or item.where
+    return Case(uuid, kind, arguments, category, item.text("_type", kind), place)
 
 
 def _known(item: Item, key: str, categories: Mapping[str, Category]) -> Category:

@@ -59,20 +59,16 @@ def _operand(flow: Flow, node: Node, router: Router) -> str:
     operand = router.operand.strip()
     if operand in flow.carried:  # what the action before it has done
         return "done"
-    if operand.startswith("@locals._"):
-        operand = "@locals." + operand.removeprefix("@locals.").lstrip("_")
     return flow.template(operand[:MAX_OPERAND], node.uuid) or "@input.text"
 
 
 def _rule(flow: Flow, case: Case) -> dict[str, Any] | None:
     if case.type not in matchers.registry():
-        flow.lost(case.type, case.uuid or case.where, "there is no such test; the case never applies")
+        flow.lost(case.named, case.place, "there is no such test; the case never applies")
         return None
     rule: dict[str, Any] = {"test": case.type}
     if case.type in PLACES:
-        flow.lost(
-            case.type, case.uuid or case.where, "places of a country are not known; the case never applies"
-        )
+        flow.lost(case.named, case.place, "places of a country are not known; the case never applies")
     value = _arguments(flow, case)
     if value is None:
         return None
@@ -103,18 +99,18 @@ def _arguments(flow: Flow, case: Case) -> Any:
 
 def _fitting(flow: Flow, case: Case, arguments: list[str]) -> list[str] | None:
     """The arguments that the test takes; None when there are too few or a pattern cannot be read."""
-    test, where = matchers.registry()[case.type], case.uuid or case.where
+    test, where = matchers.registry()[case.type], case.place
     if any(len(argument) > MAX_ARGUMENT for argument in arguments):
         flow.lost(
-            case.type, where, f"an argument has more than {MAX_ARGUMENT} characters; the case never applies"
+            case.named, where, f"an argument has more than {MAX_ARGUMENT} characters; the case never applies"
         )
         return None
     fitting = [flow.template(argument, where) for argument in arguments]
     if len(fitting) < test.least:
-        flow.lost(case.type, where, f"it needs {test.needs}; the case never applies")
+        flow.lost(case.named, where, f"it needs {test.needs}; the case never applies")
         return None
     if case.type == "has_pattern" and constant(fitting[0]) and not _readable(fitting[0].replace("@@", "@")):
-        flow.lost(case.type, where, "its pattern cannot be read; the case never applies")
+        flow.lost(case.named, where, "its pattern cannot be read; the case never applies")
         return None
     return fitting if test.most < 0 else fitting[: test.most]
 

@@ -20,6 +20,7 @@ reported later.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ from flows.importers.sources import Item, refused
 Flow = dict[str, Any]
 MAX_SETS = 1_000
 MAX_RULES = 500
+_KIND = re.compile(r"[a-z]+(/[\w.+-]+)?:(?!//)")
 TYPES = {"": "messaging", "F": "messaging", "M": "messaging", "V": "voice", "S": "messaging_offline"}
 WAITS = {
     "wait_message": "",
@@ -144,7 +146,8 @@ class _Migration:
         kind = item.text("type")
         uuid = item.text("uuid", "") or derived(f"{node}:action:{number}")
         made = _ACTIONS.get(kind)
-        return {"uuid": uuid, **(made(self, item, uuid) if made else {**item.data, "type": kind})}
+        migrated = made(self, item, uuid) if made else {**item.data, "type": kind}
+        return {**migrated, "uuid": uuid, "_type": kind, "_where": item.text("uuid", node)}
 
     def _reply(self, item: Item, uuid: str) -> Flow:
         text = self._said(item, "msg", uuid, "text")
@@ -152,7 +155,7 @@ class _Migration:
         return {
             "type": "send_msg",
             "text": text,
-            "attachments": [media if ":" in media.split("/")[0] else f"image:{media}"] if media else [],
+            "attachments": [media if _KIND.match(media) else f"image:{media}"] if media else [],
             "quick_replies": self._quick_replies(item, uuid),
         }
 
@@ -232,7 +235,7 @@ class _Migration:
         if kind in WAITS:
             self._wait(item, kind, rules, router)
         elif make is not None:
-            actions = make(self, item, config, router)
+            actions = [{**action, "_type": kind} for action in make(self, item, config, router)]
         else:  # nobody knows what it did: what it would have tested, the contact's last words, decides
             actions = [{"uuid": uuid, "type": kind}]
         return {"uuid": uuid, "actions": actions, "router": router, "exits": rules.exits}
@@ -245,7 +248,7 @@ class _Migration:
             category = derived(f"{uuid}:category")
             name = self._said(rule, "category", category, "name", plain=True) or "Other"
             category = rules.category(uuid, name, category, self._destination(rule), test.text("type"))
-            self._rule(test, derived(f"{uuid}:case"), category, rules)
+            self._rule(test, uuid, category, rules)
         return rules
 
     def _rule(self, test: Item, uuid: str, category: str, rules: _Rules) -> None:
@@ -258,7 +261,7 @@ class _Migration:
             rules.default = category
         else:
             case = self._test(kind, test, uuid)
-            rules.cases.append({"uuid": uuid, "category_uuid": category, **case})
+            rules.cases.append({"uuid": uuid, "category_uuid": category, "_type": kind, **case})
 
     def _test(self, kind: str, test: Item, uuid: str) -> Flow:
         """The case of a test; one that nobody knows keeps its name."""
@@ -398,7 +401,7 @@ def _status(test: Item) -> str:
 
 def _of(item: Item) -> str:
     """The id of the action that a rule set did by being one."""
-    return derived(f"{item.text('uuid')}:action")
+    return item.text("uuid")
 
 
 def _named(item: Item, key: str) -> list[Flow]:
