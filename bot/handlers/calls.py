@@ -19,8 +19,8 @@ def http_answered(scope: Scope, flows: FlowStore, event: HttpAnswered) -> None:
 
 
 def ends_where_a_person_answers(scope: Scope) -> bool:
-    """Whether a person of the team has taken over while the session waited for its call: then it is over. To go on would
-    be to speak, and to wait on would hold what people write once the conversation is handed back."""
+    """Whether a person of the team has taken over while the session waited for its call: then it is over. To go on
+    would be to speak, and to wait on would hold what people write once the conversation is handed back."""
     if scope.conversation is None or scope.conversation.status == "bot":
         return False
     dialogue.end_session(scope, "stopped")
