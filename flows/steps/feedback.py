@@ -17,14 +17,13 @@ given; who does not comment, or not in time, goes on by the score's category. Th
 `session.opinion_comment`.
 """
 
-import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from domain.effects import RecordFeedback
 from domain.messages import Received, ReceivedText, Tap
-from flows.answers import Invalid, Valid
+from flows.answers import Invalid, Reading, Valid, answer_type
 from flows.options import Option, Options, Templates, plain
 from flows.questions import SKIP_ID, Manners, Question, QuestionDocument
 from flows.state import Result
@@ -42,8 +41,6 @@ MAX_COMMENT = 2_000  # characters
 SCORES = {"csat": range(1, 6), "nps": range(11), "stars": range(1, 6)}
 _CATEGORIES = {"nps": ("promoter", "passive", "detractor"), "csat": ("good", "neutral", "bad")}
 _CATEGORIES["stars"] = _CATEGORIES["csat"]
-_SAID = re.compile(r"\s*([0-9]{1,2})\s*(?:(?:/|su|of|out of)\s*(5|10)\s*)?[.!]*\s*", re.IGNORECASE)
-_STAR = re.compile(r"[⭐★🌟]")
 
 
 @step("feedback")
@@ -125,10 +122,13 @@ class FeedbackRun(Question):
             super().due(turn)
 
     def read(self, turn: "Turn", received: Received) -> Valid | Invalid:
-        score = self._score(turn, received)
-        if score is None:
-            return Invalid("choice")
-        return Valid(score, said(received), category(self.kind, score))
+        """As an answer of the kind rating is read: `8`, `8/10`, `four stars`, `⭐⭐⭐⭐`."""
+        scores = SCORES[self.kind]
+        scale = Reading(turn.language, turn.business.region, turn.today(), scores[0], scores[-1])
+        found = answer_type("rating").read(received, scale)
+        if isinstance(found, Invalid):
+            return found
+        return Valid(found.value, said(received), category(self.kind, found.value))
 
     def accept(self, turn: "Turn", found: Valid) -> None:
         step_id, version = turn.state.step, turn.state.version
@@ -160,20 +160,6 @@ class FeedbackRun(Question):
 
     def _ways(self, turn: "Turn") -> list[tuple[str, str]]:
         return [(SKIP_ID, "skip")] if turn.state.stage == COMMENT else super()._ways(turn)
-
-    def _score(self, turn: "Turn", received: Received) -> int | None:
-        scores = SCORES[self.kind]
-        match received:
-            case Tap() if self.options is not None:
-                found = self.options.find(turn, received)
-                return None if found is None else int(found)
-            case ReceivedText(text=text):
-                stars = len(_STAR.findall(text)) if self.kind == "stars" else 0
-                match = _SAID.fullmatch(text[:40])
-                out_of = match is None or match[2] is None or int(match[2]) == scores[-1]
-                score = stars or (int(match[1]) if match and out_of else -1)
-                return score if score in scores else None
-        return None
 
     def _commented(self, turn: "Turn", received: Received) -> None:
         match received:
