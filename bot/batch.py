@@ -327,7 +327,7 @@ _RECEIVED_CONSTANTS = {
 }
 _insert_received = BulkInsert("message", _RECEIVED, constants=_RECEIVED_CONSTANTS)
 _insert_turns = BulkInsert("turn", _TURN)
-_insert_timers = BulkInsert("timer", _TIMER)
+insert_timers = BulkInsert("timer", _TIMER)
 _insert_album_parts = BulkInsert("album_part", _ALBUM_PART)
 _insert_log = BulkInsert("channel_log", _LOG)
 _CANCEL_TIMERS = text(
@@ -364,7 +364,7 @@ def flush(
         connection.execute(_FORGET_EXPIRY, {"rows": bulk({"id": i} for i in batch.over)})
     line = _stand_behind(connection, batch)
     stale = dict(batch.cancelled)  # of a session's cancellings the last one counts
-    _insert_timers(
+    insert_timers(
         connection,
         [
             {**timer, "turn_id": line.get(timer["turn_id"], timer["turn_id"])}

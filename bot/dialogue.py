@@ -175,7 +175,10 @@ def end_session(scope: Scope, status: str) -> None:
     session, conversation = scope.session, scope.conversation
     if session is None or conversation is None:
         return
-    _left(scope, state.decode(session.state), status)
+    at = state.decode(session.state)
+    if at.cause is not None and at.cause.resumes:
+        resuming.drop(scope, at.cause.resumes)
+    _left(scope, at, status)
     session.status, session.updated_at, session.changed = status, scope.now, True
     conversation.session_id, conversation.changed = 0, True
     scope.batch.cancel_timers(session.id, over=True)

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection, text
 
-from bot import turns
+from bot import schedules, turns
 from bot.channel_store import raise_revision
 from domain.errors import RejectedInput
 from flows import compiler, document
@@ -372,6 +372,9 @@ def publish(
             "UPDATE flow SET current_version_id = :version, title = :title, state = 'active' WHERE id = :flow"
         ),
         {"version": version_id, "title": title, "flow": flow_id},
+    )
+    schedules.sync(
+        connection, workspace_id=workspace_id, flow_id=flow_id, document=read, new_id=new_id, now=now
     )
     raise_revision(connection, "flows")
     return Published(read.flow, flow_id, version_id, number, True)

@@ -8,12 +8,13 @@ hears its kind. `bot.triggering` takes it up from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, text
 
 from bot import intake
+from bot.doors import HAPPENED, Door, latest
 from bot.flow_store import FlowStore
 from bot.scope import Scope
 from crm import contacts
@@ -26,31 +27,7 @@ from flows.engine import Transition
 from flows.triggers import Occasion
 from storage.sealing import Sealer
 
-HAPPENED = "happened"
 MAX_OCCASIONS = 20  # of one turn or change: more is an import, not something that happened
-
-
-class Door(NamedTuple):
-    """The conversation to which an occasion goes."""
-
-    conversation_id: int
-    channel_id: int
-    channel_kind: str
-    slot: int
-    intake_key: str
-
-
-_LATEST = text(
-    "SELECT c.id, c.channel_id, h.kind, c.slot, c.intake_key FROM conversation c JOIN channel h ON h.id = c.channel_id "
-    "WHERE c.workspace_id = :workspace AND c.contact_id = :contact AND c.place = 'private' AND h.state = 'active' "
-    "ORDER BY c.last_message_at DESC, c.id DESC LIMIT 1"
-)
-
-
-def latest(connection: Connection, workspace_id: int, contact_id: int) -> Door | None:
-    """The private conversation in which something was said last (index conversation_contact); None: there is none."""
-    row = connection.execute(_LATEST, {"workspace": workspace_id, "contact": contact_id}).one_or_none()
-    return None if row is None else Door(*row)
 
 
 def event_of(

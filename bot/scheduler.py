@@ -19,7 +19,7 @@ from typing import Protocol
 import structlog
 from sqlalchemy import Connection, text
 
-from bot import statuses, timers
+from bot import holding, intake, schedules, statuses, step_counts, timers
 from bot.runtime import Runtime
 from crm import proof
 from domain.crash import crash_point
@@ -33,6 +33,7 @@ DAY_MS = 86_400_000
 SEEN_LIFE_MS = 8 * DAY_MS  # longer than any platform retries (Meta: 7 days)
 LOG_LIFE_MS = 30 * DAY_MS
 JOB_LIFE_MS = 30 * DAY_MS  # of jobs that are done: so long a second one with the same key is known
+CALL_LIFE_MS = 2 * DAY_MS  # of calls to services: their keys are never used again, and the last day's are counted
 SWEEP = 1_000  # rows of one transaction
 LOOK_EVERY_S = 0.25
 
@@ -166,8 +167,14 @@ def tickers(runtime: Runtime) -> tuple[Ticker, ...]:
     def fire(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
         return Ticked(more=timers.fire(connection, runtime) > 0)
 
+    def schedule(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
+        return Ticked(more=schedules.tick(connection, runtime))
+
     def albums(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
         return Ticked(more=timers.join_albums(connection, runtime) > 0)
+
+    def held(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
+        return Ticked(more=holding.let_go_late(connection, now) > 0)
 
     return (
         Ticker(
@@ -181,6 +188,16 @@ def tickers(runtime: Runtime) -> tuple[Ticker, ...]:
             due="EXISTS (SELECT 1 FROM timer WHERE state = 0 AND due_at <= :now)",
         ),
         Ticker(
+            "schedules",
+            schedule,
+            0.25,
+            Queue.bulk,
+            durable=True,
+            crash_at="scheduler.after_schedule",
+            wakes="intake",
+            due="EXISTS (SELECT 1 FROM flow_schedule WHERE due_at <= :now)",
+        ),
+        Ticker(
             "albums",
             albums,
             0.25,
@@ -189,11 +206,31 @@ def tickers(runtime: Runtime) -> tuple[Ticker, ...]:
             wakes="intake",
             due="EXISTS (SELECT 1 FROM album_part WHERE due_at <= :now)",
         ),
+        Ticker(
+            "step_counts",
+            _step_counts,
+            15.0,
+            Queue.bulk,
+            due="EXISTS (SELECT 1 FROM step_count_delta)",
+        ),
+        Ticker(
+            "held",
+            held,
+            1.0,
+            Queue.live,
+            durable=True,
+            wakes="intake",
+            due=f"EXISTS (SELECT 1 FROM intake WHERE state = {intake.WAITING} AND not_before <= :now)",
+        ),
         Ticker("orphans", _orphans, 60.0, Queue.bulk),
         Ticker("sweep", _sweep, 300.0, Queue.bulk),
         Ticker("anchors", _anchors, 3600.0, Queue.people, durable=True),
         Ticker("partitions", _partitions, 600.0, Queue.bulk, durable=True),
     )
+
+
+def _step_counts(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
+    return Ticked(more=step_counts.fold(connection))
 
 
 def _orphans(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
@@ -223,6 +260,11 @@ def _sweep(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ti
             "DELETE FROM job WHERE id IN (SELECT id FROM job WHERE state = 2 AND updated_at < :before "
             "ORDER BY updated_at LIMIT :n)",
             {"before": now - JOB_LIFE_MS},
+        ),
+        (
+            "DELETE FROM job WHERE id IN (SELECT id FROM job WHERE state = 2 AND kind = 'http_call' "
+            "AND updated_at < :before ORDER BY updated_at LIMIT :n)",
+            {"before": now - CALL_LIFE_MS},
         ),
     ):
         gone = max(gone, connection.execute(text(statement), {**values, "n": SWEEP}).rowcount)

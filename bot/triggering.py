@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import text
 
-from bot import dialogue, occasions, resuming
+from bot import dialogue, occasions, resuming, schedules
 from bot.flow_store import FlowStore
 from bot.scope import Scope
 from crm.segments import lookup
@@ -108,6 +108,27 @@ def happened(scope: Scope, flows: FlowStore, event: SessionCommand) -> None:
     _begin_if_allowed(scope, flows, match, occasion, chain)
 
 
+def commanded(scope: Scope, flows: FlowStore, event: SessionCommand) -> None:
+    """`start_flow`: a person of the team or a program starts it, whatever waits; with `interrupts` false only where
+    nothing does."""
+    conversation, data = scope.conversation, event.data
+    flow = flows.published(scope.workspace_id, str(data.get("flow", "")))
+    if flow is None or conversation is None:
+        scope.log("start_flow", "refused", "there is no such published flow")
+        return
+    if data.get("interrupts") is False and (scope.session is not None or conversation.status != "bot"):
+        scope.log("start_flow", "skipped", f"{flow.key}: a flow waits there, or a person has the conversation")
+        return
+    by = str(data.get("trigger", "command"))
+    if by == "api" and _too_many(scope):
+        _tell_runaway(scope, flow.key, by)
+        return
+    dialogue.end_session(scope, "replaced")
+    resuming.drop_all(scope, flows)
+    conversation.status, conversation.changed = "bot", True
+    dialogue.start(scope, flows, flow, trigger=by, variables=data.get("variables") or {})
+
+
 def silent(scope: Scope, flows: FlowStore, event: TimerDue) -> None:
     """Nobody answered for the span of a `no_answer` trigger. The trigger is looked for in the flow as it is now: one
     that was changed or taken out since does nothing."""
@@ -130,6 +151,14 @@ def silent(scope: Scope, flows: FlowStore, event: TimerDue) -> None:
         cause = state.decode(scope.session.state).cause
         chain += cause.chain if cause is not None else 0
     _begin_if_allowed(scope, flows, match, occasion, chain)
+
+
+def on_date(scope: Scope, flows: FlowStore, event: TimerDue) -> None:
+    """The hour of a schedule's date has come where this person is."""
+    day = event.purpose.removeprefix(schedules.PURPOSE)
+    occasion = Occasion(kind="schedule", what=day)
+    match = _scheduled(scope, flows, schedules.happened(event.step_id, event.visit, day), occasion)
+    _begin_if_allowed(scope, flows, match, occasion, 0)
 
 
 def _scheduled(scope: Scope, flows: FlowStore, data: dict[str, Any], occasion: Occasion) -> Match | None:

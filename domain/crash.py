@@ -24,6 +24,7 @@ POINTS = {
     "campaign.after_slice": "a slice of recipients is materialised",
     "campaign.after_feed": "recipients became outbox rows",
     "scheduler.after_timers": "due timers became events",
+    "scheduler.after_schedule": "a slice of a schedule's people became events",
     "calls.before_request": "a call is taken, its request is not written",
     "calls.after_answer": "the service has answered, nothing of it is stored",
     "jobs.after_step": "a job has done a step and stored its cursor",

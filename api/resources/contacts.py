@@ -25,6 +25,7 @@ from api.models import (
 )
 from api.problems import Refused
 from api.routing import Call, route
+from bot import occasions
 from crm import consent_views, contacts, proof
 from crm.accounts import audit
 from crm.segments import members
@@ -226,13 +227,22 @@ async def change_contact(call: Call[ContactChange, None]) -> Contact:
         add_tags=tuple(body.add_tags),
         remove_tags=tuple(body.remove_tags),
     )
-    return await call.write(
+    changed = await call.write(
         lambda c: shown(
-            contacts.update(
-                c, workspace_id=call.workspace_id, contact_id=call.ids["contact"], patch=patch, now=call.now()
+            occasions.change_contact(
+                c,
+                call.live.flows,
+                workspace_id=call.workspace_id,
+                contact_id=call.ids["contact"],
+                patch=patch,
+                sealer=call.runtime.sealer,
+                new_id=call.runtime.new_id,
+                now=call.now(),
             )
         )
     )
+    call.runtime.signals.notify("intake")
+    return changed
 
 
 @route("DELETE", "/contacts/{contact_id}", scope="contacts:write", out=Erasure, status=202)

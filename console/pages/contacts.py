@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from bot import connecting, threads
+from bot import connecting, occasions, threads
 from console.routing import CONVERSE, Answer, Goto, Rendered, Visit, page
 from crm import consent_views, contacts, proof
 from domain.effects import PatchContact
@@ -71,10 +71,18 @@ async def change_tags(visit: Visit) -> Answer:
         remove_tags=tuple(filter(None, [visit.form.get("remove", "").strip()])),
     )
     await visit.write(
-        lambda c: contacts.update(
-            c, workspace_id=visit.workspace_id, contact_id=contact_id, patch=patch, now=visit.now()
+        lambda c: occasions.change_contact(
+            c,
+            visit.live.flows,
+            workspace_id=visit.workspace_id,
+            contact_id=contact_id,
+            patch=patch,
+            sealer=visit.runtime.sealer,
+            new_id=visit.runtime.new_id,
+            now=visit.now(),
         ),
         action="contact_changed",
         target=str(contact_id),
     )
+    visit.runtime.signals.notify("intake")
     return Goto(f"/contacts/{to_text('contact', contact_id)}", "saved")

@@ -27,6 +27,8 @@ def bodies(ids: dict[str, str]) -> dict[tuple[str, str], Any]:
         ("PUT", "/flows/{flow_id}/draft"): {"document": FLOW, "revision": 1},
         ("PUT", "/flows/{flow_id}/tests"): {"tests": [{"name": "a.test.yaml", "document": TEST}]},
         ("POST", "/flows/{flow_id}/publish"): {"document": FLOW.replace("Hello!", "Hey!")},
+        ("POST", "/flows/{flow_id}/start"): {"conversation_id": ids["conversation"]},
+        ("POST", "/contacts/{contact_id}/events"): {"name": "order_paid", "data": {"order": "4711"}},
         ("POST", "/flows/{flow_id}/rollback"): {"number": 1},
         ("POST", "/conversations/{conversation_id}/replay"): {},
         ("POST", "/campaigns"): draft,
