@@ -54,7 +54,7 @@ from flows.versions import CompiledFlow, pinned
 
 MAX_STEPS = 100  # entered per event: RapidPro's limit, too; a flow that needs more loops
 MAX_QUIET = 500  # entered since the contact last sent something: a sequence of a year; more is a loop of waits
-MAX_WORK = 20_000  # comparisons, placeholders and filters of one event: below a second when each is at its slowest
+MAX_WEIGHT = 20_000  # comparisons, placeholders and filters of one event: below a second when each is at its slowest
 MAX_TOTAL = 10_000  # entered in a session: a conversation of years; more is two programs that talk to each other
 NOTHING: Mapping[str, CompiledFlow] = {}
 UNMAPPED: Mapping[str, str] = {}
@@ -289,9 +289,9 @@ def _walk(turn: Turn) -> None:
         step = turn.flow.steps.get(state.step)
         if step is None:
             raise FlowError(f"the flow {turn.flow.key!r} has no such step", step_id=state.step)
-        turn.work += step.weight
-        if turn.work > MAX_WORK:
-            raise Runaway(f"more than {MAX_WORK} comparisons and placeholders in one go", step_id=state.step)
+        turn.weight += step.weight
+        if turn.weight > MAX_WEIGHT:
+            raise Runaway(f"more than {MAX_WEIGHT} comparisons and placeholders in one go", step_id=state.step)
         state.visit += 1
         if step.counts:
             entered = f"{state.flow}/{state.step}"

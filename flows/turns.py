@@ -27,6 +27,7 @@ from flows.words import WORDS
 
 MAX_VARIABLES = 200  # a session's own values: more is a list that should be a table
 MAX_BACK = 20  # questions that "back" remembers
+MAX_WORK = 500_000  # of expressions and tests in one turn, about a microsecond each: half a second
 MAX_EFFECTS = 200  # of one event: twice the steps
 MAX_STACK = 10  # flows inside flows: deeper is a flow that calls itself
 MAX_REPEATS = 20  # times in a row that the same text is said: two bots that answer each other, or a person who is stuck
@@ -41,6 +42,7 @@ class Turn:
 
     __slots__ = (
         "_zone",
+        "allowance",
         "business",
         "channel",
         "contact",
@@ -56,7 +58,7 @@ class Turn:
         "seed",
         "state",
         "target",
-        "work",
+        "weight",
     )
 
     def __init__(
@@ -83,10 +85,11 @@ class Turn:
         self.effects: list[Effect] = []
         self.path: list[tuple[str, str, int]] = []
         self.entered = 0  # steps in this turn
-        self.work = 0  # their weight
+        self.weight = 0  # of them, see `CompiledStep.weight`
         self.marks = [0] * len(state.stack)  # per caller: effects of this turn before it called
         self.target: str | None = None
         self.outcome: str | None = None
+        self.allowance = MAX_WORK
         self._zone: ZoneInfo | None = None
 
     # --- what a step reads
@@ -123,6 +126,12 @@ class Turn:
     def today(self) -> date:
         """The day at the contact's place, else at the business's."""
         return datetime.fromtimestamp(self.now / 1000, self.zone()).date()
+
+    def spend(self, work: int) -> None:
+        """Takes from what expressions and tests may cost in one turn, see `flows.excellent.evaluation`."""
+        self.allowance -= work
+        if self.allowance < 0:
+            raise Runaway("the expressions of one turn take too long", step_id=self.state.step)
 
     # --- what a step does
 
