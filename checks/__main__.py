@@ -8,6 +8,7 @@ from pathlib import Path
 from checks import (
     dependencies,
     deployment,
+    formats,
     http_client,
     limits,
     lock_files,
@@ -17,7 +18,18 @@ from checks import (
     words,
 )
 
-RULES = (dependencies, lock_files, tables, migrations, limits, routes, http_client, words, deployment)
+RULES = (
+    dependencies,
+    lock_files,
+    tables,
+    migrations,
+    formats,
+    limits,
+    routes,
+    http_client,
+    words,
+    deployment,
+)
 
 
 def main(root: Path) -> int:

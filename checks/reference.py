@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from checks import limits
+from checks import formats, limits
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -97,6 +97,9 @@ def main() -> None:
     for name, text in pages():
         (folder / name).write_text(text)
         print(f"docs/reference/{name}")
+    path, text = formats.written(ROOT)
+    path.write_text(text)
+    print(path.relative_to(ROOT))
 
 
 if __name__ == "__main__":
