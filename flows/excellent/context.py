@@ -168,6 +168,14 @@ def _results(results: Mapping[str, Result]) -> Object:
     return Object({key: _result(key, result) for key, result in results.items()})
 
 
+def _own_results(turn: Turn) -> Object:
+    return _results(turn.state.results)
+
+
+def _nothing(turn: Turn) -> None:
+    return None
+
+
 def _result(key: str, result: Result) -> Object:
     value = lift(result.value)
     return Object(
@@ -194,7 +202,7 @@ def _run_of(turn: Turn, flow: str, status: str, results: Mapping[str, Result] | 
         {
             "uuid": lambda: str(uuid.uuid5(_SPACE, f"run {turn.contact.id} {flow}")),
             "contact": lambda: _contact(turn),
-            "flow": lambda: Object({"uuid": flow, "name": flow}, default=flow),
+            "flow": lambda: Object({"uuid": flow, "name": _title(turn, flow)}, default=_title(turn, flow)),
             "status": lambda: status,
             "results": lambda: _results(results or {}),
             "fields": lambda: _fields(turn),
@@ -202,9 +210,18 @@ def _run_of(turn: Turn, flow: str, status: str, results: Mapping[str, Result] | 
             "created_on": lambda: None,
             "exited_on": lambda: None,
         },
-        default=f"{turn.contact.name or turn.contact.phone or turn.contact.id}@{flow}",
+        default=f"{turn.contact.name or turn.contact.phone or turn.contact.id}@{_title(turn, flow)}",
         lazy=True,
     )
+
+
+def _title(turn: Turn, key: str) -> str:
+    """What a flow is called, in the session's language; its key where it has no title."""
+    flow = turn.flow if turn.flow.key == key else turn.library.get(key)
+    title = flow.document.title if flow is not None else None
+    if title is None:
+        return key
+    return (title.wordings.get(turn.language) or next(iter(title.wordings.values())))[0]
 
 
 def _parent(turn: Turn) -> Object | None:
@@ -306,12 +323,12 @@ _ROOTS: dict[str, Callable[[Turn], Any]] = {
     "contact": _contact,
     "fields": _fields,
     "urns": _urns,
-    "results": lambda turn: _results(turn.state.results),
+    "results": _own_results,
     "input": _input,
     "run": _run,
     "child": _child,
     "parent": _parent,
-    "ticket": lambda turn: None,
+    "ticket": _nothing,
     "webhook": _webhook,
     "node": _node,
     "globals": _variables("globals"),

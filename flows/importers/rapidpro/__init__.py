@@ -18,6 +18,7 @@ from flows.importers.documents import Names, slug, written
 from flows.importers.rapidpro.conversion import Flow, Surroundings
 from flows.importers.rapidpro.definitions import Definition, definition
 from flows.importers.rapidpro.migrations import Version, legacy, migrated, parsed
+from flows.importers.rapidpro.names import rename_results
 from flows.importers.rapidpro.triggers import MAX_TRIGGERS, triggers
 from flows.importers.sources import Item, parse, refused
 from flows.yaml_reader import MAX_SIZE
@@ -32,9 +33,11 @@ def read(text: str) -> Imported:
     """The flows of an export; see `flows.importers.read`."""
     data = parse(text)
     unsupported: list[Unsupported] = []
-    definitions = [_definition(*each) for each in _found(data)]
-    if not definitions:
+    newest = [(_newest(*each), each[1]) for each in _found(data)]
+    if not newest:
         raise refused("file", "holds no flow")
+    rename_results(flow for flow, _ in newest)
+    definitions = [definition(flow, where) for flow, where in newest]
     around = _surroundings(definitions, data)
     started = _triggers(data, set(around.keys), unsupported)
     flows = []
@@ -77,13 +80,13 @@ def _unwrapped(data: Any, where: str) -> dict[str, Any]:
     }
 
 
-def _definition(data: dict[str, Any], where: str, exported: Any) -> Definition:
-    """A definition in the latest form, checked."""
+def _newest(data: dict[str, Any], where: str, exported: Any) -> dict[str, Any]:
+    """A definition in the latest form."""
     if legacy.is_legacy(data):
         version = _version(data.get("version", exported), f"{where}.version", (11, 12, 0))
         if version[0] > 12:
             raise refused(f"{where}.version", "has action sets or rule sets, which 13 and later do not")
-        return definition(migrated(legacy.to_13(data, where), (13, 0, 0)), where)
+        return migrated(legacy.to_13(data, where), (13, 0, 0))
     if "nodes" not in data:
         raise refused(where, "is no flow definition: it has neither nodes nor action_sets")
     version = _version(data.get("spec_version", exported), f"{where}.spec_version", (13, 0, 0))
@@ -91,7 +94,7 @@ def _definition(data: dict[str, Any], where: str, exported: Any) -> Definition:
         raise refused(f"{where}.spec_version", "has nodes, which versions before 13 do not")
     if version[0] > NEWEST:
         raise refused(f"{where}.spec_version", f"is newer than {NEWEST}.x, the newest that can be read")
-    return definition(migrated(data, version), where)
+    return migrated(data, version)
 
 
 def _version(given: Any, where: str, default: Version) -> Version:

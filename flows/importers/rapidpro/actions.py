@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flows import languages
 from flows.importers.documents import Line, Row
 from flows.importers.rapidpro.definitions import Action, Node
-from flows.importers.rapidpro.names import snake
+from flows.importers.rapidpro.names import MAX_KEY, result_key, snake
 from flows.importers.rapidpro.templates import constant, literal
 from flows.importers.sources import Item
 from flows.texts import MAX_TEXT
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MAX_VALUE = 1_000  # characters of a value that a step sets
 MAX_BUTTONS = 10
 MAX_LABEL = 200  # characters of a button's label, as a template
-MAX_KEY = 64
 MAX_ADDRESS = 2_000
 MAX_ATTACHMENTS = 10
 _KINDS = {
@@ -351,11 +350,6 @@ def set_run_local(flow: Flow, found: Action, node: Node) -> list[Made]:
 
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"\s*-?\d{1,15}(\.\d{1,15})?\s*", text) is not None
-
-
-def result_key(name: str) -> str:
-    """The key of a result's name."""
-    return snake(name)[:MAX_KEY].strip("_") or "result"
 
 
 def local_key(name: str) -> str:

@@ -11,6 +11,7 @@ entry in `unsupported`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,8 +26,11 @@ from flows.importers.rapidpro.templates import literal, rewritten
 from flows.texts import MAX_TEXT
 
 Data = dict[str, Any]
+GLOBALS = re.compile(r"\bglobals\.", re.IGNORECASE)
 END = "end"
 EXPIRED = "expired"
+MAX_SET = 50  # things that one step sets
+MAX_MINUTES = 525_600  # a year: longer waits are a slip of the pen
 ROW = 110  # between two steps of one node on the canvas
 SOURCE = "RapidPro"
 
@@ -86,12 +90,14 @@ class Flow:
         document: Data = {
             "format": 2,
             "flow": self.around.keys[definition.uuid],
-            "title": definition.name,
+            "title": definition.name[:200],
             "languages": Row(self.languages()),
             "expressions": "excellent",
         }
         if definition.expires > 0:
-            document["expires"] = span(definition.expires * 60)
+            document["expires"] = span(min(definition.expires, MAX_MINUTES) * 60)
+        if definition.ignores_triggers:
+            document["interruptible"] = False
         if triggers:
             document["triggers"] = triggers
         return document | {"start": start, "steps": resolved} | ({"canvas": canvas} if canvas else {})
@@ -174,7 +180,7 @@ class Flow:
         go on; others are ended by the document's `expires`."""
         if self.definition.uuid not in self.around.called or self.definition.expires <= 0:
             return None
-        return Line(after=span(self.definition.expires * 60), goto=EXPIRED, category=None)
+        return Line(after=span(min(self.definition.expires, MAX_MINUTES) * 60), goto=EXPIRED, category=None)
 
     def template(self, text: str, uuid: str) -> str:
         """A template without the expressions that nobody can read: RapidPro says nothing in their place."""
@@ -187,6 +193,8 @@ class Flow:
             except RejectedInput as error:
                 self.lost("expression", uuid, f"{source[:100]}: {error.what}")
                 return ""
+            if GLOBALS.search(source):
+                self.lost("globals", uuid, f"{source[:100]}: values of the workspace are not in the file")
             return source
 
         return rewritten(
@@ -210,7 +218,9 @@ class Flow:
         entering = [action for action in node.actions if action.type == "enter_flow"]
         others = [action for action in node.actions if action.type != "enter_flow"]
         for action in [*others, *entering]:  # RapidPro enters the other flow when the node's actions are done
-            chain.extend(actions.carry(self, action, node))
+            for made in actions.carry(self, action, node):
+                if not (chain and _joined(chain[-1], made)):
+                    chain.append(made)
         if node.router is not None:
             chain.extend(routers.carry(self, node, node.router))
         elif chain and not chain[-1].ends:
@@ -237,6 +247,17 @@ class Flow:
                 if place is not None:
                     canvas[step_id] = Row([int(place[0]), int(place[1]) + ROW * number])
         return steps, entries, canvas
+
+
+def _joined(before: Made, made: Made) -> bool:
+    """Whether a step that sets something was put into the one before it, which sets other things."""
+    if list(made.data) != ["set"] or list(before.data) != ["set"]:
+        return False
+    paths: Data = before.data["set"]
+    if len(paths) >= MAX_SET or not paths.keys().isdisjoint(made.data["set"]):
+        return False
+    paths.update(made.data["set"])
+    return True
 
 
 def comment(what: str, where: str, why: str) -> str:

@@ -28,6 +28,7 @@ from flows.importers.sources import Item, refused
 
 MAX_NODES = 1_000  # RapidPro's own limit
 MAX_ENTRIES = 500  # actions, cases, categories or exits of one node: RapidPro takes 100, older versions more
+MAX_NAME = 128  # characters of a category
 MAX_ID = 64  # characters of an id
 MAX_LANGUAGES = 20
 TYPES = ("messaging", "messaging_background", "messaging_offline", "voice")
@@ -117,6 +118,7 @@ class Definition:
     type: str
     language: str
     expires: int  # minutes; 0: never
+    ignores_triggers: bool  # nobody inside is taken out by a keyword
     nodes: list[Node]
     translations: Mapping[str, Mapping[str, Texts]]
     positions: Mapping[str, tuple[float, float]]
@@ -137,9 +139,17 @@ def definition(data: object, where: str) -> Definition:
         type=kind,
         language=flow.text("language", "und") or "und",
         expires=int(flow.number("expire_after_minutes")),
+        ignores_triggers=_ignores_triggers(flow),
         nodes=[_node(node, known, seen) for node in nodes],
         translations=_translations(flow),
         positions=_positions(flow),
+    )
+
+
+def _ignores_triggers(flow: Item) -> bool:
+    metadata = flow.data.get("metadata")
+    return flow.data.get("ignore_triggers") is True or (
+        isinstance(metadata, dict) and metadata.get("ignore_triggers") is True
     )
 
 
@@ -218,7 +228,7 @@ def _category(item: Item, targets: Mapping[str, str | None]) -> Category:
     exit = item.text("exit_uuid", "")
     if exit and exit not in targets:
         raise refused(item.at("exit_uuid"), f"there is no exit {exit} at this node")
-    return Category(_id(item), item.text("name", "").strip() or "Match", targets.get(exit))
+    return Category(_id(item), item.text("name", "").strip()[:MAX_NAME] or "Match", targets.get(exit))
 
 
 def _case(item: Item, categories: Mapping[str, Category]) -> Case:

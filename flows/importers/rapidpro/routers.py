@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from flows import matchers
 from flows.importers.documents import Line, Names, Row
-from flows.importers.rapidpro.actions import made, result_key
+from flows.importers.rapidpro.actions import made
 from flows.importers.rapidpro.definitions import Case, Category, Node, Router
+from flows.importers.rapidpro.names import result_key
 from flows.importers.rapidpro.templates import constant
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 PLACES = ("has_state", "has_district", "has_ward")
 MAX_OPERAND = 4_096
+MAX_SECONDS = 31_536_000  # a year
 MAX_ARGUMENT = 1_000
 
 
@@ -131,7 +133,9 @@ def _timeout(flow: Flow, router: Router) -> dict[str, Any] | None:
     wait = router.wait
     if wait is None or wait.timeout is None or wait.seconds <= 0:
         return None
-    return Line(after=span(wait.seconds), goto=_target(wait.timeout), category=wait.timeout.name)
+    return Line(
+        after=span(min(wait.seconds, MAX_SECONDS)), goto=_target(wait.timeout), category=wait.timeout.name
+    )
 
 
 def _target(category: Category | None) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from flows.importers import Unsupported
 from flows.importers.documents import Line, Row
 from flows.importers.sources import Item
+from flows.options import plain
 
 MAX_TRIGGERS = 1_000  # of a file
 MAX_A_FLOW = 50
@@ -60,7 +61,7 @@ def _made(kind: str, item: Item) -> dict[str, Any] | None:
     match kind:
         case "K":
             single = item.text("keyword", "")
-            words = [word for word in [*item.texts("keywords", MAX_KEYWORDS), single] if word.strip()]
+            words = [word for word in [*item.texts("keywords", MAX_KEYWORDS), single] if plain(word)]
             if not words:
                 return None
             first_word = item.text("match_type", "F") != "O"
