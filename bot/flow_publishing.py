@@ -79,7 +79,7 @@ class Setting:
     secrets: frozenset[str] = frozenset()  # names of those that are set
 
 
-class TestsFailed(RejectedInput):
+class FailedTests(RejectedInput):
     """Tests that were required do not pass, or there are none. `results`: (test, how it went)."""
 
     def __init__(self, name: str, results: Sequence[tuple[str, dialogues.Result]]) -> None:
@@ -167,7 +167,7 @@ class Prepared:
 
 
 async def prepare(runtime: Runtime, workspace_id: int, sources: Sequence[Source], wish: Wish) -> Prepared:
-    """Checks all documents and looks ahead. Raises RejectedInput saying what stops them (TestsFailed,
+    """Checks all documents and looks ahead. Raises RejectedInput saying what stops them (FailedTests,
     DocumentRejected)."""
     known = await runtime.database.read(lambda c: setting(c, workspace_id))
     compiled, counts = await asyncio.to_thread(_examined, sources, known, wish)
@@ -209,7 +209,7 @@ def _examined(sources: Sequence[Source], known: Setting, wish: Wish) -> tuple[li
         results = played(flow, tests, known, compiled) if wish.require_tests else []
         failed = [(test, one) for test, one in results if not one.passed]
         if failed or (wish.require_tests and not results):
-            raise TestsFailed(source.name, failed)
+            raise FailedTests(source.name, failed)
         counts.append(len(results))
     return compiled, counts
 
