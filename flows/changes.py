@@ -57,7 +57,7 @@ def of_turn(before: ContactView, after: ContactView, effects: Sequence[Effect]) 
                 elif action in _ENDED and purpose in agreed:
                     agreed.discard(purpose)
                     found.append(Occasion(kind="consent_withdrawn", what=purpose, value=action))
-            case RecordFeedback():
+            case RecordFeedback(comment=""):  # a comment comes behind its score, which was heard
                 data = {"topic": effect.topic}
                 found.append(Occasion(kind="feedback", what=effect.kind, value=effect.score, data=data))
     return found

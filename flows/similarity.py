@@ -62,22 +62,28 @@ def stem(word: str) -> str:
 
 
 def edits(one: str, other: str, most: int) -> int:
-    """How many letters are changed, missing, too many or swapped with their neighbour; `most` + 1: more than that."""
+    """How many letters are changed, missing, too many or swapped with their neighbour; `most` + 1 when it is more.
+
+    Optimal string alignment, only in a band of `most` beside the diagonal."""
+    far = most + 1
     if abs(len(one) - len(other)) > most:
-        return most + 1
-    before: list[int] = []
-    above = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        row = [i]
-        for j, b in enumerate(other, 1):
-            cost = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
-                cost = min(cost, before[j - 2] + 1)
-            row.append(cost)
-        if min(row) > most:
-            return most + 1
-        before, above = above, row
-    return min(above[-1], most + 1)
+        return far
+    before: dict[int, int] = {}
+    row = {at: at for at in range(min(len(other), most) + 1)}
+    for n, letter in enumerate(one, 1):
+        older, before, row = before, row, {}
+        for m in range(max(0, n - most), min(len(other), n + most) + 1):
+            if m == 0:
+                row[0] = n
+                continue
+            cost = 0 if letter == other[m - 1] else 1
+            best = min(before.get(m, far) + 1, row.get(m - 1, far) + 1, before.get(m - 1, far) + cost)
+            if n > 1 and m > 1 and letter == other[m - 2] and one[n - 2] == other[m - 1]:
+                best = min(best, older.get(m - 2, far) + 1)
+            row[m] = min(best, far)
+        if min(row.values()) > most:
+            return far
+    return row.get(len(other), far)
 
 
 def alike(one: str, other: str) -> float:

@@ -24,6 +24,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from domain.comparisons import fold
 from domain.errors import RejectedInput
 from flows.options import plain
+from flows.similarity import edits
 from flows.triggers import MAX_KEYWORDS, WORDS, Fit, Occasion, Trigger, trigger
 
 MAX_TEXT = 1_000  # characters of a message that are looked at; longer is a letter, not a wish
@@ -163,25 +164,4 @@ def alike(keyword: str, words: str) -> bool:
     slips = 0 if len(keyword) < FEW else 1 if len(keyword) < MANY else 2
     if not slips or abs(len(keyword) - len(words)) > slips:
         return False
-    return _distance(keyword, words, slips) <= slips
-
-
-def _distance(one: str, other: str, most: int) -> int:
-    """Optimal string alignment, only in a band of `most` beside the diagonal; `most` + 1 when it is more."""
-    far = most + 1
-    before: dict[int, int] = {}
-    row = {at: at for at in range(min(len(other), most) + 1)}
-    for n, letter in enumerate(one, 1):
-        older, before, row = before, row, {}
-        for m in range(max(0, n - most), min(len(other), n + most) + 1):
-            if m == 0:
-                row[0] = n
-                continue
-            cost = 0 if letter == other[m - 1] else 1
-            best = min(before.get(m, far) + 1, row.get(m - 1, far) + 1, before.get(m - 1, far) + cost)
-            if n > 1 and m > 1 and letter == other[m - 2] and one[n - 2] == other[m - 1]:
-                best = min(best, older.get(m - 2, far) + 1)
-            row[m] = min(best, far)
-        if min(row.values()) > most:
-            return far
-    return row.get(len(other), far)
+    return edits(keyword, words, slips) <= slips
