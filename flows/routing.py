@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_RULES = 500  # RapidPro takes 100 in a node, older versions more
 MAX_ARGUMENTS = 20
+MAX_PATTERNS = 5  # of a step that are known only when it runs: RE2 may take eight milliseconds to read one
 MAX_VALUE = 640  # characters of a result's value that is text: RapidPro's limit
 OTHER = "Other"  # category of what fits no rule, RapidPro's word
 
@@ -98,8 +99,10 @@ class CompiledRule:
 
     def match(self, turn: Turn, value: Any, environment: Any) -> Match | None:
         """What fits in the value, or None."""
+        from flows.excellent.operations import size
         from flows.matchers import Unfit
 
+        turn.spend(self.test.price + size(value) // 10)
         try:
             return self.test.match(value, self._arguments(turn), environment)
         except Unfit:
@@ -159,12 +162,18 @@ def router(
     from flows.matchers import matcher
 
     made, ways = [], set()
+    patterns = 0
     for number, rule in enumerate(rules):
         target = rule.goto or following
         arguments = {
             language: tuple(_argument(f"rules.{number}.value", one, rule.test, maker) for one in given)
             for language, given in rule.value.items()
         }
+        patterns += rule.test == "has_pattern" and any(
+            isinstance(one, Template) for given in arguments.values() for one in given
+        )
+        if patterns > MAX_PATTERNS:
+            raise ValueError(f"at most {MAX_PATTERNS} patterns of a step may be made by templates")
         made.append(CompiledRule(matcher(rule.test), arguments, rule.name, target))
         if (rule.name, target) not in ways:
             ways.add((rule.name, target))

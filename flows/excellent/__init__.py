@@ -17,7 +17,7 @@ from domain.errors import RejectedInput
 from domain.messages import escape_markup
 from flows.excellent.context import ROOTS, environment_of, path_of, root_of
 from flows.excellent.environment import Environment
-from flows.excellent.evaluation import Evaluation, TooComplex
+from flows.excellent.evaluation import ALLOWANCE, Evaluation, TooComplex
 from flows.excellent.functions import registry
 from flows.excellent.grammar import Notes, Part, Refused, parse
 from flows.excellent.values import MAX_TEXT, Fault, Object, text
@@ -64,7 +64,7 @@ class Expression(Template):
         if self.constant is not None:
             return self.constant
         out = []
-        for value in self._values(_evaluation(turn)):
+        for value in self._paid(turn):
             if isinstance(value, str):
                 out.append(value)
                 continue
@@ -78,18 +78,14 @@ class Expression(Template):
         return made
 
     def evaluate(self, turn: Turn) -> Any:
-        """The value of the one expression that the text is, else the text itself. Never raises; an error is a Fault."""
-        return self.value(_evaluation(turn))
+        """The value of the one expression that the text is, else the text itself; an error is a Fault."""
+        return self.constant if self.constant is not None else _whole(self._paid(turn))
 
     def value(self, evaluation: Evaluation) -> Any:
         """The same for an evaluation of one's own."""
         if self.constant is not None:
             return self.constant
-        values = self._values(evaluation)
-        if len(values) == 1:
-            return values[0][0]
-        made = "".join(value if isinstance(value, str) else text(value[0]) for value in values)
-        return made if len(made) <= MAX_TEXT else Fault(f"text longer than {MAX_TEXT} characters")
+        return _whole(self._values(evaluation))
 
     def told(self, evaluation: Evaluation) -> Evaluated:
         """The text, and what went wrong in it."""
@@ -99,9 +95,24 @@ class Expression(Template):
         )
         return Evaluated("".join(v if isinstance(v, str) else text(v[0]) for v in values)[:MAX_TEXT], faults)
 
+    def _paid(self, turn: Turn) -> list[Any]:
+        """The pieces on a turn, which pays. Raises Runaway (a FlowError) when the turn has nothing left."""
+        evaluation = _evaluation(turn)
+        values = self._values(evaluation)
+        turn.spend(ALLOWANCE - max(evaluation.left, 0))
+        return values
+
     def _values(self, evaluation: Evaluation) -> list[Any]:
         """Each piece: a text of the author as it is, a value as a tuple of one."""
         return [piece if isinstance(piece, str) else (_run(piece, evaluation),) for piece in self._pieces]
+
+
+def _whole(values: list[Any]) -> Any:
+    """The value of a lone expression, else the text of all pieces."""
+    if len(values) == 1:
+        return values[0][0]
+    made = "".join(value if isinstance(value, str) else text(value[0]) for value in values)
+    return made if len(made) <= MAX_TEXT else Fault(f"text longer than {MAX_TEXT} characters")
 
 
 def _run(part: Part, evaluation: Evaluation) -> Any:

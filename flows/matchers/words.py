@@ -31,7 +31,8 @@ def has_only_phrase(environment: Environment, text: str, phrase: str) -> Match |
 )
 def has_any_word(environment: Environment, text: str, wanted: str) -> Match | None:
     """What fits are all words of the text that are wanted, in the text's order."""
-    said, folded, among = _split(text, wanted)
+    said, folded, listed = _split(text, wanted)
+    among = set(listed)
     found = [word for word, plain in zip(said, folded, strict=True) if plain in among]
     return Match(" ".join(found)) if found else None
 
@@ -41,8 +42,9 @@ def has_any_word(environment: Environment, text: str, wanted: str) -> Match | No
 )
 def has_all_words(environment: Environment, text: str, wanted: str) -> Match | None:
     """In any order. What fits are the wanted words, in the text's order."""
-    said, folded, among = _split(text, wanted)
-    if not among or not set(among) <= set(folded):
+    said, folded, listed = _split(text, wanted)
+    among = set(listed)
+    if not among or not among <= set(folded):
         return None
     return Match(" ".join(word for word, plain in zip(said, folded, strict=True) if plain in among))
 

@@ -25,4 +25,4 @@ def _function(test: Matcher) -> Callable[..., Any]:
 
 
 for _test in registry().values():
-    function("any*", name=_test.key, price=_test.price, tolerant=True)(_function(_test))
+    function("any*", name=_test.key, price=_test.price, per_character=1, tolerant=True)(_function(_test))

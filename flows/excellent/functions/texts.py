@@ -18,9 +18,7 @@ from flows.excellent.tokens import split as parts_of
 from flows.excellent.tokens import words_by
 from flows.excellent.values import MAX_TEXT, Fault
 
-PATTERN = (
-    150  # price of a pattern that is not remembered: RE2 takes up to some 100 µs for one of 500 characters
-)
+PATTERN = 1_200  # price: RE2 may take eight milliseconds to read a pattern of 500 characters
 
 
 @function("integer")

@@ -25,7 +25,7 @@ from flows.excellent.evaluation import Evaluation
 from flows.excellent.functions import registry
 from flows.excellent.values import Fault, lift
 from flows.state import Input, Result, SessionState
-from flows.turns import Turn
+from flows.turns import Runaway, Turn
 
 FOLDER = Path(__file__).parent / "excellent"
 NOW = datetime(2026, 4, 11, 13, 24, 30, 123456, ZoneInfo("America/Guayaquil"))
@@ -158,18 +158,20 @@ def test_refused_with_place_and_reason(source: str, what: str) -> None:
 
 
 LONG = 'repeat("ab ", 3333)'
+ITEMS = 'split(repeat("ab ", 900))'
 GROWN = 'foreach(split(repeat("a ", 900)), (x) => repeat(x, 10000))'
 COSTLY = [
-    f"@(foreach(split({LONG}), (x) => foreach(split({LONG}), (y) => x & y)))",
+    f"@(foreach({ITEMS}, (x) => foreach({ITEMS}, (y) => x & y)))",
     f"@({GROWN})",
     f"@(json({GROWN}))",
     f"@(word_count({LONG}) + word_count({LONG}) + word_count({LONG}) + word_count({LONG}))",
-    f"@(foreach(split({LONG}), (x) => word_count({LONG})))",
-    f'@(foreach(split({LONG}), (x) => regex_match({LONG}, "(a|b| )*c" & x)))',
-    f'@(foreach(split({LONG}), (x) => has_phone({LONG} & x & "+15550100123")))',
-    f'@(foreach(split({LONG}), (x) => parse_datetime({LONG}, "YYYY-MM-DD")))',
-    f"@(foreach(split({LONG}), (x) => has_all_words({LONG}, {LONG})))",
-    f"@(sort(split({LONG})) & sort(split({LONG})) & unique(split({LONG})))",
+    f"@(foreach({ITEMS}, (x) => word_count({LONG})))",
+    f'@(foreach({ITEMS}, (x) => regex_match({LONG}, "(a|b| )*c" & x)))',
+    f'@(foreach({ITEMS}, (x) => has_phone({LONG} & x & "+15550100123")))',
+    f'@(foreach({ITEMS}, (x) => parse_datetime({LONG}, "YYYY-MM-DD")))',
+    f'@(foreach({ITEMS}, (x) => regex_match("a", "((a{{1,30}}){{1,30}}b)" & rand())))',
+    f"@(foreach({ITEMS}, (x) => has_all_words({LONG}, {LONG})))",
+    f"@(sort({ITEMS}) & sort({ITEMS}) & unique({ITEMS}))",
     "@(((f) => f(f, 2))((f, n) => f(f, n ^ 2)))",
     '@(((x) => ((y) => ((z) => z & z)(y & y & y & y))(x & x & x & x))(repeat("a", 600)))',
     "@(((a) => ((b) => ((c) => ((d) => json(d))(array(c, c, c, c, c, c, c, c)))(array(b, b, b, b, b, b, b, b)))"
@@ -270,6 +272,16 @@ def test_any_function_takes_any_data(name: str, a: Any, b: Any, c: Any) -> None:
         compiled.evaluate(on)
         compiled.render(on)
         compiled.told(evaluation(on))
+
+
+def test_a_turn_pays_for_its_expressions() -> None:
+    """Many dear expressions in one turn end the session, not the worker."""
+    on = turn()
+    dear = excellent.template(COSTLY[0], where="x")
+    started = time.process_time()
+    with pytest.raises(Runaway, match="take too long"):
+        list(map(dear.evaluate, [on] * 1_000))
+    assert time.process_time() - started < 2  # seconds
 
 
 def test_the_same_turn_has_the_same_chance() -> None:
