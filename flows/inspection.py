@@ -440,7 +440,7 @@ def _parts_too_long(step: CompiledStep, limits: Limits) -> Iterator[Finding]:
     for field, text in step.texts:
         if step.shows == "media" and (field == "send" or field.endswith(".caption")):
             most, it, en = limits.caption, "sarà un messaggio a parte", "it will be a message of its own"
-        elif field.startswith("buttons.") and field.endswith(".description"):
+        elif field.startswith(("buttons.", "options.")) and field.endswith(".description"):
             most = limits.row_description
             it, en = "le scelte diventano testo numerato", "the choices become numbered text"
         elif field == "list":

@@ -21,19 +21,21 @@ Templates = Mapping[str, tuple[Template, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One choice: `id` comes back from a tap, `labels` are what is shown."""
+    """One choice: `id` comes back from a tap, `labels` are what is shown, `about` what stands beside it in a list."""
 
     id: str
     labels: Templates
+    about: Templates | None = None
 
 
 class Options:
-    """The choices of one question, in order."""
+    """The choices of one question, in order. `opener` labels what opens them where they become a list."""
 
-    __slots__ = ("_changing", "_known", "all")
+    __slots__ = ("_changing", "_known", "all", "opener")
 
-    def __init__(self, options: tuple[Option, ...]) -> None:
+    def __init__(self, options: tuple[Option, ...], opener: Templates | None = None) -> None:
         self.all = options
+        self.opener = opener
         self._known: dict[str, str] = {}  # folded constant label → id; of two equal ones the first counts
         for option in options:
             for wordings in option.labels.values():
@@ -46,7 +48,14 @@ class Options:
 
     def buttons(self, turn: Turn) -> tuple[Button, ...]:
         """The buttons in the session's language."""
-        return tuple(Button(option.id, turn.text(option.labels)) for option in self.all)
+        return tuple(
+            Button(
+                option.id,
+                turn.text(option.labels),
+                description=turn.text(option.about) if option.about is not None else None,
+            )
+            for option in self.all
+        )
 
     def find(self, turn: Turn, received: Received) -> str | None:
         """The id of the option that was meant, or None."""

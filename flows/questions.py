@@ -49,11 +49,12 @@ class Timeout(BaseModel):
 
 class OptionDocument(BaseModel):
     """`{id: price, text: {it: Prezzi, en: Prices}, goto: prices}`; without `goto` the step's `next` counts. `value` is
-    what is saved in place of the id."""
+    what is saved in place of the id, `description` what stands beside the text where the options are a list."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     id: OptionId
     text: Texts
+    description: Texts | None = None
     goto: StepId | None = None
     value: Annotated[str, Field(max_length=640)] | bool | int | float | None = None
 
@@ -64,7 +65,9 @@ class QuestionDocument(StepDocument):
     waits: ClassVar[str] = ANSWER
 
     invalid: Texts | None = None  # said to an answer that does not fit, instead of our own words
-    errors: dict[str, Texts] = Field(default_factory=dict)  # said instead for one reason: {range: {it: …, en: …}}
+    errors: dict[str, Texts] = Field(
+        default_factory=dict
+    )  # said instead for one reason: {range: {it: …, en: …}}
     tries: Annotated[int, Field(ge=1, le=20)] | None = None  # answers that are listened to; none: no end
     otherwise: StepId | None = None  # where to go when the tries are used up
     timeout: Timeout | None = None
@@ -123,11 +126,23 @@ def values_of(documents: tuple[OptionDocument, ...]) -> dict[str, Any]:
     return {option.id: option.id if option.value is None else option.value for option in documents}
 
 
-def options_of(documents: tuple[OptionDocument, ...], maker: "Maker") -> Options:
+def options_of(
+    documents: tuple[OptionDocument, ...], maker: "Maker", opener: LocalText | None = None
+) -> Options:
     """Compiled options; registers their labels as buttons. Raises ValueError when an id is there twice."""
     if len({option.id for option in documents}) != len(documents):
         raise ValueError("two options have the same id")
-    return Options(tuple(Option(option.id, maker.label(option.id, option.text)) for option in documents))
+    options = tuple(
+        Option(
+            option.id,
+            maker.label(option.id, option.text),
+            maker.text(f"options.{option.id}.description", option.description)
+            if option.description
+            else None,
+        )
+        for option in documents
+    )
+    return Options(options, maker.text("list", opener) if opener else None)
 
 
 def fixed_option(option_id: str, word: str, label: LocalText | None, maker: "Maker") -> Option:
@@ -236,7 +251,8 @@ class Question(StepRun, ABC):
             return self._request(turn, text)
         buttons = self.choices(turn, options)
         buttons += tuple(Button(option_id, turn.words(word)) for option_id, word in self._ways(turn))
-        return Text(text, buttons)
+        opener = options.opener if options is not None else None
+        return Text(text, buttons, turn.text(opener) if opener is not None else None)
 
     def choices(self, turn: "Turn", options: Options | None) -> tuple[Button, ...]:
         """The buttons of the question itself, before those of the ways out."""

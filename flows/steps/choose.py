@@ -38,13 +38,15 @@ if TYPE_CHECKING:
 
 @step("choose")
 class Choose(QuestionDocument):
-    """The value that is saved is the option's id, or its `value`."""
+    """The value that is saved is the option's id, or its `value`. `list` labels the opener where the options become a
+    list."""
 
     choose: Texts
     options: Annotated[tuple[OptionDocument, ...], Field(min_length=1, max_length=MAX_OPTIONS)]
+    list: Texts | None = None
 
     def prepare(self, maker: "Maker") -> "ChooseRun":
-        options = options_of(self.options, maker)
+        options = options_of(self.options, maker, self.list)
         targets = {option.id: option.goto for option in self.options if option.goto is not None}
         manners = self.manners(maker)
         for option_id, target in targets.items():
