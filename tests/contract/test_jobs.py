@@ -13,6 +13,7 @@ from storage import jobs
 from storage.database import Database, rows_of
 from storage.jobs import AT_ONCE, BACK_OFF_MS, LEASE_MS, MAX_ATTEMPTS, Again, Done, Runner, Running
 from storage.sealing import Sealer
+from storage.signals.local import LocalSignals
 
 WORKSPACE, START = 11, 1_797_000_000_000
 
@@ -258,3 +259,70 @@ def test_a_kind_registered_twice_fails_at_start() -> None:
 
     with pytest.raises(RuntimeError, match="'count' is registered twice"):
         jobs.job("count")(second)
+
+
+# --- runners side by side
+
+
+async def test_a_runner_of_one_kind_and_a_runner_of_the_others(shop: Shop) -> None:
+    """Neither takes what is the other's, also when it gives back."""
+
+    @jobs.job("call")
+    async def call(context: Shop, running: Running) -> Done:
+        context.ran.append(running)
+        return Done()
+
+    def runner(**which: Any) -> Runner:
+        return Runner(shop.database, shop.sealer, lambda: shop.now, "here", shop, **which)
+
+    await shop.add("one")
+    await shop.add("two", kind="call")
+    assert await runner(only="call").round() == 1
+    assert await runner(but="call").round() == 1
+    assert [running.kind for running in shop.ran] == ["call", "count"]
+
+
+async def test_what_is_done_with_the_record_is_not_done_by_one_who_lost_the_job(shop: Shop) -> None:
+    """`also` stands in the transaction of the record, and only in that of the owner."""
+    written: list[str] = []
+    shop.answers = [Done(also=lambda c: written.append("one")), Done(also=lambda c: written.append("two"))]
+    await shop.add("one")
+    await shop.runner().round()
+    assert written == ["one"]
+    await shop.add("two")
+    runner = shop.runner()
+    [taken] = await shop.database.write(runner._take)
+    shop.now += LEASE_MS + 1
+    await shop.database.write(shop.runner("another")._take)
+    await runner._step(taken)
+    assert written == ["one"]
+    assert (await shop.rows())[1].state == 0
+
+
+async def test_a_runner_is_woken_and_does_not_wait_for_a_slow_one(shop: Shop) -> None:
+    """Each job ends by itself, and the next one begins when there is room."""
+    slow, ended = asyncio.Event(), asyncio.Event()
+
+    @jobs.job("slow")
+    async def wait(context: Shop, running: Running) -> Done:
+        await slow.wait()
+        return Done()
+
+    @jobs.job("last")
+    async def last(context: Shop, running: Running) -> Done:
+        ended.set()
+        return Done()
+
+    signals = LocalSignals()
+    runner = Runner(shop.database, shop.sealer, lambda: shop.now, "here", shop, signals=signals)
+    task = asyncio.create_task(runner.run())
+    await shop.add("slow", kind="slow")
+    for n in range(3 * AT_ONCE):
+        await shop.add(f"quick {n}")
+    await shop.add("last", kind="last", due_at=START)
+    signals.notify("jobs")
+    await asyncio.wait_for(ended.wait(), 10)
+    slow.set()
+    runner.stop()
+    await asyncio.wait_for(task, 10)
+    assert {row.state for row in await shop.rows()} == {2}
