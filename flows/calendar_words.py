@@ -61,7 +61,8 @@ class Day(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """An hour and minute. `sure`: False where it may belong to either half of the day; `bare`: a number alone."""
+    """An hour and minute. `sure`: False where it may belong to either half of the day; `bare`: a number alone;
+    `midnight`: around it, where people do not agree which day a night belongs to."""
 
     hour: int
     minute: int = 0
@@ -259,7 +260,7 @@ _ARTICLES = frozenset(
     ("il", "lo", "la", "l'", "di", "del", "della", "dell'", "nel", "per", "on", "the", "of", "giorno")
 )
 _DAY_FIRST = frozenset(
-    ("il", "giorno", "the", "del")
+    ("il", "l'", "giorno", "the", "del")
 )  # before a number they say that it is a day of the month
 _THIS = frozenset(("questo", "questa", "this"))
 _NEXT = frozenset(("prossimo", "prossima", "next", "coming"))
@@ -399,7 +400,8 @@ def _dated(words: Words, place: Place, *, numbered: bool) -> Iterator[date]:
 
 def _unnamed(words: Words, place: Place, *, numbered: bool) -> Iterator[date]:
     if len(words) == 1 and (found := _FIGURES.match(words[0])):
-        yield _by_figures(int(found[1]), int(found[3]), found[4], place)
+        swapped = found[2] != "."  # the dot is European: 9.30 is half past nine, never 30 September
+        yield _by_figures(int(found[1]), int(found[3]), found[4], place, swapped=swapped)
         return
     words = tuple(word for word in words if word not in ("di", "of", "del", "the"))
     if len(words) == 1 and numbered and (number := _day_of_month(words)) is not None:
@@ -445,10 +447,12 @@ def _ordinals() -> dict[str, int]:
     return known | {f"twenty {word}": 20 + number for number, word in enumerate(small[:9], 1)}
 
 
-def _by_figures(first: int, second: int, year: str | None, place: Place) -> date:
+def _by_figures(first: int, second: int, year: str | None, place: Place, *, swapped: bool) -> date:
     """`5/12`, `05/12/26`: day first but for the cases that the module's rules name."""
     orders = [(first, second), (second, first)]
-    if place.month_first:
+    if not swapped:
+        orders.pop()
+    elif place.month_first:
         orders.reverse()
     elif place.language != "en":
         orders.pop()
@@ -491,7 +495,7 @@ def _coming(day: int, today: date) -> date:
 
 # --- hours
 
-_MARKS = frozenset(("alle", "all'", "alla", "le", "l'", "ore", "ora", "h", "a", "at", "the"))
+_MARKS = frozenset(("alle", "all'", "alla", "le", "ore", "ora", "h", "a", "at"))
 _MIDNIGHT = {"mezzanotte", "midnight"}
 _NAMED = {"mezzogiorno": 12, "noon": 12, "midday": 12, "mezzanotte": 0, "midnight": 0}
 _EXACTLY: tuple[Words, ...] = (
@@ -534,6 +538,8 @@ _HOURS = {  # what each part of the day makes of an hour, or of an hour on the c
 
 def _clocks(words: Words, part: str = "") -> set[Clock]:
     """Every way of taking the words as a time of day. Raises Refused for one that is meant and does not exist."""
+    if words[:2] == ("l'", "una"):  # one o'clock; l'8 is a day
+        words = ("alle", *words[1:])
     marked = words[0] in _MARKS
     body = _without_start(words, _MARKS)
     for ending, named in _CLOCK_PARTS.items():
@@ -567,7 +573,8 @@ def _read_clock(words: Words) -> Iterator[Clock]:
         oh = minutes[0] in ("oh", "o") and len(minutes) == 2
         minute = _minute(minutes[1:] if oh else minutes)
         hour = _hour(words[:place])
-        if hour is not None and minute is not None and (oh or minute > 9) and words[0].isalpha():
+        spelled = words[0] not in _NAMED and " ".join(minutes) not in _MINUTES and "".join(words).isalpha()
+        if hour is not None and minute is not None and (oh or minute > 9) and spelled:
             yield _clock(hour, minute)
 
 
@@ -633,7 +640,7 @@ def _placed(clock: Clock, part: str, *, bare: bool) -> Clock:
     hour = _HOURS[part].get(clock.hour)
     if hour is None:
         raise Refused("no_such_time")
-    return Clock(hour, clock.minute)
+    return Clock(hour, clock.minute, bare=bare, midnight=part == "night" and hour < 6)
 
 
 # --- moments
@@ -646,13 +653,15 @@ def _moments(words: Words, place: Place) -> tuple[set[tuple[Day, Clock]], Refuse
     for cut in range(1, len(words)):
         for day_words, clock_words in ((words[:cut], words[cut:]), (words[cut:], words[:cut])):
             try:
-                found |= _met(day_words, clock_words, place)
+                found |= _met(day_words, clock_words, place, day_first=clock_words == words[cut:])
             except Refused as reason:
                 refused = refused or reason
     return found, refused
 
 
-def _met(day_words: Words, clock_words: Words, place: Place) -> set[tuple[Day, Clock]]:
+def _met(day_words: Words, clock_words: Words, place: Place, *, day_first: bool) -> set[tuple[Day, Clock]]:
+    """The day and the time that the two halves are. A number alone is an hour only behind a part of the day (`domani
+    sera 8`)."""
     try:
         days, faulty = _days(day_words, place), None
     except Refused as reason:
@@ -661,7 +670,7 @@ def _met(day_words: Words, clock_words: Words, place: Place) -> set[tuple[Day, C
         (day, clock)
         for day in days
         for clock in _clocks(clock_words, day.part if not faulty else "")
-        if not clock.bare or clock_words[0] in _MARKS or day.part
+        if not clock.bare or (day.part and day_first)
     }
     if met and faulty:
         raise faulty
