@@ -384,9 +384,9 @@ async def test_nobody_is_spoken_to_while_a_person_of_the_team_talks(core: Core) 
     assert found[1] == ("form", 1, "name", "waiting")
     assert len(await core.said(1)) == 1
     frame = await core.value("SELECT state FROM flow_session WHERE flow_id <> :f", f=await flow_id(core))
-    assert [one.version for one in state.decode(frame).stack] == [
-        core.flows.published(WORKSPACE, "form").version
-    ]  # type: ignore[union-attr]
+    published = core.flows.published(WORKSPACE, "form")
+    assert published is not None
+    assert [one.version for one in state.decode(frame).stack] == [published.version]
 
 
 async def test_a_step_that_is_gone_keeps_its_people(core: Core) -> None:
