@@ -4,7 +4,7 @@ A template is a text with `@contact.name`, `@(expression)` and `@@` for @. `@foo
 context (`ROOTS`), so that e-mail addresses and handles survive. Made once per version into closures; evaluated on a
 turn, with an allowance (`evaluation`). What goes wrong while it is evaluated is an empty text, and is noted.
 
-Written from the language's public documentation; decision 0022 says why it stands beside our own templates.
+Written from the language's public documentation; decision 0025 says why it stands beside our own templates.
 """
 
 from __future__ import annotations
