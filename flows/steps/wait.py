@@ -18,9 +18,18 @@ where it is put back, of the two equal hours the first one counts.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    model_validator,
+)
 
 from domain import durations
 from domain.messages import Received
@@ -107,6 +116,18 @@ class Until(BaseModel):
         return self
 
 
+_span: TypeAdapter[str] = TypeAdapter(Duration)
+
+
+def _wait(data: Any) -> str | Until:
+    """One of the two by its looks, so that only what is wrong with that one is said."""
+    return Until.model_validate(data) if isinstance(data, (dict, Until)) else _span.validate_python(data)
+
+
+def _plain(wait: str | Until) -> Any:
+    return wait if isinstance(wait, str) else wait.model_dump(mode="json", exclude_defaults=True)
+
+
 @step("wait")
 class Wait(StepDocument):
     """A message in the meantime leads to `on_message`, or is left to the triggers. `otherwise`: where to go when
@@ -114,7 +135,11 @@ class Wait(StepDocument):
 
     waits: ClassVar[str] = TIME
 
-    wait: Duration | Until
+    wait: Annotated[
+        str | Until,
+        PlainValidator(_wait, json_schema_input_type=Duration | Until),
+        PlainSerializer(_plain),
+    ]
     on_message: StepId | None = None
     otherwise: StepId | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ BRANCH = "steps:\n  a:\n    branch:\n      - when: "
         ("steps:\n  a b: {end: true}", 4, "must be an id"),
         ("steps: {}", 3, "steps"),
         ("steps:\n  a: {end: true}\ntriggers: [{keyword: [ciao], fallback: true}]", 5, "a trigger is one of"),
-        ("steps:\n  a: {end: true}\ntriggers: [sometimes]", 5, "there is no such key"),
+        ("steps:\n  a: {end: true}\ntriggers: [sometimes]", 5, "a trigger is one of"),
         ("steps:\n  a: {end: true}\nlanguages: [Italiano]", 5, "not a language code"),
         ("steps:\n  a: {end: true}\ncolour: red", 5, "colour: there is no such key"),
         ("steps:\n  a: {end: true}\nname: x", 5, "name: there is no such key"),
@@ -74,6 +75,48 @@ def test_all_faults_come_at_once() -> None:
     with pytest.raises(DocumentRejected) as caught:
         load(text, "f")
     assert [problem.line for problem in caught.value.problems] == [4, 6, 7]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"wait": {"until": "09:00", "days": ["mon"]}, "next": "end"},
+        {"wait": "2 days", "next": "end"},
+        {"send": {"poll": {"question": {"it": "a", "en": "b"}, "options": ["a", "b"]}}, "next": "end"},
+        {
+            "send": "x",
+            "buttons": [{"id": "a", "text": "b"}],
+            "media": {"kind": "image", "file": "med_0000000000007"},
+        },
+        {
+            "send": {
+                "template": {
+                    "name": "a",
+                    "category": "utility",
+                    "body": {"b": "c"},
+                    "buttons": {"0": {"url": "x"}},
+                }
+            }
+        },
+        {"return": "done", "give": {"a": {"value": "contact.tags"}, "b": 1}},
+        {"sub_flow": "other", "scope": "own", "give": {"a": "b"}, "next": "end"},
+        {
+            "set": {
+                "session.a": {"append": {"value": "contact.tags"}},
+                "session.b": None,
+                "session.c": {"add": 2},
+            }
+        },
+        {"split": [{"name": "a", "goto": "a"}, {"name": "b", "weight": 3, "goto": "a"}]},
+    ],
+)
+def test_what_is_written_comes_back(step: dict[str, Any]) -> None:
+    """A dump holds what was written and nothing else, and reads as the same step."""
+    text = json.dumps({"flow": "f", "start": "a", "steps": {"a": step}})
+    flow = load(text, "f")
+    dumped = flow.model_dump(mode="json", exclude_defaults=True)
+    assert dumped["steps"]["a"] == step
+    assert load(json.dumps(dumped), "f").steps == flow.steps
 
 
 @pytest.mark.parametrize("text", ["", "- a", "ciao", "12"])
