@@ -103,7 +103,7 @@ class Outgoing:
 
     def __init__(self, policy: Policy, *, resolver: AbstractResolver | None = None) -> None:
         self._policy = policy
-        self._resolver = resolver
+        self._resolver = resolver or _Resolver()
         self._session: aiohttp.ClientSession | None = None
 
     async def call(self, request: Request) -> Answer:
@@ -130,6 +130,7 @@ class Outgoing:
         """Lets go of connections and threads."""
         if self._session is not None:
             await self._session.close()
+        await self._resolver.close()
 
     def _checked(self, request: Request) -> _Hop:
         """What may be said of an address before anybody is asked. Raises CallFailed."""
@@ -186,7 +187,7 @@ class Outgoing:
         """Made at the first call: most installations begin without one."""
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                resolver=self._resolver or _Resolver(),
+                resolver=self._resolver,
                 socket_factory=_guarded,
                 use_dns_cache=False,
                 force_close=True,
