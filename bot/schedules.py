@@ -35,7 +35,7 @@ SLICE = 500  # contacts looked at in one transaction: some 20 ms
 AT_ONCE = 4  # schedules that share a slice, so that a large one does not keep the others waiting
 LATE_MS = 10 * 60_000  # a date that waited longer (an outage) follows the flow's `late` rule
 SPREAD_MS = 2  # between two people whose hour comes at the same moment: 500 a second
-MAX_ID = (1 << 63) - 1
+_LAST_ID = (1 << 63) - 1  # no contact has a higher one
 PURPOSE = "schedule:"  # of timers; the date follows
 
 
@@ -284,7 +284,7 @@ def _people(
             "SELECT c.id, c.timezone FROM contact c WHERE c.workspace_id = :workspace_id AND c.id > :after "
             f"AND c.id <= :until AND {where.sql}"
         ),
-        {**values, "until": MAX_ID if until is None else until, **where.parameters},
+        {**values, "until": _LAST_ID if until is None else until, **where.parameters},
     ).all()
     return {row[0]: zone_of(row[1]) if row[1] else None for row in rows}, until
 

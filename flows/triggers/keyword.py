@@ -127,7 +127,7 @@ class KeywordTrigger(Trigger):
         for keyword, language in self.folded.items():
             at = _stands(keyword, text, only_first=self.match == "prefix")
             if at is not None:
-                rest = f"{text[:at]} {text[at + len(keyword) :]}".strip(" .,;:!?")
+                rest = " ".join(f"{text[:at]} {text[at + len(keyword) :]}".split()).strip(" .,;:!?¡¿")
                 return Fit(keyword, {"rest": rest}, language)
         return None
 
