@@ -1,4 +1,5 @@
-"""`flow check|test|play|publish|import`. Only `publish` needs the store."""
+"""`flow check|test|play|publish|import|steps`, and what `flow_versions` adds. Checking, testing, playing and importing
+need no store."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import typer
 
 from config.commands import flow_versions
 from config.commands.flow_import import import_flows
+from config.commands.flow_steps import steps
 from config.commands.output import Json, perform, say, show, words
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("play")(play)
     group.command("publish")(publish)
     flow_versions.add_to(group)
+    group.command("steps")(steps)
     group.command("import")(import_flows)
     app.add_typer(group, name="flow")
 
@@ -123,9 +126,7 @@ def publish(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Flow files; a folder stands for the flows in it.")
     ] = None,
-    draft: Annotated[
-        list[str] | None, typer.Option(help="Publish the draft of this flow (its key).")
-    ] = None,
+    draft: Annotated[list[str] | None, typer.Option(help="Publish the draft of this flow (its key).")] = None,
     channel: Annotated[
         list[str] | None, typer.Option(help="Answer only on this channel: id or name.")
     ] = None,
