@@ -8,6 +8,7 @@ dialogue:
   - bot: Ciao a te!           #    {contact: {phone}}, {deep_link: promo-1}
   - bot: ~e-mail              # ~ contains, in any case; without it the whole text counts
   - buttons: [Prezzi, Una visita]
+  - message: {kind: album, items.0.caption: La sala}   # takes the next message like `bot`, and looks at all it is
   - expect: {http.method: GET, http.url: https://shop.example.com/orders/12}
   - http: {status: 200, body: {status: sent}}      # the answer to that call; status 0: no connection
   - expect: {contact.email: anna@example.com, session.interest: price, ended: true}
@@ -28,6 +29,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from domain.comparisons import fold
 from domain.effects import (
@@ -189,6 +192,8 @@ class _Stage:
             self._bot(_words(value))
         elif key == "buttons":
             self._buttons(value, where)
+        elif key == "message":
+            self._message(value, where)
         elif key == "expect":
             self._expect(value, where)
         else:
@@ -226,6 +231,19 @@ class _Stage:
                 raise _Difference(f"expected {wanted[1:].strip()!r} in {said!r}")
         elif wanted != said:
             raise _Difference(f"expected {wanted!r}\n       got {said!r}")
+
+    def _message(self, wanted: Any, where: str) -> None:
+        if not isinstance(wanted, dict):
+            raise RejectedInput("message is a mapping, such as {kind: location, latitude: 41.9}", where=where)
+        if not self._unread:
+            raise _Difference(f"expected a message {wanted!r}, but nothing more was said")
+        self._current = self._unread.pop(0)
+        for path, value in wanted.items():
+            actual = msgspec.to_builtins(self._current)
+            for part in path.split("."):
+                actual = _part(actual, part)
+            if actual != value:
+                raise _Difference(f"expected the message's {path} to be {value!r}, but it is {actual!r}")
 
     def _buttons(self, wanted: Any, where: str) -> None:
         if not isinstance(wanted, list):
@@ -298,12 +316,7 @@ def brought_about(happened: Sequence[Effect], what: str, which: str = "") -> Any
     """What effects amount to, in the short form of `expect`."""
     match what:
         case "notified":
-            return [
-                text
-                for effect in happened
-                for text in (_told(effect),)
-                if text is not None
-            ]
+            return [text for effect in happened for text in (_told(effect),) if text is not None]
         case "conversions":
             found = [effect for effect in happened if isinstance(effect, RecordConversion)]
             return [
@@ -327,6 +340,14 @@ def _told(effect: Effect) -> str | None:
         case SessionFailed(step_id=step_id, problem=problem):
             return f"step {step_id}: {problem}"
     return None
+
+
+def _part(data: Any, part: str) -> Any:
+    """What stands inside, by key or by number; None where there is nothing."""
+    if isinstance(data, dict):
+        return data.get(part)
+    inside = isinstance(data, (list, tuple)) and part.isdecimal() and int(part) < len(data)
+    return data[int(part)] if inside else None
 
 
 def _words(value: Any) -> str:

@@ -111,3 +111,24 @@ dialogue:
 """
     [result] = dialogues.run(text, "t.test.yaml", [OUTCOMES])
     assert result.passed, result
+
+
+def test_a_message_of_any_kind_can_be_looked_at() -> None:
+    """`message` takes the next one, as `bot` does, and compares what is named of it."""
+    picture = {"kind": "image", "url": "https://example.com/1.png"}
+    flow = make_flow(
+        {
+            "a": {"send": {"location": {"latitude": 41.9, "longitude": 12.5}}, "next": "b"},
+            "b": {"send": {"album": [{**picture, "caption": "Uno"}, picture]}, "next": "end"},
+        }
+    )
+    head = "flow: tested\ndialogue:\n  - message: {kind: location, latitude: 41.9}\n"
+    [good] = dialogues.run(head + "  - message: {kind: album, items.0.caption: Uno}\n", "t", [flow])
+    assert good.passed, good
+    [bad] = dialogues.run(head + "  - message: {items.1.caption: Due}\n", "t", [flow])
+    assert (bad.line, bad.difference) == (
+        4,
+        "expected the message's items.1.caption to be 'Due', but it is None",
+    )
+    [end] = dialogues.run(head + "  - message: {kind: album}\n  - message: {kind: text}\n", "t", [flow])
+    assert "nothing more was said" in end.difference
