@@ -106,12 +106,12 @@ class Flow:
 
     def languages(self) -> list[str]:
         """The flow's languages, its own first."""
-        codes = [self.definition.language, *self.definition.translations]
-        return list(dict.fromkeys(code for each in codes if (code := _code(each))))
+        translated = [code for each in self.definition.translations if (code := _code(each))]
+        return list(dict.fromkeys([self.base(), *translated]))
 
     def text(self, uuid: str, name: str, base: str, number: int = 0, most: int = MAX_TEXT) -> Any:
         """A text of an item with its translations, as a document has it; None when there is nothing to say."""
-        texts = {_code(self.definition.language): base}
+        texts = {self.base(): base}
         for language, items in self.definition.translations.items():
             translated = items.get(uuid, {}).get(name, [])
             if len(translated) > number and translated[number].strip():
@@ -133,7 +133,7 @@ class Flow:
 
     def base(self) -> str:
         """Our code of the flow's own language."""
-        return _code(self.definition.language)
+        return _code(self.definition.language) or "und"
 
     def lost(self, what: str, where: str, why: str) -> None:
         """Something is not carried."""

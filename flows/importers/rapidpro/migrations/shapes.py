@@ -14,6 +14,12 @@ def objects(data: Any, key: str) -> list[dict[str, Any]]:
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
+def items(data: Any, key: str) -> list[Any]:
+    """The list that should be at `key`."""
+    found = data.get(key) if isinstance(data, dict) else None
+    return found if isinstance(found, list) else []
+
+
 def object_at(data: Any, key: str) -> dict[str, Any] | None:
     """The object that should be at `key`."""
     found = data.get(key) if isinstance(data, dict) else None

@@ -8,6 +8,7 @@ from flows.importers.rapidpro import templates
 from flows.importers.rapidpro.migrations import Flow, to
 from flows.importers.rapidpro.migrations.shapes import (
     actions,
+    items,
     object_at,
     objects,
     rewrite_templates,
@@ -93,7 +94,7 @@ def templating_is_flat(flow: Flow) -> Flow:
             continue
         components = objects(templating, "components")
         action["template"] = templating.get("template")
-        action["template_variables"] = [one for part in components for one in part.get("params") or []]
+        action["template_variables"] = [one for part in components for one in items(part, "params")]
         del action["templating"]
         for language in translations(flow):
             said = [(object_at(language, text(part, "uuid")) or {}).get("params") for part in components]
@@ -101,7 +102,7 @@ def templating_is_flat(flow: Flow) -> Flow:
                 own = [
                     one
                     for part, params in zip(components, said, strict=True)
-                    for one in (params if isinstance(params, list) else part.get("params") or [])
+                    for one in (params if isinstance(params, list) else items(part, "params"))
                 ]
                 language.setdefault(text(action, "uuid"), {})["template_variables"] = own
                 for part in components:
