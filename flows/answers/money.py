@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from domain.messages import Received
 from domain.operators import in_words
+from flows.amounts import digits
 from flows.answers import AnswerType, Invalid, Reading, Valid, answer, plain_number, within, words_of
 from flows.numerals import number, simple, whole
 
@@ -36,8 +37,6 @@ _NAMES = {
 } | {code.lower(): code for code in _OF_REGION.values()}  # fmt: skip
 _DOLLARS = ("USD", "CAD", "AUD", "NZD")
 _CENTS = ("centesimo", "centesimi", "cent", "cents", "penny", "pence")
-_NO_CENTS = ("JPY",)
-CURRENCIES = frozenset(name for name in _NAMES.values() if len(name) == 3)
 
 _TOKENS = re.compile(
     r"us\$|[€$£¥]|[a-z]+|[+-]?[0-9](?:[0-9.,']*[0-9])?(?: [0-9]{3}(?![0-9]))*(?:[.,][0-9]{1,2})?|\S"
@@ -68,7 +67,7 @@ class Money(AnswerType):
         if (reading.currency and named not in ("", reading.currency)) or not (named or usual):
             return Invalid("currency")
         currency = named or usual
-        if amount != round(amount, 0 if currency in _NO_CENTS else 2):
+        if amount != round(amount, digits(currency)):
             return Invalid("money")
         if (
             abs(amount) >= MAX_AMOUNT
