@@ -45,10 +45,10 @@ async def test_what_the_owner_allows_does_not_open_ourselves() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("OUTGOING_ALLOW", "erp.example.com"),
+        ("OUTGOING_ALLOW", "shop.example.net"),
         ("OUTGOING_ALLOW", "10.0.0.0/8"),
         ("OUTGOING_ALLOW", "*:80"),
-        ("AI_URL", "api.openai.com/v1"),
+        ("AI_URL", "models.example.net/v1"),
         ("AI_URL", "file:///etc/passwd"),
     ],
 )
