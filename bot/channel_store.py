@@ -39,6 +39,7 @@ class ConnectedChannel:
     capabilities: Capabilities
     poll_offset: int
     referral_key: str = field(default="", repr=False)
+    learned: Mapping[str, str] = field(default_factory=dict)  # its public name, where the platform told it
 
     @cached_property
     def view(self) -> ChannelView:
@@ -47,7 +48,7 @@ class ConnectedChannel:
         return ChannelView(
             self.kind.kind,
             name=self.name,
-            link=self.kind.link(self.credentials.values),
+            link=self.kind.link({**self.learned, **self.credentials.values}),
             choices=max(self.capabilities.buttons.count, rows.rows if rows else 0),
             key=self.referral_key,
         )
@@ -90,7 +91,7 @@ class ChannelStore:
         rows = connection.execute(
             text(
                 "SELECT id, workspace_id, kind, name, state, mode, account, business_account, secret_group, secrets, "
-                "config, poll_offset FROM channel ORDER BY id"
+                "config, poll_offset, health FROM channel ORDER BY id"
             )
         ).all()
         by_id = {row.id: self._open(dict(row._mapping)) for row in rows}
@@ -122,6 +123,7 @@ class ChannelStore:
             capabilities=channel_of(row["kind"]).capabilities(values),
             poll_offset=row["poll_offset"],
             referral_key=referral_key_of(self._sealer, row["workspace_id"]),
+            learned=_decode(row["health"]).get("public_name", {}),
         )
 
 
@@ -169,6 +171,16 @@ def add(
     return channel_id
 
 
+def learn(connection: Connection, channel_id: int, told: Mapping[str, str]) -> None:
+    """Keeps what the platform told of the channel's public name, beside what the owner gave."""
+    health = {"public_name": dict(told)}
+    connection.execute(
+        text("UPDATE channel SET health = :health WHERE id = :id"),
+        {"health": msgspec.json.encode(health).decode(), "id": channel_id},
+    )
+    raise_revision(connection, "channels")
+
+
 def change(
     connection: Connection,
     channel_id: int,
@@ -186,7 +198,7 @@ def change(
     connection.execute(
         text(
             "UPDATE channel SET mode = :mode, account = :account, business_account = :business_account, "
-            "secrets = :secrets, secret_group = :secret_group, config = :config WHERE id = :id"
+            "secrets = :secrets, secret_group = :secret_group, config = :config, health = '{}' WHERE id = :id"
         ),
         {
             "id": channel_id,

@@ -27,6 +27,7 @@ from flows.starting import Doors
 from flows.versions import CompiledFlow
 from storage.statements import bulk_values
 
+LINKING = ("referral",)  # types of steps that make links to their channel
 OLD_VERSIONS = 500  # compiled versions kept beside the published ones; some 100 kB each at most
 
 _log = structlog.get_logger("flows")
@@ -100,7 +101,9 @@ class _Workspace:
     @cached_property
     def heard(self) -> frozenset[str]:
         """The kinds of occasions that some flow hears."""
-        return frozenset(trigger.hears for flow in self.published.values() for trigger in flow.document.triggers)
+        return frozenset(
+            trigger.hears for flow in self.published.values() for trigger in flow.document.triggers
+        )
 
     @cached_property
     def resumes(self) -> bool:
@@ -179,7 +182,9 @@ class FlowStore:
             return _NO_DOORS
         found = workspace.doors.get(channel_id)
         if found is None:
-            found = workspace.doors[channel_id] = Doors(self.on_channel(workspace_id, channel_id), channel_kind)
+            found = workspace.doors[channel_id] = Doors(
+                self.on_channel(workspace_id, channel_id), channel_kind
+            )
         return found
 
     def hears(self, workspace_id: int, *kinds: str) -> bool:
@@ -191,6 +196,13 @@ class FlowStore:
         """Whether a published flow puts sessions aside to go on with them later."""
         workspace = self._workspaces.get(workspace_id)
         return workspace is not None and workspace.resumes
+
+    def makes_links(self, workspace_id: int) -> bool:
+        """Whether a published flow has a step that makes links to its channel."""
+        workspace = self._workspaces.get(workspace_id)
+        return workspace is not None and any(
+            step.type in LINKING for flow in workspace.published.values() for step in flow.steps.values()
+        )
 
     def published(self, workspace_id: int, key: str) -> CompiledFlow | None:
         """The published version of a flow."""

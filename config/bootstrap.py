@@ -28,6 +28,7 @@ from bot.assistant import Assistant
 from bot.channel_store import ConnectedChannel
 from bot.channels.base import Client, Management
 from bot.channels.posting import Poster
+from bot.introductions import Introductions
 from bot.live import ROLES, Live
 from bot.outgoing import Policy
 from bot.runtime import Runtime
@@ -121,6 +122,9 @@ class App:
             raise
         if "web" in self.roles and settings.public_url:
             self._tasks.append(asyncio.create_task(self._register_webhooks()))
+        if "scheduler" in self.roles:
+            asking = Introductions(self.runtime, self.live.channels, self.live.flows, self.management)
+            self._tasks.append(asyncio.create_task(asking.run()))
         port = self._health.port if self._health is not None else self.port
         _log.info("started", roles=sorted(self.roles), port=port)
 

@@ -310,6 +310,9 @@ class Channel(Protocol):
         """The public address that opens this channel with a payload, which `{}` stands for; "" where the config does
         not tell the public name. `parse` gives the payload back as `MessageReceived.deep_link`."""
 
+    def public_name(self, account: Account) -> dict[str, str]:
+        """What the platform's word on the account adds to `values` for `link`; empty where it says nothing."""
+
     def verify(self, delivery: Delivery, credentials: Credentials) -> None:
         """Raises SignatureInvalid unless the platform signed it. Constant time, on bytes."""
 

@@ -19,7 +19,7 @@ The link opens this channel with the payload `ref-<program>-<code>`: give the fl
 `{deep_link: "ref-summer-*"}`. A flow that was started by such a link leaves by `invited`, once per person and program
 and never for one's own link; with `new_only` only for people who wrote here for the first time, at most a day ago. Who
 invited is counted in the field `invited_<program>`; who was invited has the day in `referred_<program>`.
-`session.referral_link` is empty where the channel's public name is not known (`username` of a bot, `phone_number`).
+`session.referral_link` is empty until the channel's public name is known, which the platform is asked for.
 """
 
 from dataclasses import dataclass

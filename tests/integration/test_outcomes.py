@@ -24,6 +24,16 @@ steps:
 """
 
 
+async def introduced(town: Town, channel_id: int) -> None:
+    """Nobody has told the channel's public name: the platform is asked, because a flow makes links."""
+
+    async def known() -> bool:
+        channel = town.app.live.channels.get(channel_id)
+        return channel is not None and bool(channel.view.link)
+
+    await until(known, "the channel's public name is known")
+
+
 async def check_rows(town: Town) -> None:
     await town.settle()
     rows = await town.rows("SELECT kind, score, comment FROM feedback ORDER BY id")
@@ -36,8 +46,9 @@ async def check_rows(town: Town) -> None:
 
 async def test_a_friend_comes_by_a_telegram_link(any_town: Town) -> None:
     town = any_town
-    await town.telegram()
+    channel_id = await town.telegram()
     await town.publish(FLOW, "friends")
+    await introduced(town, channel_id)
     anna = await town.simulators.telegram_person(first_name="Anna", language_code="it")
     bruno = await town.simulators.telegram_person(first_name="Bruno", language_code="it")
     act = town.simulators.telegram_act
@@ -61,8 +72,9 @@ async def test_a_friend_comes_by_a_telegram_link(any_town: Town) -> None:
 async def test_a_friend_comes_by_a_whatsapp_link(any_town: Town) -> None:
     """The link's words stand in the friend's own first message."""
     town = any_town
-    await town.whatsapp()
+    channel_id = await town.whatsapp()
     await town.publish(FLOW, "friends")
+    await introduced(town, channel_id)
     act = town.simulators.whatsapp_act
     anna = await town.simulators.whatsapp_person(phone="15550100001", name="Anna")
     bruno = await town.simulators.whatsapp_person(phone="15550100002", name="Bruno")

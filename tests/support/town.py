@@ -125,7 +125,7 @@ class Town:
         channel_id = await self._add(
             "telegram",
             f"telegram {token[-4:]}",
-            {"token": token, "webhook_secret": WEBHOOK_SECRET, "username": "bottega_bot"},
+            {"token": token, "webhook_secret": WEBHOOK_SECRET},
             mode,
         )
         if mode == "webhook":
@@ -141,7 +141,6 @@ class Town:
         """A WhatsApp number, connected by its handshake."""
         values = {
             "messages_per_second": str(messages_per_second),
-            "phone_number": f"+1555555{number[-4:]}",
             "phone_number_id": number,
             "business_account_id": BUSINESS,
             "access_token": ACCESS,

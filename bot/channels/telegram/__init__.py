@@ -12,6 +12,7 @@ from typing import Literal
 from aiohttp import ClientSession
 
 from bot.channels.base import (
+    Account,
     ApiCall,
     Capabilities,
     Credentials,
@@ -51,6 +52,9 @@ class Telegram:
         """https://core.telegram.org/bots/features#deep-linking: up to 64 letters, digits, _ and -."""
         username = values.get("username", "")
         return f"https://t.me/{username}?start={{}}" if username else ""
+
+    def public_name(self, account: Account) -> dict[str, str]:
+        return {"username": account.username} if account.username else {}
 
     def verify(self, delivery: Delivery, credentials: Credentials) -> None:
         inbound.verify(delivery, credentials)

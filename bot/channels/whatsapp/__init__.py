@@ -8,6 +8,7 @@ from typing import Literal
 from aiohttp import ClientSession
 
 from bot.channels.base import (
+    Account,
     ApiCall,
     Capabilities,
     Client,
@@ -48,6 +49,12 @@ class WhatsAppChannel:
         """https://faq.whatsapp.com/5913398998672934: the words stand in the person's own message, ready to be sent."""
         number = values.get("phone_number", "").removeprefix("+")
         return f"https://wa.me/{number}?text=%F0%9F%91%8B%20%28ref%3A{{}}%29" if number else ""
+
+    def public_name(self, account: Account) -> dict[str, str]:
+        """The number as people see it, "+1 555-555-0100"."""
+        shown = str(account.detail.get("display_phone_number") or "")
+        digits = "".join(figure for figure in shown if figure.isascii() and figure.isdigit())
+        return {"phone_number": f"+{digits}"} if digits else {}
 
     def verify(self, delivery: Delivery, credentials: Credentials) -> None:
         inbound.verify(delivery, credentials)
