@@ -15,7 +15,7 @@ dialogue:
 ```
 
 `bot` takes the next message of the turn; messages that are not mentioned need not be. Several dialogues stand under
-`dialogues: {name: […]}`. A dialogue that begins with `bot` starts the flow by itself, else its triggers decide.
+`dialogues: {name: […]}`. A dialogue that begins with `bot` or `message` starts the flow by itself, else its triggers decide.
 `expect` reads the paths that templates read, `http.method|url|headers.…|body…` of the last call, and `ended`,
 `outcome`, `step`, `waiting`, `bot_messages` (how many).
 What the flow brought about so far stands in `notified` (what the team was told), `conversions` (`[order 49.90 EUR]`),
@@ -156,7 +156,7 @@ class _Stage:
     def play(self, title: str) -> Result:
         number = 0
         try:
-            if isinstance(self._lines[0], dict) and "bot" in self._lines[0]:
+            if isinstance(self._lines[0], dict) and not {"bot", "message"}.isdisjoint(self._lines[0]):
                 self._rehearsal.begin()
                 self._spoken()
             for number, line in enumerate(self._lines):

@@ -97,6 +97,10 @@ async def test_every_form_arrives_on_telegram_and_a_quick_reply_counts_later(any
     await town.simulators.telegram_act(BOT, person, "tap", message_id=choice["message_id"], data=data)
     await town.settle()
     assert len(await town.telegram_messages(person, 11)) == 11  # a button of a question that was answered
+    other = await town.simulators.telegram_person(first_name="Ann", language_code="en-GB")
+    await town.simulators.telegram_act(BOT, other, "say", text="forme")
+    messages = await town.telegram_messages(other, 8)
+    assert messages[0]["text"] == "Here\n\nMenu: Of the day"  # the language that the platform says
 
 
 async def test_every_form_arrives_on_whatsapp(town: Town) -> None:
