@@ -24,12 +24,13 @@ from pydantic import Field, model_validator
 from domain.effects import RecordFeedback
 from domain.messages import Received, ReceivedText, Tap
 from flows.answers import Invalid, Reading, Valid, answer_type
+from flows.expressions import Template
 from flows.options import Option, Options, Templates, plain
 from flows.questions import SKIP_ID, Manners, Question, QuestionDocument
 from flows.state import Result
 from flows.steps import StepId, step
 from flows.steps.ask import said
-from flows.texts import Texts, local_text
+from flows.texts import ANY, Texts
 from flows.words import SKIP
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Feedback(QuestionDocument):
         if len(self.exits) == len(_CATEGORIES[self.feedback]) and self.next is None:
             maker.drop_exit("next")
         options = tuple(
-            Option(str(score), maker.label(str(score), local_text(_label(self.feedback, score))))
+            Option(str(score), {ANY: (Template([_label(self.feedback, score)], frozenset()),)})
             for score in SCORES[self.feedback]
         )
         follow_up = maker.text("follow_up", self.follow_up) if self.follow_up else None
