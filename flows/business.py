@@ -6,6 +6,8 @@ that was in force.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from msgspec import Struct, field
 
 
@@ -38,6 +40,19 @@ class BusinessView(Struct, frozen=True, omit_defaults=True):
     language: str = ""  # of the team: what flows tell people of the business; "" not known
     places: tuple[Place, ...] = ()
     opening_hours: dict[str, list[str]] = field(default_factory=dict)  # {"mon": ["09:00-13:00", …], …}, its own time
+
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def is_open(business: BusinessView, moment: datetime) -> bool:
+    """Whether the business is open at a moment of its own zone, by its opening hours; never without any."""
+    clock = f"{moment:%H:%M}"
+    for span in business.opening_hours.get(DAYS[moment.weekday()], ()):
+        opens, _, closes = (part.strip().rjust(5, "0") for part in span.partition("-"))
+        if opens <= clock < closes:
+            return True
+    return False
 
 
 def sample() -> BusinessView:

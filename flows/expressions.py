@@ -23,6 +23,7 @@ from domain.comparisons import is_number
 from domain.errors import RejectedInput
 from domain.messages import escape_markup
 from domain.operators import Operator, operator
+from flows.business import is_open
 
 if TYPE_CHECKING:
     from flows.turns import Turn
@@ -63,6 +64,12 @@ def getter(path: tuple[str | int, ...], *, where: str = "path") -> Getter:
             return lambda turn: turn.channel.kind
         case ("channel", "name"):
             return lambda turn: turn.channel.name
+        case ("business", "is_open"):
+            return lambda turn: is_open(
+                turn.business, datetime.fromtimestamp(turn.now / 1000, turn.business_zone())
+            )
+        case ("business", "opening_hours", str(day)):
+            return lambda turn: turn.business.opening_hours.get(day)
         case ("business", "name"):
             return lambda turn: turn.business.name
         case ("contact", "fields", str(key), *rest):

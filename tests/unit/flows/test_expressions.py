@@ -147,6 +147,10 @@ def render(
             "{{ conversation.flow }}.{{ conversation.step }} {{ business.region }} {{ business.timezone }}",
             "tested.a IT Europe/Rome",
         ),
+        (
+            "{{ business.is_open }} {{ business.opening_hours.sat | join }} {{ business.opening_hours.sun }}",
+            "sì 09:00-13:00 ",
+        ),
         ("{{ event.text }}{{ event.kind }}{{ event.attachments | first }}", ""),
         ("50% {sconto} }} %}", "50% {sconto} }} %}"),
     ],
