@@ -15,7 +15,8 @@ dialogue:
 ```
 
 `bot` takes the next message of the turn; messages that are not mentioned need not be. Several dialogues stand under
-`dialogues: {name: […]}`. A dialogue that begins with `bot` or `message` starts the flow by itself, else its triggers decide.
+`dialogues: {name: […]}`. A dialogue that begins with `bot` or `message` starts the flow by itself, else its triggers
+decide.
 `expect` reads the paths that templates read, `http.method|url|headers.…|body…` of the last call, and `ended`,
 `outcome`, `step`, `waiting`, `bot_messages` (how many).
 What the flow brought about so far stands in `notified` (what the team was told), `conversions` (`[order 49.90 EUR]`),
