@@ -18,6 +18,7 @@ from flows.importers.rapidpro.migrations.shapes import (
 MAX_EXPIRES = {"messaging": 20_160, "voice": 15}  # minutes: two weeks, a quarter of an hour
 MAX_QUICK_REPLIES = 10
 WEBHOOKS = ("call_webhook", "call_resthook")
+STATUSES = ("@webhook.status", "@webhook.json.status", "@(default(webhook.status, 0))")
 LOCALS = {"open_ticket": "_new_ticket", "transfer_airtime": "_new_transfer"}
 ONE_ARGUMENT = (
     "has_only_text",
@@ -48,13 +49,25 @@ def webhooks_split_on_status(flow: Flow) -> Flow:
     """What comes of a webhook is decided by its status, not by the result that the action saves."""
     for _, router in split_on(flow, *WEBHOOKS):
         cases = objects(router, "cases")
-        if text(router, "operand").startswith("@results.") and cases:
+        if text(router, "operand").startswith("@results.") and cases and _is_usual(router, cases):
             _success_by_status(router, cases[0])
     for action in actions(flow, "send_msg", "send_broadcast"):
         replies = action.get("quick_replies")
         if isinstance(replies, list):
             action["quick_replies"] = replies[:MAX_QUICK_REPLIES]
     return flow
+
+
+def _is_usual(router: Flow, cases: list[Flow]) -> bool:
+    """Whether the split has the form that editors give it: the first case is success, all else goes the default way.
+    Another order or another way was written by hand, and works as it was written."""
+    default = router.get("default_category_uuid")
+    return not _is_failure(cases[0]) and all(case.get("category_uuid") == default for case in cases[1:])
+
+
+def _is_failure(case: Flow) -> bool:
+    arguments = case.get("arguments")
+    return isinstance(arguments, list) and any(str(one).lower().startswith("fail") for one in arguments)
 
 
 def _success_by_status(router: Flow, case: Flow) -> None:
@@ -81,7 +94,7 @@ def tickets_and_airtime_split_on_locals(flow: Flow) -> Flow:
     """Whether a ticket or a transfer came about is seen by a local variable; the router saves the result."""
     for action, router in split_on(flow, *LOCALS):
         cases = objects(router, "cases")
-        if text(router, "operand").startswith("@results.") and cases:
+        if text(router, "operand").startswith("@results.") and cases and _is_usual(router, cases):
             cases[0] |= {"type": "has_text", "arguments": []}
             router |= {"operand": f"@locals.{LOCALS[text(action, 'type')]}", "cases": [cases[0]]}
             router["result_name"] = action.pop("result_name", None)
@@ -116,10 +129,11 @@ def one_address_each(flow: Flow) -> Flow:
 
 @to("14.4.1")
 def webhooks_have_one_case(flow: Flow) -> Flow:
-    """Splits behind webhooks have one form; others, left behind by earlier versions, read the wrong status."""
+    """Splits behind webhooks have one form; others, left behind by earlier versions, read the wrong status. RapidPro
+    rewrites any operand; one that reads something else of the answer was meant, and stays."""
     for _, router in split_on(flow, *WEBHOOKS):
         cases = objects(router, "cases")
-        if cases:
+        if cases and text(router, "operand") in STATUSES and not _is_failure(cases[0]):
             for language in translations(flow):
                 for case in cases:
                     (object_at(language, text(case, "uuid")) or {}).pop("arguments", None)
