@@ -50,8 +50,9 @@ class Assistant:
 
 
 def key_prefix(contact_id: int) -> str:
-    """How keys of a contact's calls to the assistant begin; the number behind it grows with time."""
-    return f"{SERVICE}:{contact_id}:"
+    """How keys of a contact's calls to the assistant begin; the number behind it grows with time. Both are of one
+    length, so that a range of keys is the same range by whatever rules a database sorts text."""
+    return f"{SERVICE}:{contact_id:019d}:"
 
 
 def used_today(connection: Connection, workspace_id: int, contact_id: int, now: int) -> int:
@@ -66,7 +67,7 @@ def used_today(connection: Connection, workspace_id: int, contact_id: int, now: 
             {
                 "workspace": workspace_id,
                 "first": f"{prefix}{first_id_at(now - DAY_MS):019d}",
-                "last": f"{prefix}:",
+                "last": f"{prefix}{'9' * 19}",
             },
         ).scalar_one()
     )
