@@ -13,8 +13,10 @@ from typing import Any
 
 from flows import trigger_checks
 from flows.business import BusinessView
+from flows.referrals import PREFIX
 from flows.state import CALL
 from flows.texts import ANY, LocalText
+from flows.triggers import pattern_fits
 from flows.versions import CompiledFlow, CompiledStep
 
 Words = Mapping[str, str]  # {"it": …, "en": …}
@@ -86,6 +88,8 @@ def check(
         *_channel_limits(flow, channels),
         *_triggers(flow, beside or {}, business),
         *(_purposes(flow, business) if business else ()),
+        *(_places(flow, business) if business else ()),
+        *_doors(flow, library),
         *(_secrets(flow, secrets) if secrets is not None else ()),
     ]
     return sorted(found, key=lambda finding: (finding.line, finding.severity, finding.code))
@@ -494,6 +498,43 @@ def _purposes(flow: CompiledFlow, business: BusinessView) -> Iterator[Finding]:
                 fix_it="aggiungi lo scopo con il suo testo",
                 fix_en="add the purpose with its wording",
             )
+
+
+def _places(flow: CompiledFlow, business: BusinessView) -> Iterator[Finding]:
+    for step in flow.steps.values():
+        if getattr(flow.document.steps[step.id], "nearest", None) == "business" and not business.places:
+            yield _at(
+                step,
+                "warning",
+                "no_places",
+                it="nei dati dell'attività non c'è nessun luogo: si esce sempre da none",
+                en="there are no places in the business file: it always leaves by none",
+                fix_it="aggiungi places ai dati dell'attività, o i luoghi a questo passo",
+                fix_en="add places to the business file, or the places to this step",
+            )
+
+
+def _doors(flow: CompiledFlow, library: Mapping[str, CompiledFlow]) -> Iterator[Finding]:
+    """A personal link that no flow answers leads a friend to nothing."""
+    links = [
+        str(pattern)
+        for one in {**library, flow.key: flow}.values()
+        for trigger in one.document.triggers
+        if (pattern := getattr(trigger, "deep_link", None))
+    ]
+    for step in flow.steps.values():
+        program = getattr(flow.document.steps[step.id], "referral", None)
+        if program is None or any(pattern_fits(link, f"{PREFIX}-{program}-0") for link in links):
+            continue
+        yield _at(
+            step,
+            "warning",
+            "link_without_flow",
+            it=f"nessun flusso parte dai link di {program}",
+            en=f"no flow starts by the links of {program}",
+            fix_it=f'aggiungi il trigger {{deep_link: "{PREFIX}-{program}-*"}}',
+            fix_en=f'add the trigger {{deep_link: "{PREFIX}-{program}-*"}}',
+        )
 
 
 def _secrets(flow: CompiledFlow, known: Collection[str]) -> Iterator[Finding]:

@@ -13,11 +13,13 @@ from bot.channels.base import channel_of
 from domain.contacts import ContactView
 from domain.effects import RecordFeedback
 from domain.ids import MAX_NODE
-from flows import amounts, changes, distances, referrals
+from flows import amounts, changes, distances, inspection, referrals
+from flows.business import BusinessView
 from flows.channel import ChannelView
 from flows.similarity import Phrases, edits
 from flows.steps.feedback import SCORES, category
 from flows.steps.nearest import degrees
+from tests.unit.flows.conftest import make_flow
 
 SHOP = Phrases(
     [
@@ -239,3 +241,30 @@ def test_a_score_is_heard_once_by_triggers_whether_or_not_it_has_a_comment() -> 
     score = RecordFeedback("s", "nps", 3, "visit")
     words = RecordFeedback("s", "nps", 3, "visit", comment="Troppa attesa")
     assert [one.kind for one in changes.of_turn(nobody, nobody, [score, words])] == ["feedback"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "triggers", "codes"),
+    [
+        ({"a": {"referral": "summer", "next": "end"}}, ["fallback"], ["link_without_flow"]),
+        ({"a": {"referral": "summer", "next": "end"}}, [{"deep_link": "ref-summer-*"}], []),
+        (
+            {"a": {"referral": "summer", "next": "end"}},
+            [{"deep_link": "ref-winter-*"}],
+            ["link_without_flow"],
+        ),
+        (
+            {"a": {"nearest": "business", "of": "session.deep_link", "next": "end"}},
+            ["fallback"],
+            ["no_places"],
+        ),
+        ({"a": {"feedback": "nps", "text": "?", "next": "end"}}, ["fallback"], []),
+    ],
+)
+def test_what_inspection_says_of_outcome_steps(
+    steps: dict[str, Any], triggers: list[Any], codes: list[str]
+) -> None:
+    """A link that starts no flow, places that are nowhere; eleven scores are written where there is no room."""
+    flow = make_flow(steps, triggers=triggers)
+    found = inspection.check(flow, {}, business=BusinessView(name="Shop"))
+    assert [finding.code for finding in found if finding.code != "read_before_set"] == codes
