@@ -62,7 +62,7 @@ def used_today(connection: Connection, workspace_id: int, contact_id: int, now: 
         connection.execute(
             text(
                 "SELECT count(*) FROM job WHERE workspace_id = :workspace AND kind = 'http_call' "
-                "AND key >= :first AND key < :last"
+                "AND key >= :first AND key < :last AND progress NOT LIKE '%\"limit\"%'"  # a refusal costs nothing
             ),
             {
                 "workspace": workspace_id,

@@ -28,6 +28,7 @@ from bot.scope import Scope
 from domain import ids
 from domain.crash import crash_point
 from domain.effects import CallHttp
+from domain.errors import Unavailable
 from domain.events import HttpAnswered
 from storage import jobs
 from storage.jobs import Again, Done, Running, job
@@ -127,11 +128,16 @@ async def http_call(context: Context, running: Running) -> Done | Again:
         context.limits.leave(running.workspace_id)
 
 
-async def _call(context: Context, running: Running, call: Call, left_ms: int) -> Done:
+async def _call(context: Context, running: Running, call: Call, left_ms: int) -> Done | Again:
     try:
         request = await context.runtime.database.read(
             lambda connection: _request(connection, context, running, call, left_ms)
         )
+    except Unavailable:  # nothing was sent
+        return Again(IN_TURN, due_at=context.runtime.clock() + BUSY_MS)
+    except CallFailed as failed:
+        return _answered(context, running, call, problem=failed.problem)
+    try:
         crash_point("calls.before_request")
         answer = await context.outgoing.call(request)
     except CallFailed as failed:
@@ -161,7 +167,7 @@ def _request(connection: Connection, context: Context, running: Running, call: C
         url,
         {**effect.headers, "Idempotency-Key": ids.to_text("job", running.id)},
         {name: use.prefix + found[use.name] for name, use in effect.secrets.items()},
-        None if effect.body is None else effect.body.encode(),
+        None if effect.body is None else effect.body.encode(errors="replace"),
         timeout_s,
     )
 

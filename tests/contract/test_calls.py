@@ -499,6 +499,23 @@ async def test_the_assistant_gets_the_question_and_what_was_said_before_and_no_m
         await shop.call()
         await shop.core.work()
     assert await shop.core.said() == ["Dimmi", "Alle 9.", "Dimmi", "Alle 9.", "Dimmi", "Spento"]
+    for _ in range(3):  # being refused is no call
+        await shop.core.hears("domanda", "E oggi?")
+        await shop.core.work()
+        await shop.call()
+        await shop.core.work()
+    shop.core.now += 86_400_001 - 5_000
+    await shop.core.hears("domanda", "E oggi?")
+    await shop.core.work()
+    await shop.call()
+    await shop.core.work()
+    assert (await shop.core.said())[-1] == "Spento"
+    shop.core.now += 5_000
+    await shop.core.hears("domanda", "E oggi?")
+    await shop.core.work()
+    await shop.call()
+    await shop.core.work()
+    assert (await shop.core.said())[-1] == "Alle 9."
     first = json.loads(shop.canary.asked[0].body)
     assert first["model"] == "small-model"
     assert [one["role"] for one in first["messages"]] == ["system", "user", "assistant", "user"]
