@@ -116,7 +116,10 @@ class Maker:
         """A path whose value is taken as it is, of whatever kind (`result.slots`); in flows that are written in
         expressions an expression."""
         if self.excellent:
-            return self.value(field, local_text(path)).evaluate
+            from flows.excellent.values import plain as plain_value  # as in `_language`
+
+            made = self.value(field, local_text(path))
+            return lambda turn: plain_value(made.evaluate(turn))
         try:
             read = getter(split(path), where=field)
         except RejectedInput as error:

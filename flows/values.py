@@ -11,6 +11,7 @@ import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from domain.errors import FlowError
+from flows.paths import plain
 from flows.texts import local_text
 
 if TYPE_CHECKING:
@@ -59,9 +60,7 @@ def value_of(value: Value, field: str, maker: "Maker") -> Callable[["Turn"], Any
 
 def _bounded(read: Callable[["Turn"], Any]) -> Callable[["Turn"], Any]:
     def copy(turn: "Turn") -> Any:
-        value = read(turn)
-        if isinstance(value, (set, frozenset)):
-            value = sorted(value)
+        value = plain(read(turn))
         if isinstance(value, (list, dict, str)) and len(msgspec.json.encode(value)) > MAX_COPY:
             raise FlowError(
                 f"a value of more than {MAX_COPY} bytes cannot be copied", step_id=turn.state.step

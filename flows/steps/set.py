@@ -46,7 +46,7 @@ class Add(BaseModel):
     """`{add: 1}`: adds to the number that is there; changes of others at the same time are kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-    add: Annotated[float, Field(allow_inf_nan=False)]
+    add: Annotated[float, Field(ge=-1e15, le=1e15)]  # whole numbers stay whole in every database
 
 
 class Append(BaseModel):
