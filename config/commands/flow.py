@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from config.commands import flow_versions
+from config.commands.flow_files import Files, compiled, flow_files
 from config.commands.flow_import import import_flows
 from config.commands.flow_steps import steps
+from config.commands.flow_test import try_out
 from config.commands.output import Json, perform, say, show, words
 
 if TYPE_CHECKING:
     from flows.versions import CompiledFlow
-
-Files = Annotated[list[Path], typer.Argument(help="Flow files; a folder stands for the flows in it.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,7 +45,7 @@ def check(files: Files, json: Json = False) -> None:
     library = {flow.key: flow for _path, flow, _faults in read if flow is not None}
     checked: list[dict[str, Any]] = []
     for path, flow, faults in read:
-        findings = faults if flow is None else [_finding(one) for one in inspection.check(flow, library)]
+        findings = faults if flow is None else [_finding(one) for one in inspection.check(flow, library, beside=library)]
         checked.append({"file": str(path), "flow": flow.key if flow else None, "findings": findings})
     found = [finding for one in checked for finding in one["findings"]]
     errors = sum(finding["severity"] == "error" for finding in found)
@@ -57,37 +57,6 @@ def check(files: Files, json: Json = False) -> None:
 
     show(result, json, lines)
     if errors:
-        raise typer.Exit(1)
-
-
-def try_out(files: Files, json: Json = False) -> None:
-    """Play the *.test.yaml dialogues beside flows, on a virtual clock."""
-    from config.business import file_text
-    from domain.errors import RejectedInput
-    from flows import dialogues
-
-    paths = flow_files(files)
-    tests = sorted({test for path in paths for test in path.parent.glob("*.test.yaml")})
-    if not tests:
-        raise RejectedInput(f"there are no tests: {paths[0]} has no *.test.yaml beside it")
-    flows = [compiled(path) for path in paths]
-    results = []
-    for test in tests:
-        for one in dialogues.run(file_text(test), str(test), flows):
-            results.append(
-                {
-                    "file": str(test),
-                    "name": one.name,
-                    "passed": one.passed,
-                    "line": one.line,
-                    "difference": one.difference,
-                    "transcript": one.transcript,
-                }
-            )
-    failed = sum(not one["passed"] for one in results)
-    result = {"tests": results, "passed": len(results) - failed, "failed": failed}
-    show(result, json, lambda: _dialogue_lines(result))
-    if failed:
         raise typer.Exit(1)
 
 
@@ -157,30 +126,6 @@ def publish(
     show(result, json, lambda: flow_versions.published(result))
 
 
-def flow_files(given: list[Path]) -> list[Path]:
-    """The flow files among those given, folders searched. Raises RejectedInput for a folder without any."""
-    from domain.errors import RejectedInput
-
-    found: list[Path] = []
-    for path in given:
-        if path.is_dir():
-            inside = [p for p in sorted(path.rglob("*.yaml")) if not p.name.endswith(".test.yaml")]
-            if not inside:
-                raise RejectedInput(f"there are no flows in {path}")
-            found += inside
-        else:
-            found.append(path)
-    return list(dict.fromkeys(found))
-
-
-def compiled(path: Path) -> CompiledFlow:
-    """The flow in a file. Raises RejectedInput naming file, line and what is wrong."""
-    from config.business import file_text
-    from flows import compiler, document
-
-    return compiler.compile(document.load(file_text(path), str(path)), 0)
-
-
 def _examined(path: Path) -> tuple[Path, CompiledFlow | None, list[dict[str, Any]]]:
     """A file's flow, or what is wrong with it, in the form of findings."""
     from domain.errors import RejectedInput
@@ -227,20 +172,6 @@ def _told(file: str, finding: dict[str, Any], language: str) -> str:
     remedy = finding["remedy"].get(language) or finding["remedy"].get("en", "")
     step = f" {finding['step']}:" if finding["step"] else ""
     return f"{file}:{finding['line']}: {severity}:{step} {text}" + (f" ({remedy})" if remedy else "")
-
-
-def _dialogue_lines(result: dict[str, Any]) -> list[str]:
-    lines = []
-    for one in result["tests"]:
-        if one["passed"]:
-            lines.append(f"ok  {one['file']}: {one['name']}")
-        else:
-            lines += [
-                f"!!  {one['file']}:{one['line']}: {one['name']}",
-                *(f"      {said}" for said in one["transcript"]),
-            ]
-            lines += [f"    {line}" for line in one["difference"].splitlines()]
-    return lines
 
 
 def _typed() -> Iterator[str]:
