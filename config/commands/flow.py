@@ -45,7 +45,8 @@ def check(files: Files, json: Json = False) -> None:
     library = {flow.key: flow for _path, flow, _faults in read if flow is not None}
     checked: list[dict[str, Any]] = []
     for path, flow, faults in read:
-        findings = faults if flow is None else [_finding(one) for one in inspection.check(flow, library, beside=library)]
+        found = inspection.check(flow, library, beside=library) if flow is not None else []
+        findings = faults if flow is None else [_finding(one) for one in found]
         checked.append({"file": str(path), "flow": flow.key if flow else None, "findings": findings})
     found = [finding for one in checked for finding in one["findings"]]
     errors = sum(finding["severity"] == "error" for finding in found)
@@ -193,6 +194,12 @@ def _show_turn(turn: dict[str, Any]) -> None:
             print(f"  [{button['title']}]")
         for media in message["media"]:
             print(f"  <{media.get('kind', '')}>")
+    for fault in turn.get("faults", ()):
+        print(f"  ! {fault}")
+    if call := turn["http"]:
+        answer = words("rispondi con", "answer with")
+        print(f"  → {call['method']} {call['url']}")
+        print(f'    ({answer} {{"http": {{"status": 200, "body": "…"}}}})')
     if turn["ended"]:
         print(words("— fine —", "— the end —"))
     sys.stdout.flush()
