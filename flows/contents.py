@@ -156,6 +156,7 @@ def url_of(url: str, field: str, maker: Maker) -> Callable[[Turn], str]:
     inside is escaped."""
     template = maker.value(field, local_text(url))
     if template.constant is not None:
+        _web_address(template.constant)
         return lambda turn: url
     escape = None if url.lstrip().startswith(("{{", "@")) else _escaped
 

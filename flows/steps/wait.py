@@ -173,6 +173,8 @@ def _due(wait: str | Until, maker: "Maker") -> Callable[["Turn"], int | None]:
         span = durations.parse(wait)
         return lambda turn: turn.now + span
     until = maker.value("wait.until", local_text(wait.until))
+    if until.constant is not None and until.constant.startswith("@"):
+        raise ValueError("@… is an expression only in flows with `expressions: excellent`")
     days = frozenset(DAYS.index(day) for day in wait.days)
     at = _hour(wait.at)
     assert at is not None
