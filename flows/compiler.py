@@ -68,6 +68,7 @@ class Maker:
         self._secrets: set[str] = set()
         self._own_scope: frozenset[str] | None = None
         self._shows: str = ""
+        self._unknown: set[str] = set()
         self._weight = 1
 
     def make(self, step: StepDocument) -> CompiledStep | None:
@@ -96,6 +97,7 @@ class Maker:
             shows=self._shows,
             weight=self._weight,
             counts="node.visit_count" in self._reads,
+            unknown=frozenset(self._unknown),
         )
 
     def text(self, field: str, text: LocalText) -> Templates:
@@ -201,7 +203,9 @@ class Maker:
             return template(source, where=where)
         from flows import excellent  # only imported flows are written in it
 
-        return excellent.template(source, where=where)
+        made = excellent.template(source, where=where)
+        self._unknown |= made.unknown
+        return made
 
     def _fault(self, path: tuple[str | int, ...], what: str) -> None:
         full = ("steps", self.step_id, *path)

@@ -69,6 +69,7 @@ class Transition:
     step, `handed_over`, `stopped`, `expired` or `failed`. `waiting` is `answer`, `wait`, `call` or "". `contact` is the
     contact as the flow left it; rows change only by the effects. `path` is the way that was taken, for analytics:
     (step id, `entered` | `answered` | `invalid` | `timeout` | `skipped`, the version that the step is of).
+    `faults` says which expressions went wrong (`step: what`), for whoever tries the flow out.
     `expires_at` (ms UTC, 0: nothing to do): when to come back with a timer of purpose `expire`.
     """
 
@@ -79,6 +80,7 @@ class Transition:
     outcome: str = ""
     handled: bool = True
     path: list[tuple[str, str, int]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     expires_at: int = 0
 
     @property
@@ -267,7 +269,9 @@ def _run(turn: Turn, begin: Callable[[], None]) -> Transition:
         state.waiting = ""
         effects = [effect for effect in turn.effects if _given(effect)]
         effects.append(SessionFailed(error.step_id, error.what))
-        return Transition(state, effects, turn.contact, ended=True, outcome="failed", path=turn.path)
+        return Transition(
+            state, effects, turn.contact, ended=True, outcome="failed", path=turn.path, faults=turn.faults
+        )
     return Transition(
         state,
         turn.effects,
@@ -275,6 +279,7 @@ def _run(turn: Turn, begin: Callable[[], None]) -> Transition:
         ended=turn.outcome is not None,
         outcome=turn.outcome or "",
         path=turn.path,
+        faults=turn.faults,
     )
 
 

@@ -80,6 +80,7 @@ def check(
     found = [
         *_targets(flow),
         *_flows(flow, library),
+        *_unknown_names(flow),
         *_unreachable(flow, graph),
         *_dead_ends(flow, graph),
         *_loops(flow, graph, library),
@@ -152,6 +153,22 @@ def _unknown(name: str, target: str) -> dict[str, str]:
         "fix_it": f"aggiungi il passo {target} o correggi il nome",
         "fix_en": f"add the step {target} or correct the name",
     }
+
+
+def _unknown_names(flow: CompiledFlow) -> Iterator[Finding]:
+    """Names in RapidPro's expressions that are neither a function nor of the context: what holds them shows nothing."""
+    for step in flow.steps.values():
+        if step.unknown:
+            shown = ", ".join(sorted(step.unknown))
+            yield _at(
+                step,
+                "warning",
+                "unknown_name",
+                it=f"nelle espressioni nessuno conosce {shown}: al loro posto non si vedrà nulla",
+                en=f"nothing in expressions is called {shown}: nothing will be shown in their place",
+                fix_it="correggi il nome, o togli l'espressione",
+                fix_en="correct the name, or take the expression out",
+            )
 
 
 def _flows(flow: CompiledFlow, library: Mapping[str, CompiledFlow]) -> Iterator[Finding]:

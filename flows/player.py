@@ -2,8 +2,8 @@
 
 In, one JSON object each: `{"text": …}`, `{"tap": option id or text}`, `{"after": "2 days"}`,
 `{"location": {lat, lon}}`, `{"file": {kind, name}}`, `{"contact": {phone}}`, `{"http": {status, body}}`. Out, the first
-before any input: `{"messages": [{"text", "buttons", "media"}], "waiting", "ended", "contact", "session", "http"}`. An
-`http` that is not empty, `{method, url, headers, body}`, waits for its answer; status 0 is a failed connection. Secrets
+before any input: `{"messages": [{"text", "buttons", "media"}], "waiting", "ended", "contact", "session", "http"}`,
+and `faults` where expressions went wrong. An `http` that is not empty, `{method, url, headers, body}`, waits for its answer; status 0 is a failed connection. Secrets
 in it are shown by their names.
 """
 
@@ -93,7 +93,7 @@ def output(rehearsal: Rehearsal) -> dict[str, Any]:
     """The object that is printed after a turn."""
     contact = rehearsal.contact
     session = rehearsal.state or rehearsal.last_state
-    return {
+    shown: dict[str, Any] = {
         "messages": [message(content) for content in rehearsal.messages],
         "waiting": rehearsal.state is not None and bool(rehearsal.state.waiting),
         "ended": rehearsal.ended,
@@ -123,6 +123,7 @@ def output(rehearsal: Rehearsal) -> dict[str, Any]:
         "effects": [msgspec.to_builtins(effect) for effect in rehearsal.effects],
         "http": None if rehearsal.call is None else call(rehearsal.call),
     }
+    return {**shown, "faults": rehearsal.faults} if rehearsal.faults else shown
 
 
 def call(waiting: CallHttp) -> dict[str, Any]:

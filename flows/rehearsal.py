@@ -67,6 +67,7 @@ class Rehearsal:
         self.last_state: state.SessionState | None = None  # of the session that ended last
         self.messages: list[Content] = []  # of the last turn
         self.effects: list[Effect] = []  # of the last turn
+        self.faults: list[str] = []  # expressions that went wrong in it
         self.happened: list[Effect] = []  # of all turns: what is neither said nor a timer
         self.outcome = ""  # of the session that ended last
         self.call: CallHttp | None = None  # waits for its answer
@@ -224,7 +225,7 @@ class Rehearsal:
         self.now = until
 
     def _new_turn(self) -> None:
-        self.messages, self.effects = [], []
+        self.messages, self.effects, self.faults = [], [], []
 
     def _event(self, content: Received, deep_link: str | None) -> MessageReceived:
         self._events += 1
@@ -293,6 +294,7 @@ class Rehearsal:
         self.call = None
         before = self.contact
         self.effects.extend(transition.effects)
+        self.faults.extend(transition.faults)
         for effect in transition.effects:
             self._apply(effect)
         if self._listens:

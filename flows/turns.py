@@ -28,6 +28,7 @@ from flows.words import WORDS
 MAX_VARIABLES = 200  # a session's own values: more is a list that should be a table
 MAX_BACK = 20  # questions that "back" remembers
 MAX_WORK = 500_000  # of expressions and tests in one turn, about a microsecond each: half a second
+MAX_FAULTS = 20  # that are noted of one turn
 MAX_EFFECTS = 200  # of one event: twice the steps
 MAX_STACK = 10  # flows inside flows: deeper is a flow that calls itself
 MAX_REPEATS = 20  # times in a row that the same text is said: two bots that answer each other, or a person who is stuck
@@ -48,6 +49,7 @@ class Turn:
         "contact",
         "effects",
         "entered",
+        "faults",
         "flow",
         "language",
         "library",
@@ -85,6 +87,7 @@ class Turn:
         self.effects: list[Effect] = []
         self.path: list[tuple[str, str, int]] = []
         self.entered = 0  # steps in this turn
+        self.faults: list[str] = []  # what went wrong in expressions, with the step; said to nobody
         self.weight = 0  # of them, see `CompiledStep.weight`
         self.marks = [0] * len(state.stack)  # per caller: effects of this turn before it called
         self.target: str | None = None
@@ -132,6 +135,11 @@ class Turn:
         self.allowance -= work
         if self.allowance < 0:
             raise Runaway("the expressions of one turn take too long", step_id=self.state.step)
+
+    def fault(self, what: str) -> None:
+        """Notes an expression that went wrong: its text is empty, and whoever tries the flow out wants to know why."""
+        if len(self.faults) < MAX_FAULTS:
+            self.faults.append(f"{self.state.step}: {what}")
 
     # --- what a step does
 

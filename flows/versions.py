@@ -65,6 +65,7 @@ class CompiledStep:
     shows: str = ""  # what its message is, where that has limits of its own: media, template
     weight: int = 1  # comparisons, placeholders and filters in it: about the microseconds that it may take
     counts: bool = False  # a text of it asks how often it was entered
+    unknown: frozenset[str] = frozenset()  # names in its expressions that nothing answers to
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,9 @@ class Expression(Template):
         evaluation = _evaluation(turn)
         values = self._values(evaluation)
         turn.spend(ALLOWANCE - max(evaluation.left, 0))
+        for value in values:
+            if isinstance(value, tuple) and isinstance(value[0], Fault):
+                turn.fault(value[0].what)
         return values
 
     def _values(self, evaluation: Evaluation) -> list[Any]:

@@ -23,12 +23,13 @@ from domain.messages import (
     Tap,
 )
 from domain.messages import MediaKind as Kind
-from flows import engine
+from flows import engine, inspection
 from flows.business import sample
 from flows.document import DocumentRejected
 from flows.excellent.environment import Environment
 from flows.inputs import heard
 from flows.matchers import Match, Unfit, matcher, registry
+from flows.player import play
 from flows.state import decode, encode
 from tests.unit.flows.conftest import said
 
@@ -195,3 +196,16 @@ def test_any_text_is_matched_or_not(key: str, text: str, arguments: list[str]) -
     except Unfit:
         return
     assert found is None or isinstance(found.text, str)
+
+
+def test_what_goes_wrong_in_an_expression_is_noted(flow: Make) -> None:
+    """The text is said without it; whoever tries the flow out is told the step and the reason."""
+    compiled = flow({"a": {"send": "Hi @(1 / 0)@(shout(1))!", "next": "end"}}, expressions="excellent")
+    done = start(compiled)
+    assert done.effects[0].content.text == "Hi !"  # type: ignore[union-attr]
+    assert done.faults == ["a: division by zero", "a: shout is not a function"]
+    assert next(play([compiled], []))["faults"] == done.faults
+    found = inspection.check(compiled, {})
+    assert [one.text["en"] for one in found if one.code == "unknown_name"] == [
+        "nothing in expressions is called shout(): nothing will be shown in their place"
+    ]
