@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
 from bot import flow_drafts
 from domain.errors import NotFound, RejectedInput
-from flows import upgrades
+from flows import compiler, document, upgrades
 from flows.differences import Difference, renamed
+from flows.versions import CompiledFlow
+from storage.statements import bulk_values
 
 DRAFT = 0  # stands for the draft where a version's number is asked for
 
@@ -29,6 +32,43 @@ class Compared(NamedTuple):
     after: int
     differences: list[Difference]
     renamed: dict[str, str]
+
+
+class Versions:
+    """Versions as they are stored, each compiled when it is first asked for: compiling takes a hundred times what
+    reading does, and whoever needs them does it in a thread of its own, not while it has the store."""
+
+    def __init__(self, documents: Mapping[int, tuple[str, str]]) -> None:
+        self._documents = documents
+        self._compiled: dict[int, CompiledFlow | None] = {}
+
+    def get(self, version_id: int) -> CompiledFlow | None:
+        """The version; None when it is not there or cannot be read any more."""
+        if version_id not in self._compiled:
+            self._compiled[version_id] = self._made(version_id)
+        return self._compiled[version_id]
+
+    def _made(self, version_id: int) -> CompiledFlow | None:
+        if version_id not in self._documents:
+            return None
+        key, source = self._documents[version_id]
+        try:
+            return compiler.compile(document.load(source, key), version_id)
+        except RejectedInput:  # published by an older release that allowed more
+            return None
+
+
+def versions(connection: Connection, workspace_id: int, ids: Iterable[int]) -> Versions:
+    """Versions of the workspace by id."""
+    rows = connection.execute(
+        text(
+            "SELECT v.id, f.key, v.document FROM flow_version v JOIN flow f ON f.id = v.flow_id "
+            "WHERE v.workspace_id = :workspace "
+            "AND v.id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
+        ),
+        {"workspace": workspace_id, "ids": bulk_values(sorted(set(ids)))},
+    ).all()
+    return Versions({row.id: (row.key, row.document) for row in rows})
 
 
 def by_key(connection: Connection, workspace_id: int, key: str) -> FlowOf:

@@ -14,20 +14,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
 
 from bot import flow_drafts, flow_history, flow_moves, flow_store, secret_store, standing
+from bot.flow_history import Versions
 from bot.flow_store import Published
 from bot.runtime import Runtime
 from bot.standing import Prospect
 from crm.accounts import audit
 from domain.errors import RejectedInput
-from flows import compiler, dialogues, document, inspection
+from flows import compiler, document, inspection
 from flows.business import BusinessView
 from flows.inspection import Finding
 from flows.versions import CompiledFlow
 from storage.database import Queue
+
+if TYPE_CHECKING:
+    from flows import dialogues
 
 
 @dataclass(frozen=True)
@@ -70,13 +76,21 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a document is examined with."""
+    """What a document is examined with, as it is stored: `published` names the versions in `versions` by key, `tests`
+    stand by the flow's key and by name, `secrets` are the names of those that are set."""
 
-    library: Mapping[str, CompiledFlow]
+    published: Mapping[str, int]
+    versions: Versions
     business: BusinessView
     flow_ids: Mapping[str, int]
-    tests: Mapping[str, Mapping[str, str]]  # by the flow's key, by name
-    secrets: frozenset[str] = frozenset()  # names of those that are set
+    tests: Mapping[str, Mapping[str, str]]
+    secrets: frozenset[str] = frozenset()
+
+    @cached_property
+    def library(self) -> Mapping[str, CompiledFlow]:
+        """The published flows, compiled: not while somebody waits for the store."""
+        found = {key: self.versions.get(version_id) for key, version_id in self.published.items()}
+        return {key: flow for key, flow in found.items() if flow is not None}
 
 
 class FailedTests(RejectedInput):
@@ -91,18 +105,15 @@ class FailedTests(RejectedInput):
 def setting(connection: Connection, workspace_id: int) -> Setting:
     """Published flows, the business and all flows' tests."""
     values = {"workspace": workspace_id}
-    library: dict[str, CompiledFlow] = {}
-    flow_ids: dict[str, int] = {}
-    for row in connection.execute(
+    flows = connection.execute(
         text(
-            "SELECT f.id, f.key, f.state, v.id AS version_id, v.document FROM flow f LEFT JOIN flow_version v "
-            "ON v.id = f.current_version_id WHERE f.workspace_id = :workspace ORDER BY f.id"
+            "SELECT id, key, state, current_version_id FROM flow WHERE workspace_id = :workspace ORDER BY id"
         ),
         values,
-    ).all():
-        flow_ids[row.key] = row.id
-        if row.document is not None and row.state == "active":
-            library[row.key] = compiler.compile(document.load(row.document, row.key), row.version_id)
+    ).all()
+    published = {
+        row.key: row.current_version_id for row in flows if row.current_version_id and row.state == "active"
+    }
     tests: dict[str, dict[str, str]] = {}
     for row in connection.execute(
         text(
@@ -117,19 +128,24 @@ def setting(connection: Connection, workspace_id: int) -> Setting:
     ).one()
     business = flow_store.read_business(workspace_id, row.name, row.locale, row.timezone, row.business).view
     secrets = frozenset(one.name for one in secret_store.names(connection, workspace_id))
-    return Setting(library, business, flow_ids, tests, secrets)
+    versions = flow_history.versions(connection, workspace_id, published.values())
+    return Setting(published, versions, business, {row.key: row.id for row in flows}, tests, secrets)
 
 
 def inspected(source: str, name: str, known: Setting) -> list[Finding]:
     """What inspection finds in a document. Raises DocumentRejected when it cannot be read or compiled."""
     compiled = compiler.compile(document.load(source, name), 0)
-    return inspection.check(compiled, known.library, business=known.business, secrets=known.secrets)
+    return inspection.check(
+        compiled, known.library, business=known.business, beside=known.library, secrets=known.secrets
+    )
 
 
 def played(
     compiled: CompiledFlow, tests: Mapping[str, str], known: Setting, beside: Sequence[CompiledFlow] = ()
 ) -> list[tuple[str, dialogues.Result]]:
     """Plays a flow's tests, as (test, how each dialogue went). `beside`: flows that are published with it."""
+    from flows import dialogues  # only those who test pay for it
+
     others = {**known.library, **{flow.key: flow for flow in beside}}
     flows = [compiled, *(flow for key, flow in others.items() if key != compiled.key)]
     return [
@@ -201,7 +217,9 @@ def _examined(sources: Sequence[Source], known: Setting, wish: Wish) -> tuple[li
     library = {**known.library, **{flow.key: flow for flow in compiled}}
     counts = []
     for source, flow in zip(sources, compiled, strict=True):
-        found = [] if source.proven else inspection.check(flow, library, business=known.business)
+        found = (
+            [] if source.proven else inspection.check(flow, library, business=known.business, beside=library)
+        )
         faults = [one.sentence(wish.language) for one in found if one.severity == "error"]
         if faults:
             raise RejectedInput("; ".join(faults), where=source.name)
@@ -220,9 +238,10 @@ async def _prospects(
     if not flow_id or (wish.people == "stay" and not wish.dry_run):
         return []
     here = await standing.where(runtime.database, workspace_id, flow_id, flow.key, now=runtime.clock())
-    return await runtime.database.read(
-        lambda c: standing.prospects(c, here, flow, wish.mapping, people=wish.people)
+    versions = await runtime.database.read(
+        lambda c: flow_history.versions(c, workspace_id, {one.version_id for one in here})
     )
+    return await asyncio.to_thread(standing.prospects, here, versions, flow, wish.mapping, people=wish.people)
 
 
 def _publish(

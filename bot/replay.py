@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, text
 
-from bot import turns
+from bot import flow_history, turns
 from bot.channel_store import referral_key_of
-from bot.flow_store import FlowStore
+from bot.flow_history import Versions
 from bot.turns import Recorded, Turn
 from domain import effects as vocabulary
 from domain.effects import Effect, SendMessage, SetTimer
@@ -85,21 +85,28 @@ class Replayed(Struct, frozen=True, kw_only=True):
     problem: Mapping[str, str] | None = None
 
 
-def conversation(
+class Kept(NamedTuple):
+    """What is kept of a conversation, and all that playing it again needs: read by `of_conversation`."""
+
+    turns: Sequence[Turn]
+    versions: Versions
+    names: Mapping[int, tuple[str, int]]  # every version's flow and number
+    published: Mapping[str, int]  # the version of each flow that is published now
+    businesses: Mapping[str, BusinessView]
+    referral_key: str
+
+
+def of_conversation(
     connection: Connection,
     *,
     workspace_id: int,
     conversation_id: int,
     session_id: int = 0,
     number: int = 0,
-    source: str = "",
     sealer: Sealer,
-) -> list[Replayed]:
-    """Plays the sessions of a conversation again, the oldest first (`session_id`: only that one).
-
-    `number` 0 and no `source`: on the versions that they ran on; else on that version of their flow, or on the document
-    in `source`. Raises NotFound for a conversation that is not there, RejectedInput for a source that cannot be read.
-    """
+) -> Kept:
+    """What is kept of a conversation (`session_id`: of that session of it). `number`: a version that it will be played
+    on. Raises NotFound for what is not there."""
     known = connection.execute(
         text("SELECT 1 FROM conversation WHERE workspace_id = :workspace AND id = :id"),
         {"workspace": workspace_id, "id": conversation_id},
@@ -111,17 +118,40 @@ def conversation(
     )
     if session_id and not found:
         raise NotFound("there is no such session in this conversation")
-    stage = _Stage(connection, workspace_id, found, number, source, sealer)
-    by_session = sorted(found, key=lambda turn: (turn.session_id, turn.id))
+    rows = connection.execute(
+        text(
+            "SELECT v.id, f.key, v.number, f.current_version_id FROM flow_version v JOIN flow f ON f.id = v.flow_id "
+            "AND f.workspace_id = v.workspace_id WHERE v.workspace_id = :workspace"
+        ),
+        {"workspace": workspace_id},
+    ).all()
+    published = {row.key: row.id for row in rows if row.id == row.current_version_id}
+    wanted = {row.id for row in rows if row.number == number} | set(published.values()) | _version_ids(found)
+    return Kept(
+        found,
+        flow_history.versions(connection, workspace_id, wanted),
+        {row.id: (row.key, row.number) for row in rows},
+        published,
+        turns.businesses(connection, workspace_id),
+        referral_key_of(sealer, workspace_id),  # turns do not hold it
+    )
+
+
+def play(kept: Kept, *, number: int = 0, source: str = "") -> list[Replayed]:
+    """Plays the sessions again, the oldest first; pure, and up to a second of work.
+
+    `number` 0 and no `source`: on the versions that they ran on; else on that version of their flow, or on the document
+    in `source`. Raises RejectedInput for a source that cannot be read.
+    """
+    stage = _Stage(kept, number, source)
+    by_session = sorted(kept.turns, key=lambda turn: (turn.session_id, turn.id))
     return [stage.play(list(group)) for _, group in groupby(by_session, key=lambda turn: turn.session_id)]
 
 
 class _Library(Mapping[str, CompiledFlow]):
     """The flows that can be called, as they were; `instead` takes the place of its key."""
 
-    def __init__(
-        self, versions: FlowStore, recorded: Mapping[str, int], instead: CompiledFlow | None
-    ) -> None:
+    def __init__(self, versions: Versions, recorded: Mapping[str, int], instead: CompiledFlow | None) -> None:
         self._versions = versions
         self._recorded = recorded
         self._instead = instead
@@ -130,7 +160,7 @@ class _Library(Mapping[str, CompiledFlow]):
         name, _, version = key.partition("@")
         if self._instead is not None and name == self._instead.key:
             return self._instead
-        found = self._versions.version(int(version) if version.isdecimal() else self._recorded.get(name, 0))
+        found = self._versions.get(int(version) if version.isdecimal() else self._recorded.get(name, 0))
         if found is None:
             raise KeyError(key)
         return found
@@ -153,31 +183,16 @@ class _Unknown(Exception):
 class _Stage:
     """What all sessions of one replay share: versions, businesses, the version to play on instead."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        workspace_id: int,
-        found: Sequence[Turn],
-        number: int,
-        source: str,
-        sealer: Sealer,
-    ) -> None:
-        self._versions = FlowStore()
-        self._versions.ensure(connection, _version_ids(found))
-        self._numbers = _numbers(connection, workspace_id)
-        self._current = {self._numbers.names[one][0]: one for one in self._numbers.published}
+    def __init__(self, kept: Kept, number: int, source: str) -> None:
+        self._kept = kept
         self._number = number
+        self._ids = {name: version_id for version_id, name in kept.names.items()}
         self._source = compiler.compile(document.load(source, "document"), 0) if source else None
-        self._businesses: dict[str, BusinessView] = turns.businesses(connection, workspace_id)
-        self._referral_key = referral_key_of(sealer, workspace_id)  # turns do not hold it
-        if number or source:
-            wanted = self._numbers.of(number)
-            self._versions.ensure(connection, [*wanted, *self._numbers.published])
 
     def play(self, played: Sequence[Turn]) -> Replayed:
         """Plays one session."""
         first = played[0].recorded
-        key, number = self._numbers.names.get(first.flow if first is not None else 0, ("", 0))
+        key, number = self._kept.names.get(first.flow if first is not None else 0, ("", 0))
         shown: dict[str, Any] = {"session_id": played[0].session_id, "flow": key, "number": number}
         count = 0
         try:
@@ -197,7 +212,7 @@ class _Stage:
         if self._source is not None:
             found: CompiledFlow | None = self._source if self._source.key == key else None
         elif self._number:
-            found = self._versions.version(self._numbers.ids.get((key, self._number), 0))
+            found = self._kept.versions.get(self._ids.get((key, self._number), 0))
         else:
             return None
         if found is None:
@@ -235,20 +250,20 @@ class _Stage:
     def _transition(
         self, recorded: Recorded, before: SessionState | None, instead: CompiledFlow | None
     ) -> engine.Transition:
-        business = self._businesses.get(recorded.business)
+        business = self._kept.businesses.get(recorded.business)
         if business is None:
             raise _Unknown(NO_BUSINESS)
         if recorded.channel is None:
             raise _Unknown(OLD)
-        channel = msgspec.structs.replace(recorded.channel, key=self._referral_key)
-        called = recorded.library if instead is None else {**self._current, **recorded.library}
+        channel = msgspec.structs.replace(recorded.channel, key=self._kept.referral_key)
+        called = recorded.library if instead is None else {**self._kept.published, **recorded.library}
         given: dict[str, Any] = {
             "contact": recorded.contact,
             "now": recorded.now,
             "seed": recorded.seed,
             "channel_kind": channel.kind,
             "business": business,
-            "library": _Library(self._versions, called, instead),
+            "library": _Library(self._kept.versions, called, instead),
             "channel": channel,
         }
         if before is None:
@@ -260,7 +275,7 @@ class _Stage:
         before = state.decode(state.encode(before))  # as it comes from its row
         if (moved := _move(recorded.event)) is not None:
             return engine.move(
-                self._versions.version(before.version),
+                self._kept.versions.get(before.version),
                 before,
                 self._version(int(moved["version"])),
                 mapping=moved.get("map") or {},
@@ -274,37 +289,10 @@ class _Stage:
         return engine.advance(flow, before, event, **given)
 
     def _version(self, version_id: int) -> CompiledFlow:
-        found = self._versions.version(version_id)
+        found = self._kept.versions.get(version_id)
         if found is None:
             raise _Unknown(NO_VERSION)
         return found
-
-
-class _Numbers(Struct):
-    """The versions of a workspace: id ↔ (key, number), and which are the published ones."""
-
-    names: dict[int, tuple[str, int]]
-    ids: dict[tuple[str, int], int]
-    published: list[int]
-
-    def of(self, number: int) -> list[int]:
-        """Every flow's version of that number."""
-        return [version for (_, n), version in self.ids.items() if n == number]
-
-
-def _numbers(connection: Connection, workspace_id: int) -> _Numbers:
-    rows = connection.execute(
-        text(
-            "SELECT v.id, f.key, v.number, f.current_version_id FROM flow_version v JOIN flow f ON f.id = v.flow_id "
-            "AND f.workspace_id = v.workspace_id WHERE v.workspace_id = :workspace ORDER BY v.flow_id, v.number"
-        ),
-        {"workspace": workspace_id},
-    ).all()
-    return _Numbers(
-        {row.id: (row.key, row.number) for row in rows},
-        {(row.key, row.number): row.id for row in rows},
-        [row.id for row in rows if row.id == row.current_version_id],
-    )
 
 
 def _version_ids(found: Sequence[Turn]) -> set[int]:

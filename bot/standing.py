@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, text
 
-from bot.flow_store import FlowStore
+from bot.flow_history import Versions
 from flows import moving
 from flows.versions import CompiledFlow
 from storage.database import Database
@@ -199,22 +199,21 @@ def _numbers(connection: Connection, workspace_id: int, flow_id: int) -> dict[in
 
 
 def prospects(
-    connection: Connection,
     standing: Sequence[Here],
+    versions: Versions,
     to: CompiledFlow,
     mapping: Mapping[str, str],
     *,
     people: str,
 ) -> list[Prospect]:
-    """What publishing `to` would mean for those who stand there. `people`: stay | move | restart."""
-    versions = FlowStore()
-    versions.ensure(connection, {here.version_id for here in standing})
+    """What publishing `to` would mean for those who stand there. `people`: stay | move | restart; `versions` holds
+    those in which they stand."""
     found = []
     for here in standing:
         becomes, step = moving.STAYS, ""
         if people != "stay":
             becomes, step = moving.outlook(
-                versions.version(here.version_id),
+                versions.get(here.version_id),
                 here.step_id,
                 to,
                 mapping,

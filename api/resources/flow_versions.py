@@ -467,17 +467,17 @@ async def replay_conversation(call: Call[ToReplay, None]) -> Replayed:
     body, conversation_id = call.body, call.ids["conversation"]
     if body.number is not None and body.document is not None:
         raise RejectedInput("either a version's number or a document", where="document")
-    found = await call.read(
-        lambda c: replay.conversation(
+    kept = await call.read(
+        lambda c: replay.of_conversation(
             c,
             workspace_id=call.workspace_id,
             conversation_id=conversation_id,
             session_id=body.session_id or 0,
             number=body.number or 0,
-            source=body.document or "",
             sealer=call.runtime.sealer,
         )
     )
+    found = await asyncio.to_thread(replay.play, kept, number=body.number or 0, source=body.document or "")
 
     def work(connection: Connection) -> Replayed:
         audit(

@@ -3,6 +3,7 @@ them by itself."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -112,7 +113,9 @@ async def publish(context: Context, arguments: Publish) -> Result:
     return {"flows": [_published(one) | {"missing_secrets": missing.get(one.key, [])} for one in done]}
 
 
-def _missing_secrets(connection: Connection, workspace_id: int, sources: list[Source]) -> dict[str, list[str]]:
+def _missing_secrets(
+    connection: Connection, workspace_id: int, sources: list[Source]
+) -> dict[str, list[str]]:
     """By flow: names that it uses and that are not set. No fault of the flow, so it is told and stops nothing."""
     known = {one.name for one in secret_store.names(connection, workspace_id)}
     missing = {}
@@ -190,12 +193,9 @@ async def save_draft(context: Context, arguments: SaveDraft) -> Result:
 
 
 async def _faults(context: Context, given: FlowText) -> list[dict[str, Any]]:
+    known = await context.app.database.read(lambda c: flow_publishing.setting(c, context.workspace_id))
     try:
-        found = await context.app.database.read(
-            lambda c: flow_publishing.inspected(
-                given.source, given.name, flow_publishing.setting(c, context.workspace_id)
-            )
-        )
+        found = await asyncio.to_thread(flow_publishing.inspected, given.source, given.name, known)
     except DocumentRejected as error:
         return [
             {"severity": "error", "line": one.line, "step": one.where, "text": {"en": one.what}}
@@ -347,17 +347,17 @@ async def replay_conversation(context: Context, arguments: Replay) -> Result:
             now=context.now,
         )
 
-    found = await app.database.read(
-        lambda c: replay.conversation(
+    kept = await app.database.read(
+        lambda c: replay.of_conversation(
             c,
             workspace_id=workspace_id,
             conversation_id=conversation_id,
             session_id=session_id,
             number=arguments.number,
-            source=arguments.source,
             sealer=app.sealer,
         )
     )
+    found = await asyncio.to_thread(replay.play, kept, number=arguments.number, source=arguments.source)
     await app.database.write(note)
     return {
         "conversation": arguments.conversation,

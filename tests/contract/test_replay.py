@@ -108,16 +108,12 @@ async def replayed(core: Core, *, number: int = 0, source: str = "") -> list[Rep
     for row in await core.rows(
         "SELECT id FROM conversation WHERE workspace_id = :w ORDER BY id", w=WORKSPACE
     ):
-        found += await core.database.read(
-            lambda c, row=row: replay.conversation(  # type: ignore[misc]
-                c,
-                workspace_id=WORKSPACE,
-                conversation_id=row.id,
-                number=number,
-                source=source,
-                sealer=core.sealer,
+        kept = await core.database.read(
+            lambda c, row=row: replay.of_conversation(  # type: ignore[misc]
+                c, workspace_id=WORKSPACE, conversation_id=row.id, number=number, sealer=core.sealer
             )
         )
+        found += replay.play(kept, number=number, source=source)
     return found
 
 
@@ -332,7 +328,7 @@ async def test_conversations_of_others_are_not_there(core: Core) -> None:
     for workspace, conversation in ((OTHER_WORKSPACE, row.id), (WORKSPACE, row.id + 1)):
         with pytest.raises(NotFound):
             await core.database.read(
-                lambda c, w=workspace, i=conversation: replay.conversation(  # type: ignore[misc]
+                lambda c, w=workspace, i=conversation: replay.of_conversation(  # type: ignore[misc]
                     c, workspace_id=w, conversation_id=i, sealer=core.sealer
                 )
             )
