@@ -3,8 +3,8 @@
 In, one JSON object each: `{"text": …}`, `{"tap": option id or text}`, `{"after": "2 days"}`,
 `{"location": {lat, lon}}`, `{"file": {kind, name}}`, `{"contact": {phone}}`, `{"http": {status, body}}`. Out, the first
 before any input: `{"messages": [{"text", "buttons", "media"}], "waiting", "ended", "contact", "session", "http"}`,
-and `faults` where expressions went wrong. An `http` that is not empty, `{method, url, headers, body}`, waits for its answer; status 0 is a failed connection. Secrets
-in it are shown by their names.
+and `faults` where expressions went wrong. An `http` that is not empty, `{method, url, headers, body}`, waits for its
+answer; status 0 is a failed connection. Secrets in it are shown by their names.
 """
 
 from __future__ import annotations
