@@ -41,7 +41,7 @@ def pause(scope: Scope) -> Cause | None:
     due_at = _due_at(scope, session.id) if at.waiting == TIME else 0
     session.status, session.updated_at, session.changed = PAUSED, scope.now, True
     conversation.session_id, conversation.changed = 0, True
-    scope.batch.cancel_timers(session.id, over=True)
+    scope.batch.cancel_timers(session.id)  # but the one that ends a session in which nothing happens
     scope.session = None
     return Cause(resumes=session.id, due_at=due_at)
 
@@ -136,6 +136,12 @@ def drop(scope: Scope, session_id: int) -> None:
         paused.status, paused.updated_at, paused.changed = "replaced", scope.now, True
         cause = state.decode(paused.state).cause
         session_id = cause.resumes if cause is not None else 0
+
+
+def expire(scope: Scope, session_id: int) -> None:
+    """A session that was put aside and never taken up again is over."""
+    if (paused := _load(scope, session_id)) is not None:
+        paused.status, paused.updated_at, paused.changed = "expired", scope.now, True
 
 
 def drop_all(scope: Scope, flows: FlowStore) -> None:

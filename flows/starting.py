@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from domain.events import Event, MessageReceived
+from domain.events import MessageReceived
 from domain.messages import ReceivedText, Tap
 from flows.options import plain
 from flows.triggers import ELSE, FIRST, WORDS, Fit, Occasion, Trigger
@@ -167,18 +167,3 @@ def heard(
         value=answered_after,
         data=variables,
     )
-
-
-def find(
-    flows: Sequence[CompiledFlow],
-    event: Event,
-    *,
-    first_message: bool,
-    session_waiting: bool,
-    channel_kind: str,
-) -> Match | None:
-    """The flow that an event starts, or None, where the doors are not at hand. `flows` in their order of trust."""
-    if not isinstance(event, MessageReceived):
-        return None
-    doors = Doors(flows, channel_kind)
-    return doors.find(heard(event, first_message=first_message), session_waiting=session_waiting)

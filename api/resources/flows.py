@@ -180,8 +180,9 @@ def _inspected(call: Call[Any, None], source: str) -> dict[str, Any]:
     """Raises DocumentRejected when it cannot be read at all."""
     compiled = compiler.compile(document.load(source, "document"), 0)
     store = call.live.flows
+    library = store.library(call.workspace_id)
     found = inspection.check(
-        compiled, store.library(call.workspace_id), business=store.business(call.workspace_id).view
+        compiled, library, business=store.business(call.workspace_id).view, beside=library
     )
     return {
         "publishable": all(one.severity != "error" for one in found),

@@ -7,7 +7,7 @@ from bot.flow_store import FlowStore
 from bot.handlers import calls, handles
 from bot.scope import Scope
 from domain.events import SessionCommand, TimerDue
-from flows.state import CALL
+from flows.state import CALL, EXPIRE
 
 
 @handles(TimerDue)
@@ -21,6 +21,8 @@ def timer_due(scope: Scope, flows: FlowStore, event: TimerDue) -> None:
         if event.purpose == CALL and calls.ends_where_a_person_answers(scope):
             return
         dialogue.advance(scope, flows, event)
+    elif event.purpose == EXPIRE:
+        resuming.expire(scope, event.session_id)
 
 
 @handles(SessionCommand)

@@ -45,8 +45,8 @@ def check(files: Files, json: Json = False) -> None:
     library = {flow.key: flow for _path, flow, _faults in read if flow is not None}
     checked: list[dict[str, Any]] = []
     for path, flow, faults in read:
-        found = inspection.check(flow, library, beside=library) if flow is not None else []
-        findings = faults if flow is None else [_finding(one) for one in found]
+        seen = inspection.check(flow, library, beside=library) if flow is not None else []
+        findings = faults if flow is None else [_finding(one) for one in seen]
         checked.append({"file": str(path), "flow": flow.key if flow else None, "findings": findings})
     found = [finding for one in checked for finding in one["findings"]]
     errors = sum(finding["severity"] == "error" for finding in found)

@@ -253,6 +253,12 @@ async def test_what_was_interrupted_is_offered_again(core: Core) -> None:
     await core.hears("ciao", "orari", "ciao")
     await core.work()
     assert await core.value("SELECT count(*) FROM flow_session WHERE status = 'paused'") == 0, "it began anew"
+    await core.hears("orari")
+    await core.work()
+    assert await core.value("SELECT count(*) FROM flow_session WHERE status = 'paused'") == 1
+    await core.time(40 * DAY)
+    await core.work()
+    assert await core.value("SELECT count(*) FROM flow_session WHERE status = 'paused'") == 0, "never taken up again"
 
 
 async def test_a_wait_goes_on_by_itself_after_an_interruption(core: Core) -> None:

@@ -542,6 +542,5 @@ def test_taps_and_the_compiler_know_them() -> None:
         1,
     )
     assert [one.kind for one in made.document.triggers] == ["keyword", "joins"]
-    assert starting.find(
-        [made], said(Tap("x", "Ciao!")), first_message=False, session_waiting=False, channel_kind="telegram"
-    )
+    doors = starting.Doors([made], "telegram")
+    assert doors.find(starting.heard(said(Tap("x", "Ciao!")), first_message=False), session_waiting=False)

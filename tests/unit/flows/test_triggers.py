@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from domain.events import MessageReceived
 from domain.messages import MediaKind, ReceivedMedia, Tap
 from flows import starting
+from flows.versions import CompiledFlow
 from tests.unit.flows.conftest import make_flow, said
 
 STEPS = {"a": {"send": "x", "next": "end"}}
@@ -21,8 +24,21 @@ REST = make_flow(
 FLOWS = [LEAD, HELP, REST]
 
 
+def doors_find(
+    flows: Sequence[CompiledFlow],
+    event: MessageReceived,
+    *,
+    first_message: bool,
+    session_waiting: bool,
+    channel_kind: str,
+) -> starting.Match | None:
+    """What a message starts on a channel of that kind."""
+    occasion = starting.heard(event, first_message=first_message)
+    return starting.Doors(flows, channel_kind).find(occasion, session_waiting=session_waiting)
+
+
 def find(content: Any, *, first: bool = False, waiting: bool = False, deep_link: str | None = None) -> Any:
-    found = starting.find(
+    found = doors_find(
         FLOWS,
         said(content, deep_link=deep_link),
         first_message=first,
@@ -85,7 +101,7 @@ def test_deep_links_and_start_always_come_in() -> None:
 def test_patterns_of_deep_links(pattern: str, payload: str, fits: bool) -> None:
     """A star stands for anything, everything else for itself; hostile patterns take no time."""
     flow = make_flow(STEPS, triggers=[{"deep_link": pattern}])
-    found = starting.find(
+    found = doors_find(
         [flow],
         said("x", deep_link=payload),
         first_message=False,
@@ -97,7 +113,7 @@ def test_patterns_of_deep_links(pattern: str, payload: str, fits: bool) -> None:
 
 def test_channels_narrow_a_trigger() -> None:
     """A trigger for another kind of channel is not heard."""
-    found = starting.find(
+    found = doors_find(
         [REST],
         said("x", deep_link="promo-x"),
         first_message=False,
@@ -116,7 +132,5 @@ def test_a_tap_counts_by_its_words() -> None:
 
 def test_nothing_published_nothing_started() -> None:
     """No flow, no match."""
-    nothing = starting.find(
-        [], said("ciao"), first_message=True, session_waiting=False, channel_kind="telegram"
-    )
+    nothing = doors_find([], said("ciao"), first_message=True, session_waiting=False, channel_kind="telegram")
     assert nothing is None
