@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import Field
@@ -10,7 +11,7 @@ from sqlalchemy import Connection
 
 from api.models import ChannelId, FlowId, Input, Output, Page, PageQuery, VersionId, numeric_cursor, page_of
 from api.routing import Call, route
-from bot import connecting, flow_store, flow_views
+from bot import connecting, flow_store, flow_views, secret_store
 from crm.accounts import audit
 from flows import compiler, document, inspection
 from flows.document import DocumentRejected, Problem
@@ -126,7 +127,8 @@ async def get_version(call: Call[None, None]) -> VersionText:
 @route("POST", "/flows/check", scope="flows:read", body=DocumentToCheck, out=Findings)
 async def check_flow(call: Call[DocumentToCheck, None]) -> Findings:
     """Inspects a document without publishing it."""
-    return Findings(**await asyncio.to_thread(_inspected, call, call.body.document))
+    known = await call.read(lambda c: {one.name for one in secret_store.names(c, call.workspace_id)})
+    return Findings(**await asyncio.to_thread(_inspected, call, call.body.document, known))
 
 
 @route("POST", "/flows", scope="flows:write", body=NewVersion, out=Published, status=201)
@@ -176,13 +178,13 @@ async def publish_flow(call: Call[NewVersion, None]) -> Published:
     return published
 
 
-def _inspected(call: Call[Any, None], source: str) -> dict[str, Any]:
+def _inspected(call: Call[Any, None], source: str, secrets: Collection[str] | None = None) -> dict[str, Any]:
     """Raises DocumentRejected when it cannot be read at all."""
     compiled = compiler.compile(document.load(source, "document"), 0)
     store = call.live.flows
     library = store.library(call.workspace_id)
     found = inspection.check(
-        compiled, library, business=store.business(call.workspace_id).view, beside=library
+        compiled, library, business=store.business(call.workspace_id).view, secrets=secrets, beside=library
     )
     return {
         "publishable": all(one.severity != "error" for one in found),

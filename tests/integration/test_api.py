@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from api.routing import routes
+from bot import secret_store
 from tests.support.shop import FLOW, TOKEN, Shop
 
 
@@ -342,3 +343,32 @@ async def test_what_flows_brought_about_is_listed_and_news_are_seen(shop: Shop) 
     assert (await done(shop.call("GET", "/notifications?unseen=true")))["data"] == []
     [seen] = (await done(shop.call("GET", "/notifications")))["data"]
     assert seen["seen_at"] == shop.now
+
+
+async def test_secrets_are_listed_by_name_and_missed_by_the_check(shop: Shop) -> None:
+    """The value is in no answer; a flow that names one that is not there is told so."""
+    document = (
+        "flow: orders\nlanguages: [it]\nstart: a\nsteps:\n  a:\n    http: https://shop.example.com/\n"
+        "    headers: {Authorization: {secret: shop_key}}\n    error: end\n    next: end\n"
+    )
+    found = await done(await shop.call("POST", "/flows/check", json={"document": document}))
+    assert [one["code"] for one in found["findings"]] == ["unknown_secret"]
+    assert found["publishable"]
+    await shop.do(
+        lambda c: secret_store.put(
+            c,
+            workspace_id=shop.mine.id,
+            name="shop_key",
+            value="test-secret-of-the-shop",
+            by="command",
+            sealer=shop.sealer,
+            new_id=shop.runtime.new_id,
+            now=shop.now,
+        )
+    )
+    assert (await done(await shop.call("POST", "/flows/check", json={"document": document})))[
+        "findings"
+    ] == []
+    listed = await done(await shop.call("GET", "/secrets"))
+    assert [one["name"] for one in listed["data"]] == ["shop_key"]
+    assert "test-secret" not in str(listed)
