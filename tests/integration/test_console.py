@@ -18,6 +18,7 @@ import campaigns
 from campaigns import brakes
 from console.routing import ROLES, pages
 from console.texts import LANGUAGES, TEXTS, preferred
+from crm import outcomes
 from tests.support.shop import HOSTILE, Shop
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -482,3 +483,35 @@ async def test_what_changes_is_marked_for_the_script(shop: Shop, owner: aiohttp.
         live = [one for _, one in page.elements if "data-live" in one]
         assert live, path
         assert all(one.get("id") for one in live)
+
+
+async def test_news_for_the_team_stand_on_the_overview_until_they_are_seen(
+    shop: Shop, owner: aiohttp.ClientSession
+) -> None:
+    """Up to the newest one that was on the page: what came in between stays."""
+    first = await load(owner, "/console/")
+    assert "An order" in first.text
+    up_to = next(str(one["value"]) for one in first.all("input") if one.get("name") == "up_to")
+    await shop.do(
+        lambda c: outcomes.write_notifications(
+            c,
+            [
+                {
+                    "id": shop.maker.next(),
+                    "workspace_id": shop.mine.id,
+                    "kind": "failed",
+                    "team": "",
+                    "conversation_id": 0,
+                    "contact_id": 0,
+                    "text": "step a: in between",
+                    "at": shop.now,
+                }
+            ],
+        )
+    )
+    after = await send(owner, "/console/news/seen", {"up_to": up_to})
+    assert "An order" not in after.text
+    assert "step a: in between" in after.text
+    await send(owner, "/console/news/seen", {"up_to": "ntf_x"}, status=422)
+    other = "SELECT count(*) FROM notification WHERE workspace_id = :w AND seen_at IS NULL"
+    assert await shop.value(other, w=shop.other.id) == 1
