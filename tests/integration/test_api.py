@@ -351,7 +351,7 @@ async def test_secrets_are_listed_by_name_and_missed_by_the_check(shop: Shop) ->
         "flow: orders\nlanguages: [it]\nstart: a\nsteps:\n  a:\n    http: https://shop.example.com/\n"
         "    headers: {Authorization: {secret: shop_key}}\n    error: end\n    next: end\n"
     )
-    found = await done(await shop.call("POST", "/flows/check", json={"document": document}))
+    found = await done(shop.call("POST", "/flows/check", json={"document": document}))
     assert [one["code"] for one in found["findings"]] == ["unknown_secret"]
     assert found["publishable"]
     await shop.do(
@@ -366,9 +366,7 @@ async def test_secrets_are_listed_by_name_and_missed_by_the_check(shop: Shop) ->
             now=shop.now,
         )
     )
-    assert (await done(await shop.call("POST", "/flows/check", json={"document": document})))[
-        "findings"
-    ] == []
-    listed = await done(await shop.call("GET", "/secrets"))
+    assert (await done(shop.call("POST", "/flows/check", json={"document": document})))["findings"] == []
+    listed = await done(shop.call("GET", "/secrets"))
     assert [one["name"] for one in listed["data"]] == ["shop_key"]
     assert "test-secret" not in str(listed)
