@@ -270,6 +270,7 @@ class Turn:
         state.stack.clear()
         self.marks.clear()
         state.variables, state.results, state.child = {}, {}, None
+        state.visit += 1  # what started the session is not heard again by a `listen` that takes the first
 
     def come_back(self, outcome: str) -> None:
         """Puts the caller's flow, step and scope in place of the sub-flow's, which is `child` from then on."""

@@ -63,6 +63,9 @@ class Listen(StepDocument):
     def expects(self) -> Any:
         return ANSWER
 
+    def expects(self) -> None:
+        return None  # whatever is sent: by which rules it is read may change
+
     def prepare(self, maker: "Maker") -> "ListenRun":
         operand = None if self.operand is None else maker.value("operand", local_text(self.operand))
         rest = self.otherwise or self.next
@@ -98,7 +101,8 @@ class ListenRun(StepRun):
 
     def enter(self, turn: "Turn") -> None:
         first = turn.state.last
-        if self.take_first and turn.state.visit == turn.entered and first is not None:
+        begins = turn.state.visit == turn.entered and not turn.state.stack  # no other flow came before
+        if self.take_first and begins and first is not None:
             self._decide(turn, first)
         else:
             turn.listen(timeout_ms=self.timeout_ms)

@@ -466,6 +466,9 @@ def _uncalled(flow: Flow, found: Action, why: str) -> list[Made]:
     left = [flow.left_out(found.named, found.place, why)]
     if found.type in ("call_webhook", "call_resthook"):  # an earlier answer must not count as theirs
         left.append(made({"set": {"session.webhook": None}}, "unanswered", found.uuid[:8]))
+    local = local_key(found.item.text("output_local", ""))
+    if local:
+        left.append(made({"set": {f"session.{local}": "<ERROR>"}}, "failed", local))
     name = found.item.text("result_name", "")
     if name:
         failed = {"set": {f"result.{result_key(name)}": Line(text="0", category="Failure")}}

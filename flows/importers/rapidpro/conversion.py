@@ -79,6 +79,8 @@ class Flow:
         if kind in ("voice", "messaging_offline"):
             why = "flows for calls and for the Surveyor app are carried as conversations in writing"
             self.lost(kind, definition.uuid, why)
+        elif kind not in ("messaging", "messaging_background"):
+            self.lost(kind, definition.uuid, "there is no such kind of flow; it is carried as a conversation")
         chains = {node.uuid: self._chain(node) for node in definition.nodes}
         steps, entries, canvas = self._placed(chains)
         if not steps:

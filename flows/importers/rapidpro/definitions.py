@@ -31,7 +31,6 @@ MAX_ENTRIES = 500  # actions, cases, categories or exits of one node: RapidPro t
 MAX_NAME = 128  # characters of a category
 MAX_ID = 64  # characters of an id
 MAX_LANGUAGES = 20
-TYPES = ("messaging", "messaging_background", "messaging_offline", "voice")
 
 Texts = Mapping[str, list[str]]  # property → texts
 
@@ -131,8 +130,6 @@ def definition(data: object, where: str) -> Definition:
     known = _ids(nodes)
     seen: dict[str, str] = {}
     kind = flow.text("type", "messaging") or "messaging"
-    if kind not in TYPES:
-        raise refused(flow.at("type"), f"is none of {', '.join(TYPES)}")
     return Definition(
         uuid=_id(flow),
         name=flow.text("name", "").strip() or "Flow",
