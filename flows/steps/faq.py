@@ -84,6 +84,9 @@ class Faq(QuestionDocument):
     def waiting(self) -> str:
         return ANSWER if self.text is not None or self.helped is not False else ""
 
+    def expects(self) -> None:
+        return None  # a question, whatever the answers may be
+
     def prepare(self, maker: "Maker") -> "FaqRun":
         manners = self.manners(maker)
         answered, unknown = self.exits.answered or self.next, self.exits.unknown or self.next

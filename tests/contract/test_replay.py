@@ -48,14 +48,19 @@ steps:
   agree: {consent: marketing, double_opt_in: true, exits: {yes: sub, no: sub}}
   sub: {sub_flow: extra, outcomes: {far: tagged}, next: noted}
   tagged: {tag: [lontano], next: noted}
-  noted: {set: {contact.fields.visits: {add: 1}}, next: bye}
+  noted: {set: {contact.fields.visits: {add: 1}, session.when: "{{ today }}"}, next: chance}
+  chance:
+    split: [{name: a, weight: 1, goto: more}, {name: b, weight: 2, goto: bye}]
+    sticky: false
+  more: {listen: [{test: has_number, category: Number, goto: bye}], otherwise: more_again}
+  more_again: {send: Un numero?, next: bye}
   bye: {send: "Grazie {{ contact.name }}: {{ session.interest | default('-') }}, {{ contact.tags | join }}", next: over}
   over: {end: done}
 """
 EXTRA = """
 flow: extra
 languages: [it, en]
-triggers: [{keyword: [dove], interrupts: true}]
+triggers: [{keyword: [dove], interrupts: true, resume: true}]
 start: place
 steps:
   place: {ask: text, text: Da dove vieni?, save: session.place, next: say}
@@ -245,7 +250,11 @@ async def test_another_version_shows_the_first_difference(core: Core) -> None:
     found = other.difference
     assert (found.turn, found.step, found.what, found.heard) == (3, "interest", "said", "visita")
     assert (found.then[0][:7], found.now[0][:11]) == ("Quando?", "Che giorno?")
-    renamed = FORM.replace("day", "which_day").replace("flow: form", "flow: form  # a comment")
+    renamed = (
+        FORM.replace("  day:", "  which:")
+        .replace("goto: day", "goto: which")
+        .replace("flow: form", "flow: form  # a comment")
+    )
     [on_file] = await replayed(core, source=renamed)
     assert on_file.same, on_file.difference
     [nowhere] = await replayed(core, number=9)
