@@ -118,10 +118,7 @@ class Maker:
         """A path whose value is taken as it is, of whatever kind (`result.slots`); in flows that are written in
         expressions an expression."""
         if self.excellent:
-            from flows.excellent.values import plain as plain_value  # as in `_language`
-
-            made = self.value(field, local_text(path))
-            return lambda turn: plain_value(made.evaluate(turn))
+            return self.value(field, local_text(path)).evaluate
         try:
             read = getter(split(path), where=field)
         except RejectedInput as error:

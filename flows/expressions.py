@@ -180,6 +180,10 @@ class Template:
             return self._parts[0](turn)
         return self.render(turn)
 
+    def operand(self, turn: Turn) -> Any:
+        """The value as tests of answers take it (`flows.matchers`); in RapidPro's language errors are values, too."""
+        return self.evaluate(turn)
+
     def render(self, turn: Turn, *, markup: bool = False, escape: Callable[[str], str] | None = None) -> str:
         """The text for this turn. With `markup` the values' own marks are escaped, with `escape` the values are put in
         as it gives them. Raises ValueError when the text grows past MAX_OUTPUT."""

@@ -112,7 +112,7 @@ class CompiledRule:
         found = self.arguments.get(turn.language) or self.arguments.get(ANY)
         if found is None:
             found = self.arguments.get(turn.flow.languages[0]) or next(iter(self.arguments.values()), ())
-        return [part.evaluate(turn) if isinstance(part, Template) else part for part in found]
+        return [part.operand(turn) if isinstance(part, Template) else part for part in found]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from flows.excellent.environment import Environment
 from flows.excellent.evaluation import ALLOWANCE, Evaluation, TooComplex
 from flows.excellent.functions import registry
 from flows.excellent.grammar import Notes, Part, Refused, parse
-from flows.excellent.values import MAX_TEXT, Fault, Object, text
+from flows.excellent.values import MAX_TEXT, Fault, Object, plain, text
 from flows.expressions import MAX_OUTPUT, MAX_VALUE, Template
 
 if TYPE_CHECKING:
@@ -78,7 +78,12 @@ class Expression(Template):
         return made
 
     def evaluate(self, turn: Turn) -> Any:
-        """The value of the one expression that the text is, else the text itself; an error is a Fault."""
+        """The value of the one expression that the text is, as plain data (JSON's), else the text itself. An error is
+        None."""
+        return plain(self.operand(turn))
+
+    def operand(self, turn: Turn) -> Any:
+        """The same as a value of the language; an error is a Fault."""
         return self.constant if self.constant is not None else _whole(self._paid(turn))
 
     def value(self, evaluation: Evaluation) -> Any:

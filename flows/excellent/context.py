@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flows import languages
@@ -127,7 +128,7 @@ def _contact(turn: Turn) -> Object:
 
 
 def _fields(turn: Turn) -> Object:
-    return Object({key: lift(value) for key, value in turn.contact.fields.items()}, dynamic=True)
+    return Object(turn.contact.fields, dynamic=True, raw=True)
 
 
 def _urns(turn: Turn) -> Object:
@@ -165,7 +166,7 @@ def _moment(turn: Turn, ms: int) -> datetime | None:
 
 
 def _results(results: Mapping[str, Result]) -> Object:
-    return Object({key: _result(key, result) for key, result in results.items()})
+    return Object({key: partial(_result, key, result) for key, result in results.items()}, lazy=True)
 
 
 def _own_results(turn: Turn) -> Object:
@@ -302,8 +303,7 @@ def _webhook(turn: Turn) -> Object:
 def _variables(name: str) -> Callable[[Turn], Object]:
     def made(turn: Turn) -> Object:
         known = turn.state.variables.get(name)
-        items = {str(key): lift(value) for key, value in known.items()} if isinstance(known, dict) else {}
-        return Object(items, dynamic=True)
+        return Object(known if isinstance(known, dict) else {}, dynamic=True, raw=True)
 
     return made
 
@@ -316,7 +316,7 @@ def _legacy_extra(turn: Turn) -> Any:
 
 
 def _locals(turn: Turn) -> Object:
-    return Object({key: lift(value) for key, value in turn.state.variables.items()}, dynamic=True)
+    return Object(turn.state.variables, dynamic=True, raw=True)
 
 
 _ROOTS: dict[str, Callable[[Turn], Any]] = {

@@ -54,10 +54,11 @@ class Function:
 
 
 class Object:
-    """Named properties; the case of a name does not matter. A property may be a function without arguments
-    (`lazy`), asked when it is read. `dynamic`: a property that is not there is nothing in place of a Fault."""
+    """Named properties; the case of a name does not matter. What is read of `values` may have to be made first: they
+    are functions without arguments (`lazy`) or plain data (`raw`). `dynamic`: a property that is not there is nothing
+    in place of a Fault."""
 
-    __slots__ = ("_folded", "default", "dynamic", "lazy", "values")
+    __slots__ = ("_folded", "default", "dynamic", "lazy", "raw", "values")
 
     def __init__(
         self,
@@ -66,11 +67,13 @@ class Object:
         default: Any = None,
         dynamic: bool = False,
         lazy: bool = False,
+        raw: bool = False,
     ) -> None:
         self.values = values
         self.default = default
         self.dynamic = dynamic
         self.lazy = lazy
+        self.raw = raw
         self._folded: dict[str, str] | None = None
 
     def get(self, name: str) -> Any:
@@ -79,6 +82,8 @@ class Object:
         if found is None:
             return None if self.dynamic else Fault(f"object has no property '{name[:64]}'")
         value = self.values[found]
+        if self.raw:
+            return lift(value)
         return value() if self.lazy else value
 
     def names(self) -> list[str]:
@@ -127,7 +132,7 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
     if left[0] < 0 or depth >= MAX_NESTED:
         return None
     match value:
-        case None | bool() | str():
+        case None | bool() | str() | int() | float():
             return value
         case Decimal():
             return int(value) if value == value.to_integral_value() and abs(value) < 2**53 else float(value)
@@ -139,6 +144,8 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
             return _plain(value.default, left, depth + 1)
         case Object():
             return {name: _plain(item, left, depth + 1) for name, item in value.items()}
+        case dict():
+            return {str(name): _plain(item, left, depth + 1) for name, item in value.items()}
     return None
 
 

@@ -63,9 +63,6 @@ class Listen(StepDocument):
     def expects(self) -> Any:
         return ANSWER
 
-    def expects(self) -> None:
-        return None  # whatever is sent: by which rules it is read may change
-
     def prepare(self, maker: "Maker") -> "ListenRun":
         operand = None if self.operand is None else maker.value("operand", local_text(self.operand))
         rest = self.otherwise or self.next
@@ -120,7 +117,7 @@ class ListenRun(StepRun):
 
     def _decide(self, turn: "Turn", said: Input) -> None:
         own = said.text or "\n".join(said.attachments)
-        value = own if self.operand is None else self.operand.evaluate(turn)
+        value = own if self.operand is None else self.operand.operand(turn)
         others = (
             [said.option] if said.option and said.option != said.text and self._is_said(value, said) else []
         )

@@ -64,11 +64,11 @@ class Route(StepDocument):
 
 @dataclass(frozen=True, slots=True)
 class RouteRun(StepRun):
-    operand: Template
+    value: Template
     router: Router
 
     def enter(self, turn: "Turn") -> None:
-        value = self.operand.evaluate(turn)
+        value = self.value.operand(turn)
         decision = self.router.decide(turn, value)
         self.router.keep(turn, decision, value)
         turn.go(decision.target)

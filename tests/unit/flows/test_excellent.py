@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -269,7 +270,7 @@ def test_any_function_takes_any_data(name: str, a: Any, b: Any, c: Any) -> None:
         "@(fields.a ^ fields.b & fields.c = 1)",
     ]:
         compiled = excellent.template(call.replace("{0}", name), where="x")
-        compiled.evaluate(on)
+        json.dumps(compiled.evaluate(on), allow_nan=False)
         compiled.render(on)
         compiled.told(evaluation(on))
 
@@ -315,11 +316,15 @@ def test_values_are_escaped_where_marks_count() -> None:
 
 
 def test_a_lone_expression_keeps_its_kind() -> None:
-    """`evaluate` gives the value where the text is one expression, else the text."""
+    """`evaluate` gives plain data where the text is one expression, else the text; `operand` errors, too."""
     assert excellent.template("@(1 + 1)", where="x").evaluate(turn()) == 2
     assert excellent.template("@(1 + 1)!", where="x").evaluate(turn()) == "2!"
     assert excellent.template("plain", where="x").evaluate(turn()) == "plain"
-    assert isinstance(excellent.template("@(1 / 0)", where="x").evaluate(turn()), Fault)
+    kept = '@(object("a", array(1, 2.5, null), "b", today(), "c", results.colour, "d", upper))'
+    found = excellent.template(kept, where="x").evaluate(turn())
+    assert found == {"a": [1, 2.5, None], "b": "2026-04-11", "c": "red", "d": None}
+    assert excellent.template("@(1 / 0)", where="x").evaluate(turn()) is None
+    assert isinstance(excellent.template("@(1 / 0)", where="x").operand(turn()), Fault)
 
 
 def test_plain_data_becomes_values() -> None:
