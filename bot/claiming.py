@@ -24,7 +24,7 @@ PER_CONVERSATION = 8  # so that one busy person does not fill a round
 RETRY_MS = (1_000, 5_000, 30_000, 120_000)  # before attempts 2 to 5; after the fifth the event parks
 MAX_ATTEMPTS = len(RETRY_MS) + 1
 POSTPONED = "postponed"  # the problem of an event that only waits for the one before it
-HELD_MS = 45_000  # more than the longest call and its grace (`flows/steps/http.py`): then it is looked at again
+HELD_MS = 45_000  # more than the longest call and its grace: then it is looked at again
 HELD = "held"  # the problem of an event that waits for the answer to a call of its session (`holding.py`)
 
 

@@ -241,7 +241,9 @@ class Worker:
         self._claimer.set_back(connection, mine, problems, now)
         done = [row.id for row in mine if row.id not in problems]
         claiming.close(connection, done)
-        return Handled(heads, batch.ephemerals, frozenset(batch.wakes), len(done), len(failed), batch.businesses)
+        return Handled(
+            heads, batch.ephemerals, frozenset(batch.wakes), len(done), len(failed), batch.businesses
+        )
 
     def _still_mine(
         self, connection: Connection, claimed: Sequence[Claimed], fences: Mapping[str, int]
@@ -290,9 +292,7 @@ class Worker:
         self, connection: Connection, loaded: list[_Loaded], batch: Batch, now: int
     ) -> None:
         keys = {(one.channel.id, key) for one in loaded if (key := _conversation_key(one)) is not None}
-        ids = {
-            one.event.conversation_id for one in loaded if isinstance(one.event, OwnEvent)
-        }
+        ids = {one.event.conversation_id for one in loaded if isinstance(one.event, OwnEvent)}
         known = _conversations(connection, keys, ids)
         by_key = {(c.channel_id, c.conversation_key): c for c in known}
         by_id = {c.id: c for c in known}

@@ -70,7 +70,12 @@ class Live:
         self.outgoing = Outgoing(outgoing or Policy())
         self.limits = Limits(runtime.monotonic)
         self.assistant = assistant or Assistant()
-        assert {*privacy_jobs.KINDS, *media_jobs.KINDS, *calls.KINDS, *flow_moves.KINDS} <= jobs.kinds().keys()
+        assert {
+            *privacy_jobs.KINDS,
+            *media_jobs.KINDS,
+            *calls.KINDS,
+            *flow_moves.KINDS,
+        } <= jobs.kinds().keys()
         context = self if job_context is None else job_context
         parts = (runtime.database, runtime.sealer, runtime.clock, runtime.owner, context)
         self.jobs = jobs.Runner(*parts, signals=runtime.signals, but=calls.KIND)

@@ -62,7 +62,7 @@ MAX_NESTING = 10  # of a JSON body
 MAX_SAVES = 50
 MAX_TEXT = 4_096  # characters of a text that is kept in the session
 MAX_FIELD = 1_000  # characters of a text that is kept with the contact
-MAX_WEBHOOK = 32_000  # bytes of JSON of an answer that is kept whole, for expressions that read anything in it
+MAX_WEBHOOK = 32_000  # bytes of JSON of an answer that is kept whole, for expressions to read in
 MAX_KEPT = 10_000  # bytes of JSON of a list or object that is kept in the session
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?=[/?#]|$)")
