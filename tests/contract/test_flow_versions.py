@@ -359,6 +359,21 @@ async def test_the_timer_of_a_moved_session_still_wakes_it(core: Core) -> None:
     assert (await core.said(1))[-1] == "Ciao tu"
 
 
+async def test_those_who_stayed_can_be_moved_later(core: Core) -> None:
+    """Publishing the same text again makes no version, and moves people if that is wished now."""
+    await publish(core)
+    await core.hears("ciao", person=1)
+    await core.work()
+    new = FORM.replace("Ciao {{", "Salve {{")
+    await publish(core, new)
+    assert (await states(core))[1] == ("form", 1, "name", "waiting")
+    again = await publish(core, new, people="move")
+    assert again.published is not None
+    assert (again.published.number, again.published.changed) == (2, False)
+    await moves(core)
+    assert (await states(core))[1] == ("form", 2, "name", "waiting")
+
+
 async def test_people_begin_anew(core: Core) -> None:
     await publish(core)
     await core.hears("ciao", "Anna", person=1)
