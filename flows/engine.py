@@ -155,8 +155,7 @@ def advance(
         case SessionCommand(what="resume") if state.waiting == ANSWER:
             act = _once_more
         case SessionCommand(what=("stop" | "expire") as what):
-            stopped = msgspec.structs.replace(state, waiting="", stack=[])
-            return Transition(stopped, [], contact, ended=True, outcome=_COMMANDS[what])
+            return Transition(state.over(), [], contact, ended=True, outcome=_COMMANDS[what])
         case _:
             return Transition(state, [], contact, handled=False)
     turn = _turn(flow, _copied(state), contact, now, seed, channel_kind, library, business, channel)
@@ -221,8 +220,7 @@ def _expire(flow: CompiledFlow, state: SessionState, contact: ContactView, now: 
     until = (now if bound else state.active) + flow.expires_ms
     if now < until:
         return Transition(state, [], contact, expires_at=until)
-    expired = msgspec.structs.replace(state, waiting="", stack=[])
-    return Transition(expired, [], contact, ended=True, outcome="expired")
+    return Transition(state.over(), [], contact, ended=True, outcome="expired")
 
 
 def _answers(content: Received) -> bool:
@@ -270,7 +268,13 @@ def _run(turn: Turn, begin: Callable[[], None]) -> Transition:
         effects = [effect for effect in turn.effects if _given(effect)]
         effects.append(SessionFailed(error.step_id, error.what))
         return Transition(
-            state, effects, turn.contact, ended=True, outcome="failed", path=turn.path, faults=turn.faults
+            state.over(),
+            effects,
+            turn.contact,
+            ended=True,
+            outcome="failed",
+            path=turn.path,
+            faults=turn.faults,
         )
     return Transition(
         state,

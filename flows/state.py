@@ -23,6 +23,7 @@ class Result(Struct, frozen=True, omit_defaults=True):
     category: str = ""
     input: str = ""
     extra: Any = None  # what a test found besides (groups of a pattern …)
+    localized: str = ""  # the category in the contact's language, where that is another word
 
 
 class Input(Struct, frozen=True, omit_defaults=True):
@@ -111,6 +112,15 @@ class SessionState(Struct, omit_defaults=True):
             return False
         here = step_id == self.step and version in (0, self.version)
         return here or (step_id != "" and step_id == self.known_as and version in (0, self.known_version))
+
+    def over(self) -> SessionState:
+        """The session as it ends from outside or within sub-flows: no callers are left, and what it keeps are the
+        variables and results of the outermost scope."""
+        outer = next((frame for frame in self.stack if frame.variables is not None), None)
+        ended = msgspec.structs.replace(self, waiting="", stack=[])
+        if outer is not None:
+            ended.variables, ended.results = dict(outer.variables or {}), dict(outer.results or {})
+        return ended
 
     def versions(self) -> list[tuple[str, int]]:
         """Every (flow, version) that the session is pinned to, the innermost first."""

@@ -241,6 +241,14 @@ class Turn:
         self.come_back(outcome)
         self.step().runner.returned(self, outcome)
 
+    def end_session(self, outcome: str) -> None:
+        """The session ends here, with the flows that called this one."""
+        state, over = self.state, self.state.over()
+        state.variables, state.results = over.variables, over.results
+        state.stack.clear()
+        self.marks.clear()
+        self.finish(outcome)
+
     def run_flow(self, key: str, given: dict[str, Any] | None) -> None:
         """Starts a sub-flow. `given`: the variables that it begins with when its scope is its own, None when it shares
         ours."""

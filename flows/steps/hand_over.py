@@ -52,5 +52,4 @@ class HandOverRun(StepRun):
         if self.text is not None:
             turn.send(Text(turn.text(self.text)))
         turn.add(HandOver(turn.state.step, self.team, turn.text(self.about) if self.about else ""))
-        turn.state.stack.clear()  # the callers are over, too
-        turn.finish("handed_over")
+        turn.end_session("handed_over")

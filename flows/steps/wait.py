@@ -233,7 +233,7 @@ def _opening(turn: "Turn", earliest: int, days: frozenset[int]) -> int | None:
     """When the business is open next: at once while it is. Its hours are those of its own zone."""
     zone = turn.business_zone()
     first = datetime.fromtimestamp(earliest / 1000, zone).date()
-    for ahead in range(8):
+    for ahead in range(-1, 8):  # from yesterday on: some shops close after midnight
         day = first + timedelta(days=ahead)
         if day.weekday() not in days:
             continue
@@ -241,7 +241,8 @@ def _opening(turn: "Turn", earliest: int, days: frozenset[int]) -> int | None:
             opens, closes = (_hour(part.strip()) for part in span.split("-", 1))
             if opens is None or closes is None:
                 continue
-            start, end = (_utc(datetime.combine(day, each, zone)) for each in (opens, closes))
+            last = day if closes > opens else day + timedelta(days=1)
+            start, end = _utc(datetime.combine(day, opens, zone)), _utc(datetime.combine(last, closes, zone))
             if earliest < end:
                 return max(start, earliest)
     return None

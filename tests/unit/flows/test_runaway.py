@@ -214,3 +214,30 @@ def test_the_caller_of_a_caller_may_catch() -> None:
     assert [effect.text for effect in rehearsal.effects if isinstance(effect, AddNote)] == [
         "low, step b: there is no flow 'nowhere'"
     ]
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome"),
+    [
+        ({"hand_over": True}, "handed_over"),
+        ({"goto": {"flow": "nowhere"}}, "failed"),
+        ({"ask": "text", "text": "?", "next": "end"}, "expired"),
+    ],
+)
+def test_a_session_that_ends_inside_keeps_what_is_outside(step: dict[str, Any], outcome: str) -> None:
+    """However it ends inside sub-flows, what is kept of it are the variables and results of the first flow."""
+    top = make_flow(
+        {
+            "a": {"ask": "text", "text": "?", "save": "session.x", "next": "b"},
+            "b": {"sub_flow": "middle", "scope": "own", "give": {"y": 1}, "next": "end"},
+        }
+    )
+    middle = make_flow({"a": {"sub_flow": "low", "scope": "own", "next": "end"}}, key="middle")
+    rehearsal = play(top, middle, make_flow({"a": step}, key="low"))
+    rehearsal.answer(said("tea").content)
+    rehearsal.pass_time(31 * DAY)
+    assert rehearsal.outcome == outcome
+    assert rehearsal.last_state is not None
+    assert rehearsal.last_state.variables == {"x": "tea"}
+    assert rehearsal.last_state.results["a"].value == "tea"
+    assert rehearsal.last_state.stack == []

@@ -241,3 +241,27 @@ def test_splits_that_make_no_sense_are_refused(split: dict[str, Any], words: str
     """With the reason, when the flow is read."""
     with pytest.raises(RejectedInput, match=words):
         make_flow({**SPLIT, "a": split})
+
+
+@pytest.mark.parametrize(
+    ("now", "goes_on"),
+    [
+        ("2026-06-01 17:00", "2026-06-01 18:00"),
+        ("2026-06-01 23:00", None),
+        ("2026-06-02 01:59", None),
+        ("2026-06-02 02:00", "2026-06-08 18:00"),
+    ],
+)
+def test_a_shop_that_closes_after_midnight(now: str, goes_on: str | None) -> None:
+    """Hours that end before they begin reach into the next day."""
+    flow = make_flow({"a": {"wait": {"until": "open"}, "next": "b"}, "b": {"end": True}})
+    transition = engine.start(
+        flow,
+        contact=ContactView(),
+        now=ms(now),
+        seed=1,
+        channel_kind="telegram",
+        business=replace(sample(), opening_hours={"mon": ["18:00-02:00"]}),
+    )
+    timers = [effect.due_at for effect in transition.effects if isinstance(effect, SetTimer)]
+    assert timers == ([ms(goes_on)] if goes_on else [])
