@@ -22,7 +22,7 @@ from sqlalchemy import Connection, text
 from domain.crash import POINTS
 from simulators.control import SimulatorControl
 from storage.database import Database, rows_of
-from tests.faults import load, test_calls_killed
+from tests.faults import load, test_calls_killed, test_schedules_killed
 from tests.faults.conftest import Counted
 from tests.support import checker
 from tests.support.databases import PostgresServer
@@ -108,7 +108,8 @@ def any_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_every_crash_point_is_tried() -> None:
     """A new point without a test would be a promise that nobody checks."""
-    assert {case.partition(":")[0] for case in (*CASES, *test_calls_killed.CASES)} == set(POINTS)
+    cases = (*CASES, *test_calls_killed.CASES, *test_schedules_killed.CASES)
+    assert {case.partition(":")[0] for case in cases} == set(POINTS)
 
 
 @pytest.mark.parametrize("crash_at", CASES)
