@@ -77,6 +77,10 @@ class Rule(BaseModel):
         return self.category or self.test
 
 
+Called = Annotated[
+    dict[Category, dict[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")], Category]],
+    Field(max_length=MAX_RULES + 1),
+]
 Rules = Annotated[tuple[Rule, ...], Field(max_length=MAX_RULES)]
 
 
@@ -123,6 +127,11 @@ class Router:
     category: str
     otherwise: str | None
     result: str | None
+    names: Mapping[str, Mapping[str, str]]  # category → language → what it is called there
+
+    def called(self, turn: Turn, category: str) -> str:
+        """What a category is called in the session's language; "" where it has its own name."""
+        return self.names.get(category, {}).get(turn.language, "")
 
     def decide(self, turn: Turn, *values: Any) -> Decision:
         """What the first rule says that fits the first value, else the second …"""
@@ -146,7 +155,10 @@ class Router:
         match = decision.match
         fitted = words if match is None else match.text
         extra = None if match is None or match.extra is None else plain(match.extra)
-        turn.record(self.result, Result(fitted[:MAX_VALUE], decision.category, words[:MAX_VALUE], extra))
+        localized = self.called(turn, decision.category)
+        turn.record(
+            self.result, Result(fitted[:MAX_VALUE], decision.category, words[:MAX_VALUE], extra, localized)
+        )
 
 
 def router(
@@ -156,6 +168,7 @@ def router(
     otherwise: str | None,
     following: str | None,
     result: str | None,
+    names: Mapping[str, Mapping[str, str]],
     maker: Maker,
 ) -> Router:
     """The compiled rules; registers an exit for each category and the result. Raises ValueError."""
@@ -183,7 +196,7 @@ def router(
         maker.exit(f"category {category}", rest)
     if result is not None:
         maker.gives(result)
-    return Router(tuple(made), category, rest, result)
+    return Router(tuple(made), category, rest, result, names)
 
 
 def _argument(field: str, value: Any, test: str, maker: Maker) -> Any:

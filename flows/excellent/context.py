@@ -186,7 +186,7 @@ def _result(key: str, result: Result) -> Object:
             "values": [value],
             "category": result.category,
             "categories": [result.category],
-            "category_localized": result.category,
+            "category_localized": result.localized or result.category,
             "input": result.input,
             "extra": lift(result.extra),
         },

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from domain import durations
 from domain.messages import Received
 from flows.expressions import Template
-from flows.routing import OTHER, Category, ResultKey, Router, Rules, router
+from flows.routing import OTHER, Called, Category, ResultKey, Router, Rules, router
 from flows.state import ANSWER, Input, Result
 from flows.steps import Duration, StepDocument, StepId, StepRun, step
 from flows.texts import MAX_TEXT, local_text
@@ -56,6 +56,9 @@ class Listen(StepDocument):
     operand: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)] | None = None
     category: Category = OTHER
     result: ResultKey | None = None
+    categories: Called = Field(
+        default_factory=dict
+    )  # what they are called in languages: {Adult: {it: Adulto}}
     otherwise: StepId | None = None
     timeout: NoAnswer | None = None
     take_first: bool = False
@@ -72,6 +75,7 @@ class Listen(StepDocument):
             otherwise=self.otherwise,
             following=self.next,
             result=self.result,
+            names=self.categories,
             maker=maker,
         )
         timeout = self.timeout
@@ -112,7 +116,8 @@ class ListenRun(StepRun):
     def due(self, turn: "Turn") -> None:
         turn.mark("timeout")
         if self.router.result is not None and self.timeout_category:
-            turn.record(self.router.result, Result("", self.timeout_category, ""))
+            localized = self.router.called(turn, self.timeout_category)
+            turn.record(self.router.result, Result("", self.timeout_category, "", None, localized))
         turn.go(self.timeout_target)
 
     def _decide(self, turn: "Turn", said: Input) -> None:

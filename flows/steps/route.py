@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from flows.expressions import Template
-from flows.routing import OTHER, Category, ResultKey, Router, Rules, router
+from flows.routing import OTHER, Called, Category, ResultKey, Router, Rules, router
 from flows.steps import StepDocument, StepId, StepRun, step
 from flows.texts import MAX_TEXT, local_text
 
@@ -45,6 +45,9 @@ class Route(StepDocument):
     rules: Rules = ()
     category: Category = OTHER
     result: ResultKey | None = None
+    categories: Called = Field(
+        default_factory=dict
+    )  # what they are called in languages: {Adult: {it: Adulto}}
     otherwise: StepId | None = None
 
     def prepare(self, maker: "Maker") -> "RouteRun":
@@ -57,6 +60,7 @@ class Route(StepDocument):
             otherwise=self.otherwise,
             following=self.next,
             result=self.result,
+            names=self.categories,
             maker=maker,
         )
         return RouteRun(operand, rules)

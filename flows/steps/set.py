@@ -69,6 +69,7 @@ class Kept(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     text: Annotated[str, Field(max_length=MAX_VALUE)]
     category: Annotated[str, Field(max_length=MAX_VALUE)] = ""
+    localized: Annotated[dict[str, str], Field(max_length=20)] = Field(default_factory=dict)  # in languages
 
 
 def _place(path: str) -> str:
@@ -147,11 +148,13 @@ def _result_change(path: str, value: Any, field: str, maker: "Maker") -> Change:
     if value is None:
         return lambda turn: turn.forget(key)
     category = value_of(value.category, f"{field}.category", maker) if isinstance(value, Kept) else None
+    names = value.localized if isinstance(value, Kept) else {}
     read = value_of(value.text if isinstance(value, Kept) else value, field, maker)
 
     def changed(turn: "Turn") -> None:
         kept = read(turn)
-        turn.record(key, Result("" if kept is None else kept, (category(turn) or "") if category else "", ""))
+        called = (category(turn) or "") if category else ""
+        turn.record(key, Result("" if kept is None else kept, called, "", None, names.get(turn.language, "")))
 
     return changed
 

@@ -320,10 +320,11 @@ def set_run_result(flow: Flow, found: Action, node: Node) -> list[Made]:
     item = found.item
     name = item.text("name", "")
     value = flow.template(item.text("value", "")[:MAX_VALUE], found.uuid)
-    category = flow.text(found.uuid, "category", item.text("category", ""), most=64) or ""
-    if isinstance(category, dict):
-        category = category.get(flow.base(), "")
-    kept = Line(text=value, category=category) if category else Line(text=value)
+    category = item.text("category", "").strip()[:MAX_KEY]
+    kept = Line(text=value, category=literal(category)) if category else Line(text=value)
+    localized = flow.names(found.uuid, "category")
+    if localized:
+        kept["localized"] = Line(localized)
     return [made({"set": {f"result.{result_key(name)}": kept}}, "result", name)]
 
 

@@ -21,7 +21,7 @@ from flows import excellent, languages
 from flows.importers import Unsupported
 from flows.importers.documents import Line, Names, Row, slug
 from flows.importers.rapidpro import actions, routers
-from flows.importers.rapidpro.definitions import Action, Definition, Node
+from flows.importers.rapidpro.definitions import MAX_NAME, Action, Definition, Node
 from flows.importers.rapidpro.templates import literal, rewritten
 from flows.texts import MAX_TEXT
 
@@ -132,6 +132,11 @@ class Flow:
             if texts and any(text.strip() for text in texts):
                 found[_code(language)] = texts
         return found
+
+    def names(self, uuid: str, name: str) -> dict[str, str]:
+        """What an item is called in other languages."""
+        found = self.translations(uuid, name).items()
+        return {language: texts[0].strip()[:MAX_NAME] for language, texts in found if texts[0].strip()}
 
     def base(self) -> str:
         """Our code of the flow's own language."""

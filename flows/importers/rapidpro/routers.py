@@ -45,6 +45,11 @@ def _route(flow: Flow, node: Node, router: Router, *, listens: bool) -> Made:
         data["category"] = router.default.name
     if name:
         data["result"] = result_key(name)
+        called = {
+            each.name: Line(names) for each in router.categories if (names := flow.names(each.uuid, "name"))
+        }
+        if called:
+            data["categories"] = called
     if listens:
         timeout = _timeout(flow, router) or flow.waits_out()
         if timeout is not None:
