@@ -6,8 +6,9 @@ Text      compared by `fold`: each character by its simple lower-case mapping (w
           does under C.UTF-8), no trimming, no accents removed. Texts are made NFC where they enter.
 Number    an int or float; or a text of the form `[+-]?digits[.digits]`, up to 15 digits on each side. Two
           texts are never compared as numbers by `equals`: one side must be a number. A bool is no number.
-Date      an int (ms since 1970 UTC), or a text `YYYY-MM-DD` (that day's start in UTC) or
-          `YYYY-MM-DDTHH:MM:SSZ`. Any other text is no date and the comparison is false. A condition on dates
+Date      an int (ms since 1970 UTC), or a text `YYYY-MM-DD` (that day's start in UTC),
+          `YYYY-MM-DDTHH:MM:SSZ`, or the same with an offset, `…+01:00` (years 1000 to 9998). Any other text is
+          no date and the comparison is false. A condition on dates
           is one half-open range of milliseconds `[low, high)`; texts of that form order like their instants,
           so SQL compares `text >= ceiling(low) AND text < ceiling(high)`, a day written as its first second.
 """
@@ -27,10 +28,16 @@ NUMBER_PATTERN = r"^[+-]?[0-9]{1,15}(\.[0-9]{1,15})?$"
 DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$"
 COLLECTIONS = (list, tuple, set, frozenset)
 DAY_MS = 86_400_000
+# With an offset the day must exist, since it is moved to UTC; that needs more than the pattern, see `moment`.
+OFFSET_PATTERN = (
+    r"^(?!9999)[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9][+-](0[0-9]|1[0-4]):[0-5][0-9]$"
+)
 ALWAYS = 1 << 53  # ms; further away than any date that we hold (year 9999 is 2.5e14)
 
 _number = re.compile(NUMBER_PATTERN[:-1] + r"\Z", re.ASCII)
 _date = re.compile(DATE_PATTERN[:-1] + r"\Z", re.ASCII)
+_offset = re.compile(OFFSET_PATTERN[:-1] + r"\Z", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -75,10 +82,20 @@ def in_range(actual: Any, low: int, high: int) -> bool:
     """Whether a date lies in `[low, high)` (ms UTC)."""
     if isinstance(actual, int) and not isinstance(actual, bool):
         return low <= actual < high
-    if not isinstance(actual, str) or not _date.match(actual):
-        return False
-    text = actual if len(actual) > 10 else f"{actual}T00:00:00Z"
-    return ceiling(low) <= text < ceiling(high)
+    text = moment(actual) if isinstance(actual, str) else None
+    return text is not None and ceiling(low) <= text < ceiling(high)
+
+
+def moment(text: str) -> str | None:
+    """The moment that a text spells, as `YYYY-MM-DDTHH:MM:SSZ`; None when it spells none."""
+    if _date.match(text):
+        return text if len(text) > 10 else f"{text}T00:00:00Z"
+    if not _offset.match(text):
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return None
 
 
 def ceiling(ms: int) -> str:

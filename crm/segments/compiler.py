@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +10,9 @@ from sqlalchemy import Connection
 from crm.segments.operators import twin
 from crm.segments.sources import subject
 from crm.segments.subjects import Builder, either
-from domain.comparisons import DATE_PATTERN, fold, number
+from domain.comparisons import fold, moment, number
 from domain.operators.matches_pattern import compiled
 from domain.predicates import All, AnyOf, Not, Predicate, Test, grounded
-
-_DATE = re.compile(DATE_PATTERN[:-1] + r"\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +69,7 @@ def _spelled_number(text: Any) -> float | None:
 
 
 def _spelled_moment(text: Any) -> str | None:
-    if not isinstance(text, str) or not _DATE.match(text):
-        return None
-    return text if len(text) > 10 else f"{text}T00:00:00Z"
+    return moment(text) if isinstance(text, str) else None
 
 
 def _found(pattern: str, text: Any) -> int:

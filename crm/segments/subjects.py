@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crm.segments.patterns import postgresql_pattern
-from domain.comparisons import DATE_PATTERN, NUMBER_PATTERN
+from domain.comparisons import DATE_PATTERN, NUMBER_PATTERN, OFFSET_PATTERN
 from domain.operators.matches_pattern import MAX_INPUT
 from storage.statements import bulk_values
+
+_MOMENT = 'YYYY-MM-DD"T"HH24:MI:SS"Z"'  # PostgreSQL's word for a moment's text
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,22 @@ class Builder:
         return f"CASE WHEN {expression} ~ '{NUMBER_PATTERN}' THEN CAST({expression} AS DOUBLE PRECISION) END"
 
     def spelled_moment(self, expression: str) -> str:
-        """The moment that a text spells as `YYYY-MM-DDTHH:MM:SSZ`, or NULL; orders like the instants."""
+        """The moment that a text spells, as `YYYY-MM-DDTHH:MM:SSZ`, or NULL (`comparisons.moment`); such texts order
+        like their instants."""
         if self.dialect == "sqlite":
             return f"pp_moment({expression})"
         midnight = self.text("T00:00:00Z")
+        offset = self.text(OFFSET_PATTERN)  # bound: it has colons
+        month = f"CAST(substr({expression}, 1, 7) || '-01' AS date)"
+        # A cast of a day that does not exist is an error, so the length of the month is looked at before.
+        days = f"extract(day FROM {month} + interval '1 month' - interval '1 day')"
+        utc = f"CAST({expression} AS timestamptz) AT TIME ZONE 'UTC'"
+        shown = f"to_char({utc}, {self.text(_MOMENT)})"
         return (
             f"(CASE WHEN {expression} ~ '{DATE_PATTERN}' THEN CASE WHEN length({expression}) = 10 "
-            f'THEN {expression} || {midnight} ELSE {expression} END END COLLATE "C")'
+            f"THEN {expression} || {midnight} ELSE {expression} END "
+            f"WHEN {expression} ~ {offset} THEN CASE WHEN CAST(substr({expression}, 9, 2) AS int) <= {days} "
+            f'THEN {shown} END END COLLATE "C")'
         )
 
     def position(self, haystack: str, needle: str) -> str:
