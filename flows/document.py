@@ -25,6 +25,7 @@ from flows.yaml_reader import Lines, read
 
 MAX_STEPS = 1_000  # a person cannot oversee more; sub-flows divide
 MAX_PLACEHOLDERS = 5_000  # `{{`, `{%` and `@(` in all texts: half a second of compiling
+MAX_MENTIONS = 20_000  # @ in a flow of RapidPro's expressions: half a second of compiling
 MAX_PATTERNS = 200  # each may take RE2 eight milliseconds before it is refused
 MAX_TRIGGERS = 50
 MAX_REGEX = 5  # triggers by regular expression, of as many patterns each: every message is held against them
@@ -93,10 +94,12 @@ def load(text: str, name: str) -> FlowDocument:
     """The document in a YAML (or JSON) text. `name` is the file's, for messages.
 
     Raises RejectedInput; as DocumentRejected it lists every fault with its line. Bounded: 1 MB, 40 levels, 1,000 steps,
-    5,000 placeholders, 200 patterns.
+    5,000 placeholders, 20,000 expressions, 200 patterns.
     """
     if text.count("{{") + text.count("{%") + text.count("@(") > MAX_PLACEHOLDERS:
         raise RejectedInput(f"at most {MAX_PLACEHOLDERS} placeholders in all texts together", where=name)
+    if "excellent" in text and text.count("@") > MAX_MENTIONS:
+        raise RejectedInput(f"at most {MAX_MENTIONS} expressions in all texts together", where=name)
     if text.count("matches_pattern") + text.count("has_pattern") > MAX_PATTERNS:
         raise RejectedInput(f"at most {MAX_PATTERNS} patterns in all conditions together", where=name)
     document = read(text, name=name)

@@ -10,6 +10,7 @@ from datetime import date
 from decimal import Decimal, DecimalException
 from typing import Any
 
+from flows.excellent import dates
 from flows.excellent.evaluation import MAX_CALLS, Evaluation, TooComplex
 from flows.excellent.values import (
     ARITHMETIC,
@@ -193,8 +194,6 @@ def _comparison(left: Node, right: Node, decide: Callable[[int], bool]) -> Node:
 
 
 def _compared_dates(evaluation: Evaluation, first: Any, second: Any, decide: Callable[[int], bool]) -> Any:
-    from flows.excellent import dates
-
     low, high = (dates.datetime_of(value, evaluation.environment) for value in (first, second))
     if isinstance(low, Fault):
         return low

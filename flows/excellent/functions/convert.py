@@ -7,7 +7,7 @@ from typing import Any
 
 from flows.excellent import dates
 from flows.excellent.evaluation import Evaluation
-from flows.excellent.functions import function
+from flows.excellent.functions import function, times
 from flows.excellent.values import MAX_ITEMS, Fault, Object, integer, lift, to_json
 from flows.excellent.values import text as text_of
 
@@ -35,7 +35,7 @@ def date(evaluation: Evaluation, value: Any, month: int | None = None, day: int 
     """`date("10/05/2010")` → 2010-05-10. With three numbers as in older flows: year, month, day."""
     if month is not None and day is not None:
         year = integer(value)
-        return year if isinstance(year, Fault) else _day(year, month, day)
+        return year if isinstance(year, Fault) else times.date_from_parts(evaluation, year, month, day)
     return dates.date_of(value, evaluation.environment)
 
 
@@ -50,7 +50,7 @@ def time(evaluation: Evaluation, value: Any, minute: int | None = None, second: 
     """`time("10:30")`. With three numbers as in older flows: hour, minute, second."""
     if minute is not None and second is not None:
         hour = integer(value)
-        return hour if isinstance(hour, Fault) else _clock(hour, minute, second)
+        return hour if isinstance(hour, Fault) else times.time_from_parts(evaluation, hour, minute, second)
     return dates.time_of(value, evaluation.environment)
 
 
@@ -90,15 +90,3 @@ def _whole(digits: str) -> int:
     if len(digits) > 40:
         raise ValueError("number out of range")
     return int(digits)
-
-
-def _day(year: int, month: int, day: int) -> Any:
-    from flows.excellent.functions.times import date_from_parts
-
-    return date_from_parts(None, year, month, day)
-
-
-def _clock(hour: int, minute: int, second: int) -> Any:
-    from flows.excellent.functions.times import time_from_parts
-
-    return time_from_parts(None, hour, minute, second)

@@ -10,8 +10,8 @@ from flows.excellent import dates
 from flows.excellent.environment import zone_of
 from flows.excellent.evaluation import Evaluation
 from flows.excellent.functions import function
-from flows.excellent.values import ARITHMETIC, Fault, iso, text
-from flows.excellent.values import kind as kind_of
+from flows.excellent.functions.numbers import format_number
+from flows.excellent.values import ARITHMETIC, Fault, text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS = {"W": 604_800, "D": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -30,7 +30,7 @@ def today(evaluation: Evaluation) -> date:
 
 
 @function("integer, integer, integer")
-def date_from_parts(evaluation: Evaluation | None, year: int, month: int, day: int) -> Any:
+def date_from_parts(evaluation: Evaluation, year: int, month: int, day: int) -> Any:
     """`date_from_parts(2017, 2, 31)` → 2017-03-03; the month must exist, days run on."""
     if not 1 <= month <= 12 or not 1 <= year <= 9999 or abs(day) > 10_000:
         return Fault("error calling date_from_parts: year, month or day out of range")
@@ -41,7 +41,7 @@ def date_from_parts(evaluation: Evaluation | None, year: int, month: int, day: i
 
 
 @function("integer, integer, integer")
-def time_from_parts(evaluation: Evaluation | None, hour: int, minute: int, second: int) -> Any:
+def time_from_parts(evaluation: Evaluation, hour: int, minute: int, second: int) -> Any:
     """`time_from_parts(14, 40, 15)`."""
     try:
         return time(hour, minute, second)
@@ -189,8 +189,6 @@ def format_time(evaluation: Evaluation, clock: time, layout: str | None = None) 
 @function("any", price=20, name="format", tolerant=True)
 def format_(evaluation: Evaluation, value: Any) -> Any:
     """The value by its kind, as people here write it."""
-    from flows.excellent.functions.numbers import format_number
-
     match value:
         case Fault():
             return value
@@ -202,4 +200,4 @@ def format_(evaluation: Evaluation, value: Any) -> Any:
             return format_time(evaluation, value)
         case Decimal():
             return format_number(evaluation, value)
-    return text(value) if kind_of(value) != "datetime" else iso(value)
+    return text(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,7 +24,7 @@ from domain.messages import (
     Tap,
 )
 from domain.messages import MediaKind as Kind
-from flows import engine, inspection
+from flows import document, engine, inspection
 from flows.business import sample
 from flows.document import DocumentRejected
 from flows.excellent.environment import Environment
@@ -209,3 +210,12 @@ def test_what_goes_wrong_in_an_expression_is_noted(flow: Make) -> None:
     assert [one.text["en"] for one in found if one.code == "unknown_name"] == [
         "nothing in expressions is called shout(): nothing will be shown in their place"
     ]
+
+
+def test_a_flow_of_many_expressions_is_refused_at_once() -> None:
+    """Before any of them is compiled."""
+    steps = {"a": {"send": ["@contact.name " * 290] * 10, "next": "end"}, "b": {"end": "x"}}
+    steps |= {f"s{number}": steps["a"] for number in range(10)}
+    text = json.dumps({"flow": "big", "expressions": "excellent", "start": "a", "steps": steps})
+    with pytest.raises(RejectedInput, match="at most 20000 expressions"):
+        document.load(text, "big")
