@@ -155,7 +155,7 @@ def url_of(url: str, field: str, maker: Maker) -> Callable[[Turn], str]:
     """The function that gives an address; "" when it is empty. A value that is the whole address stands as it is, one
     inside is escaped."""
     template = maker.value(field, local_text(url))
-    if template.constant is not None and not maker.excellent:  # imported ones come as they are, and fail when sent
+    if template.constant is not None and not maker.excellent:  # imported ones fail when they are sent
         _web_address(template.constant)
         return lambda turn: url
     escape = None if url.lstrip().startswith(("{{", "@")) else _escaped
