@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from bot import outbox, step_counts, turns
 from bot.outbox import Outgoing
+from bot.turns import SeenBusiness
 from crm import consent, contacts, outcomes
 from domain.messages import Ephemeral
 from flows.state import EXPIRE
@@ -128,7 +129,7 @@ class Batch:
     subscriptions: list[dict[str, Any]] = field(default_factory=list)
     notifications: list[dict[str, Any]] = field(default_factory=list)
     walked: list[step_counts.Walked] = field(default_factory=list)
-    businesses: list[turns.SeenBusiness] = field(default_factory=list)
+    businesses: list[SeenBusiness] = field(default_factory=list)
     ephemerals: list[HandedEphemeral] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
     album_parts: list[dict[str, Any]] = field(default_factory=list)
