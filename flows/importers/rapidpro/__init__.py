@@ -10,6 +10,7 @@ What is written here follows RapidPro's public documentation and the shapes of i
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from flows.document import MAX_STEPS
@@ -39,7 +40,7 @@ def read(text: str) -> Imported:
     rename_results(flow for flow, _ in newest)
     definitions = [definition(flow, where) for flow, where in newest]
     around = _surroundings(definitions, data)
-    started = _triggers(data, set(around.keys), unsupported)
+    started = _triggers(data, around, unsupported)
     flows = []
     for each in definitions:
         flow = Flow(each, around)
@@ -108,15 +109,16 @@ def _surroundings(definitions: list[Definition], data: Any) -> Surroundings:
         if each.uuid in keys:
             raise refused("flows", f"two flows have the uuid {each.uuid}")
         keys[each.uuid] = names.take(slug(each.name) or slug(each.uuid) or "flow")
+    named = {each.name: each.uuid for each in reversed(definitions)}
+    around = Surroundings(keys, named, frozenset(), _smart_groups(data))
     called = {
-        reference.text("uuid", "")
+        around.flow(action.item.object("flow")) or ""
         for each in definitions
         for node in each.nodes
         for action in node.actions
         if action.type == "enter_flow" and not action.item.flag("terminal")
-        if (reference := action.item.object("flow")) is not None
     }
-    return Surroundings(keys, frozenset(called), _smart_groups(data))
+    return replace(around, called=frozenset(called))
 
 
 def _smart_groups(data: Any) -> dict[str, str]:
@@ -130,10 +132,12 @@ def _smart_groups(data: Any) -> dict[str, str]:
     return found
 
 
-def _triggers(data: Any, flows: set[str], unsupported: list[Unsupported]) -> dict[str, list[dict[str, Any]]]:
+def _triggers(
+    data: Any, around: Surroundings, unsupported: list[Unsupported]
+) -> dict[str, list[dict[str, Any]]]:
     if not isinstance(data, dict) or "flows" not in data:
         return {}
-    return triggers(Item(data, "").objects("triggers", MAX_TRIGGERS), flows, unsupported)
+    return triggers(Item(data, "").objects("triggers", MAX_TRIGGERS), around, unsupported)
 
 
 def _other_parts(data: Any) -> list[Unsupported]:

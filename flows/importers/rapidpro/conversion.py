@@ -23,6 +23,7 @@ from flows.importers.documents import Line, Names, Row, slug
 from flows.importers.rapidpro import actions, routers
 from flows.importers.rapidpro.definitions import MAX_NAME, Action, Definition, Node
 from flows.importers.rapidpro.templates import literal, rewritten
+from flows.importers.sources import Item
 from flows.texts import MAX_TEXT
 
 Data = dict[str, Any]
@@ -57,8 +58,16 @@ class Surroundings:
     """What a flow needs to know of the file it stands in."""
 
     keys: Mapping[str, str]  # flow's uuid → our key
+    names: Mapping[str, str]  # flow's name → its uuid: references of old versions have no uuid
     called: frozenset[str]  # uuids of flows that others enter and come back from
     smart_groups: Mapping[str, str]  # uuid and name of groups that a query fills → uuid
+
+    def flow(self, reference: Item | None) -> str | None:
+        """The uuid of a flow of the file that is meant, by uuid or else by name."""
+        if reference is None:
+            return None
+        uuid, name = reference.text("uuid", ""), reference.text("name", "")
+        return uuid if uuid in self.keys else None if uuid else self.names.get(name)
 
 
 @dataclass
@@ -172,12 +181,13 @@ class Flow:
         """Whether a query fills the group."""
         return uuid in self.around.smart_groups or name in self.around.smart_groups
 
-    def flow_key(self, reference: Any, action: Action) -> str:
+    def flow_key(self, reference: Item | None, action: Action) -> str:
         """Our key of another flow."""
         uuid = reference.text("uuid", "") if reference is not None else ""
         name = reference.text("name", "") if reference is not None else ""
-        key = self.around.keys.get(uuid)
-        if key is None:
+        known = self.around.flow(reference)
+        key = self.around.keys[known] if known is not None else ""
+        if not key:
             key = slug(name) or slug(uuid) or "missing"
             self.lost(action.named, action.place, f"the flow {name or uuid} is not in this file")
         return key

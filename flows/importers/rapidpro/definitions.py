@@ -30,7 +30,7 @@ MAX_NODES = 1_000  # RapidPro's own limit
 MAX_ENTRIES = 500  # actions, cases, categories or exits of one node: RapidPro takes 100, older versions more
 MAX_NAME = 128  # characters of a category
 MAX_ID = 64  # characters of an id
-MAX_LANGUAGES = 20
+MAX_LANGUAGES = 19  # besides the flow's own: a document of ours has twenty
 
 Texts = Mapping[str, list[str]]  # property → texts
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from flows.importers import Unsupported
 from flows.importers.documents import Line, Row
+from flows.importers.rapidpro.conversion import Surroundings
 from flows.importers.sources import Item
 from flows.options import plain
 
@@ -25,16 +26,15 @@ _NAMES = {
 
 
 def triggers(
-    items: list[Item], flows: set[str], unsupported: list[Unsupported]
+    items: list[Item], around: Surroundings, unsupported: list[Unsupported]
 ) -> dict[str, list[dict[str, Any]]]:
     """Our triggers by the uuid of the flow that they start. What is not carried is added to `unsupported`."""
     found: dict[str, list[dict[str, Any]]] = {}
     for item in items:
         kind = item.text("trigger_type", "") or item.text("type", "")
         where = item.text("uuid", "") or item.where
-        flow = item.object("flow")
-        uuid = flow.text("uuid", "") if flow is not None else ""
-        if uuid not in flows:
+        uuid = around.flow(item.object("flow"))
+        if uuid is None:
             unsupported.append(Unsupported(f"trigger {kind}", where, "its flow is not in this file"))
             continue
         made = _made(kind, item)

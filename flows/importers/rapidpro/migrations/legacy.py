@@ -279,7 +279,8 @@ class _Migration:
                 bounds = [translated(test.text(key, "")) for key in ("min", "max")]
                 return {"type": "has_number_between", "arguments": bounds}
             case "in_group":
-                group = test.object("test") or Item({}, test.at("test"))
+                given = test.data.get("test")
+                group = Item({"name": given} if isinstance(given, str) else given or {}, test.at("test"))
                 return {"type": "has_group", "arguments": [group.text("uuid", ""), group.text("name", "")]}
             case "subflow":
                 return {"type": "has_only_text", "arguments": [test.text("exit_type", "completed")]}
