@@ -53,9 +53,9 @@ from flows.turns import Runaway, Turn
 from flows.versions import CompiledFlow, pinned
 
 MAX_STEPS = 100  # entered per event: RapidPro's limit, too; a flow that needs more loops
-MAX_QUIET = 500  # entered since the contact last sent something: a sequence of a year; more is a loop of waits
-MAX_WEIGHT = 20_000  # comparisons, placeholders and filters of one event: below a second when each is at its slowest
-MAX_TOTAL = 10_000  # entered in a session: a conversation of years; more is two programs that talk to each other
+MAX_QUIET = 500  # since the contact last sent something: a sequence of a year; more is a loop of waits
+MAX_WEIGHT = 20_000  # comparisons, placeholders, filters of an event: below a second at their slowest
+MAX_TOTAL = 10_000  # entered in a session: a conversation of years; more is two programs that talk
 NOTHING: Mapping[str, CompiledFlow] = {}
 UNMAPPED: Mapping[str, str] = {}
 
@@ -300,7 +300,8 @@ def _walk(turn: Turn) -> None:
             raise FlowError(f"the flow {turn.flow.key!r} has no such step", step_id=state.step)
         turn.weight += step.weight
         if turn.weight > MAX_WEIGHT:
-            raise Runaway(f"more than {MAX_WEIGHT} comparisons and placeholders in one go", step_id=state.step)
+            what = f"more than {MAX_WEIGHT} comparisons and placeholders in one go"
+            raise Runaway(what, step_id=state.step)
         state.visit += 1
         if step.counts:
             entered = f"{state.flow}/{state.step}"

@@ -100,11 +100,11 @@ class SessionState(Struct, omit_defaults=True):
     quiet: int = 0  # steps entered since the contact last sent something
     said: int = 0  # checksum of the text that was said last
     again: int = 0  # how often it has been said again since
-    known_as: str = ""  # moved here while waiting: timers and calls of this stay name the step and the version
+    known_as: str = ""  # moved here while waiting: timers and calls of this stay name the step, the version
     known_version: int = 0  # in which it began
     last: Input | None = None
     cause: Cause | None = None
-    visits: dict[str, int] = field(default_factory=dict)  # of steps that ask how often they were entered: flow/step
+    visits: dict[str, int] = field(default_factory=dict)  # flow/step, of steps that ask for it
 
     def stays_at(self, step_id: str, visit: int, version: int = 0) -> bool:
         """Whether what was set at a step (a timer, a call) is of the present stay; `version` 0: it does not say."""

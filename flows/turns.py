@@ -31,7 +31,7 @@ MAX_WORK = 500_000  # of expressions and tests in one turn, about a microsecond 
 MAX_FAULTS = 20  # that are noted of one turn
 MAX_EFFECTS = 200  # of one event: twice the steps
 MAX_STACK = 10  # flows inside flows: deeper is a flow that calls itself
-MAX_REPEATS = 20  # times in a row that the same text is said: two bots that answer each other, or a person who is stuck
+MAX_REPEATS = 20  # times in a row that the same text is said: two programs talk, or a person is stuck
 
 
 class Runaway(FlowError):
