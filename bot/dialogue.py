@@ -170,13 +170,13 @@ def move(scope: Scope, flows: FlowStore, event: SessionCommand) -> bool:
     return True
 
 
-def end_session(scope: Scope, status: str) -> None:
-    """Ends the waiting session from outside its flow."""
+def end_session(scope: Scope, status: str, *, also_behind: bool = True) -> None:
+    """Ends the waiting session from outside its flow; with `also_behind` what it had interrupted is over, too."""
     session, conversation = scope.session, scope.conversation
     if session is None or conversation is None:
         return
     at = state.decode(session.state)
-    if at.cause is not None and at.cause.resumes:
+    if also_behind and at.cause is not None and at.cause.resumes:
         resuming.drop(scope, at.cause.resumes)
     _left(scope, at, status)
     session.status, session.updated_at, session.changed = status, scope.now, True

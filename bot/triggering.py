@@ -16,8 +16,6 @@ from sqlalchemy import text
 from bot import dialogue, occasions, resuming, schedules
 from bot.flow_store import FlowStore
 from bot.scope import Scope
-from crm.segments import lookup
-from domain import predicates
 from domain.events import MessageReceived, Place, SessionCommand, TimerDue
 from domain.ids import first_id_at
 from flows import starting, state
@@ -117,7 +115,9 @@ def commanded(scope: Scope, flows: FlowStore, event: SessionCommand) -> None:
         scope.log("start_flow", "refused", "there is no such published flow")
         return
     if data.get("interrupts") is False and (scope.session is not None or conversation.status != "bot"):
-        scope.log("start_flow", "skipped", f"{flow.key}: a flow waits there, or a person has the conversation")
+        scope.log(
+            "start_flow", "skipped", f"{flow.key}: a flow waits there, or a person has the conversation"
+        )
         return
     by = str(data.get("trigger", "command"))
     if by == "api" and _too_many(scope):
@@ -170,8 +170,7 @@ def _scheduled(scope: Scope, flows: FlowStore, data: dict[str, Any], occasion: O
     trigger = flow.document.triggers[number]
     if not isinstance(trigger, ScheduleTrigger) or (scope.session is not None and not trigger.may_interrupt):
         return None
-    condition = predicates.grounded(trigger.predicate, scope.now)
-    if not predicates.matches(condition, lookup(scope.contact)):
+    if not trigger.means(scope.contact, scope.now):
         return None
     fit = trigger.fits(occasion)
     return None if fit is None else Match(flow, trigger.type, fit.value, trigger, fit.variables)
@@ -203,9 +202,9 @@ def _begin(
     """Starts the flow; what waited is put aside or ended."""
     paused = None
     if scope.session is not None:
-        paused = resuming.pause(scope) if match.trigger.resume else None
+        paused = _put_aside(scope, match) if match.trigger.resume else None
         if scope.session is not None:
-            dialogue.end_session(scope, "replaced")
+            dialogue.end_session(scope, "replaced", also_behind=paused is None)
     if paused is None:
         resuming.drop_all(scope, flows)
     else:
@@ -220,6 +219,18 @@ def _begin(
         language=match.language,
         cause=cause,
     )
+
+
+def _put_aside(scope: Scope, match: Match) -> Cause | None:
+    """How the new session knows of what goes on after it: the session that waited; where the same flow begins anew that
+    one is over, and what it had interrupted itself goes on."""
+    assert scope.session is not None  # _begin has looked
+    at = state.decode(scope.session.state)
+    if any(flow == match.flow.key for flow, _ in at.versions()):
+        return (
+            Cause(resumes=at.cause.resumes, due_at=at.cause.due_at) if at.cause and at.cause.resumes else None
+        )
+    return resuming.pause(scope)
 
 
 def _interruptible(scope: Scope, flows: FlowStore) -> bool:

@@ -285,6 +285,25 @@ async def test_a_wait_goes_on_by_itself_after_an_interruption(core: Core) -> Non
     assert await core.said() == ["Che cosa?", "Eccoci"]
 
 
+async def test_a_flow_that_begins_anew_does_not_resume_itself(core: Core) -> None:
+    """Who asks for the same flow once more has given up the first try; what that one had interrupted still goes on."""
+    await core.publish(
+        "flow: later\ntriggers: [{keyword: dopo}]\nstart: w\n"
+        "steps: {w: {wait: 2 hours, next: b}, b: {send: Eccoci, next: end}}"
+    )
+    await core.publish(
+        "flow: ask\ntriggers: [{keyword: chiedi, interrupts: true, resume: true}]\nstart: a\n"
+        "steps: {a: {ask: text, text: Che cosa?, next: end}}"
+    )
+    for words in ("dopo", "chiedi", "chiedi", "niente"):
+        await core.hears(words)
+        await core.work()
+    assert await core.said() == ["Che cosa?", "Che cosa?"], "nothing is offered"
+    core.now += 3 * HOUR
+    await tick(core)
+    assert (await core.said())[2:] == ["Eccoci"]
+
+
 # --- consent
 
 
