@@ -27,7 +27,7 @@ or, through the control socket, the server) and writes what differs, all or noth
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from bot.channels.base import channel_of, registry
 from bot.texts import TEXTS
 from crm import policies
 from domain.errors import RejectedInput
+from flows.business import DAY_NAMES, DAYS, opening_sentence
 from flows.yaml_reader import Document
 from flows.yaml_reader import read as read_yaml
 from storage.sealing import Sealer
@@ -50,11 +51,6 @@ MAX_FLOWS = 500
 MAX_CHANNELS = 100
 MAX_PLACES = 500  # each is compared with where somebody is: a millisecond for all of them
 MAX_TEXT = 3_500  # characters: below every channel's limit
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-DAY_NAMES = {
-    "it": ("lun", "mar", "mer", "gio", "ven", "sab", "dom"),
-    "en": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
-}
 
 _KEYS = frozenset(
     "business locale timezone region channels flows purposes texts opening_hours places team keywords quiet_hours "
@@ -396,25 +392,6 @@ class _Reader:
         line = self._document.line(at)
         place = ".".join(str(part) for part in at)
         return RejectedInput(what, where=f"{self._path.name}, line {line}" + (f", {place}" if place else ""))
-
-
-def opening_sentence(hours: Mapping[str, Sequence[str]], language: str) -> str:
-    """`lun–ven 09:00–13:00, 15:00–19:00; sab 09:00–13:00`: days with the same hours go together."""
-    names = DAY_NAMES.get(language, DAY_NAMES["en"])
-    groups: list[tuple[int, int, tuple[str, ...]]] = []
-    for number, day in enumerate(DAYS):
-        spans = tuple(hours.get(day, ()))
-        if not spans:
-            continue
-        if groups and groups[-1][1] == number - 1 and groups[-1][2] == spans:
-            groups[-1] = (groups[-1][0], number, spans)
-        else:
-            groups.append((number, number, spans))
-    parts = []
-    for first, last, spans in groups:
-        days = names[first] if first == last else f"{names[first]}–{names[last]}"
-        parts.append(f"{days} {', '.join(span.replace('-', '–') for span in spans)}")
-    return "; ".join(parts)
 
 
 # --- writing --------------------------------------------------------------------------------------------------------

@@ -374,7 +374,8 @@ def _business(default: BusinessView, data: Mapping[str, Any], where: str) -> Bus
         }
     except (KeyError, TypeError, AttributeError):
         raise RejectedInput("purposes are {key: {version, wording: {it, en}}}", where=where) from None
-    return BusinessView(
+    return msgspec.structs.replace(
+        default,
         name=str(data.get("name", default.name)),
         region=str(data.get("region", default.region)),
         timezone=str(data.get("timezone", default.timezone)),

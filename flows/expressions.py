@@ -23,7 +23,7 @@ from domain.comparisons import is_number
 from domain.errors import RejectedInput
 from domain.messages import escape_markup
 from domain.operators import Operator, operator
-from flows.business import is_open
+from flows.business import is_open, opening_sentence
 
 if TYPE_CHECKING:
     from flows.turns import Turn
@@ -68,6 +68,8 @@ def getter(path: tuple[str | int, ...], *, where: str = "path") -> Getter:
             return lambda turn: is_open(
                 turn.business, datetime.fromtimestamp(turn.now / 1000, turn.business_zone())
             )
+        case ("business", "hours"):
+            return lambda turn: opening_sentence(turn.business.opening_hours, turn.language)
         case ("business", "opening_hours", str(day)):
             return lambda turn: turn.business.opening_hours.get(day)
         case ("business", "name"):

@@ -97,6 +97,10 @@ WORDS: dict[str, dict[str, Any]] = {
     "invalid.past": {"it": "È già passato: scegli un altro momento.", "en": "That is over: choose another time."},
     "invalid.too_early": {"it": "È troppo presto: scegline un altro.", "en": "That is too early: choose another."},
     "invalid.too_late": {"it": "È troppo tardi: scegline un altro.", "en": "That is too late: choose another."},
+    "invalid.closed": {
+        "it": "In quel momento siamo chiusi: scegline un altro, per favore.",
+        "en": "We are closed then: please choose another time.",
+    },
     "invalid.choices": {
         "it": "Non ho capito quali: toccale una per volta, o scrivi i numeri, per esempio 1, 3.",
         "en": "I did not get which ones: tap them one by one, or write their numbers, for example 1, 3.",

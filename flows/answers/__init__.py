@@ -21,6 +21,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from domain.errors import RejectedInput
 from domain.events import storable
 from domain.messages import Received, ReceivedText
+from flows.business import BusinessView
 
 MAX_ANSWER = 4_000  # characters: what a chat message can hold, with room
 
@@ -35,6 +36,7 @@ class Reading(NamedTuple):
     `region` (ISO 3166) is the business's, or the `country` that the question names: it completes phone numbers, and
     says which postal codes and which money are meant. `today` and `now` (ms UTC) are the contact's, in `zone`.
     `currency` is the one that the question insists on. `month_first`: figures of dates are read as Americans do.
+    `opening`: the business whose opening hours an answer has to keep to, when it has any.
     """
 
     language: str
@@ -46,6 +48,7 @@ class Reading(NamedTuple):
     zone: calendar.tzinfo = calendar.UTC
     currency: str = ""
     month_first: bool = False
+    opening: BusinessView | None = None
 
     def moment(self) -> calendar.datetime:
         """Now, on the contact's clock."""

@@ -2,7 +2,7 @@
 
 `oggi`, `dopodomani`, `fra 3 giorni`, `venerdì prossimo`, `il 5 dicembre`, `5/12`, `next friday`, `december 5th`,
 `in two weeks` → `"2026-12-05"`. The rules (day first, the next such day, what is ambiguous) are
-`flows/calendar_words.py`'s.
+`flows/calendar_words.py`'s. With `open: true` the business has to be open on that day.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from domain.messages import Received
 from domain.operators import in_words
 from flows import bounds
 from flows.answers import AnswerType, Invalid, Reading, Valid, answer, words_of
+from flows.business import receives
 from flows.calendar_words import Place, Refused, read_day
 
 
@@ -20,8 +21,8 @@ class Date(AnswerType):
 
     key = "date"
     label = in_words("data", "date")
-    reasons = ("date", "no_such_day", "mismatch", "ambiguous", "past", "too_early", "too_late")
-    takes = frozenset(("min", "max"))
+    reasons = ("date", "no_such_day", "mismatch", "ambiguous", "past", "too_early", "too_late", "closed")
+    takes = frozenset(("min", "max", "open"))
     bounds = "day"
 
     def read(self, received: Received, reading: Reading) -> Valid | Invalid:
@@ -35,4 +36,8 @@ class Date(AnswerType):
         low, high = bounds.day(reading.minimum, reading), bounds.day(reading.maximum, reading)
         if low is not None and day < low:
             return Invalid("past" if day < reading.today and low >= reading.today else "too_early")
-        return Invalid("too_late") if high is not None and day > high else Valid(day.isoformat(), text)
+        if high is not None and day > high:
+            return Invalid("too_late")
+        if reading.opening is not None and not receives(reading.opening, day):
+            return Invalid("closed")
+        return Valid(day.isoformat(), text)

@@ -2,7 +2,7 @@
 
 `domani alle 9`, `il 5 dicembre alle 9:30`, `stasera alle otto`, `next friday at half past nine`, `5/12 9:30`, `fra due
 ore` → `"2026-12-05T09:30:00+01:00"`. A day alone is asked for its hour, an hour alone is today's; what can be meant in
-two ways, and hours that the clock skips, are refused.
+two ways, and hours that the clock skips, are refused; with `open: true` also when the business is closed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from domain.messages import Received
 from domain.operators import in_words
 from flows import bounds
 from flows.answers import AnswerType, Invalid, Reading, Valid, answer, words_of
+from flows.business import receives
 from flows.calendar_words import Place, Refused, read_moment
 
 
@@ -22,8 +23,9 @@ class DateTime(AnswerType):
     label = in_words("data e ora", "date and time")
     reasons = (
         "datetime", "no_time", "no_such_day", "no_such_time", "mismatch", "ambiguous", "past", "too_early", "too_late",
+        "closed",
     )  # fmt: skip
-    takes = frozenset(("min", "max"))
+    takes = frozenset(("min", "max", "open"))
     bounds = "moment"
 
     def read(self, received: Received, reading: Reading) -> Valid | Invalid:
@@ -41,4 +43,6 @@ class DateTime(AnswerType):
             return Invalid("past" if moment <= now else "too_early")
         if high is not None and moment > high:
             return Invalid("too_late")
+        if reading.opening is not None and not receives(reading.opening, moment):
+            return Invalid("closed")
         return Valid(moment.isoformat(timespec="seconds"), text)

@@ -53,8 +53,8 @@ def _known(key: str) -> str:
 @step("ask")
 class Ask(QuestionDocument):
     """A question. `options` belong to `choice` and `choices`; `min` and `max` bound numbers, the length of texts, days,
-    hours and how many are chosen; `currency` (ISO 4217) belongs to money, `country` (ISO 3166) to what differs by
-    country, in place of the business's."""
+    hours and how many are chosen; `open: true` wants a day or moment at which the business is open; `currency`
+    (ISO 4217) belongs to money, `country` (ISO 3166) to what differs by country, in place of the business's."""
 
     ask: Annotated[str, AfterValidator(_known)]
     text: Texts
@@ -63,6 +63,7 @@ class Ask(QuestionDocument):
     max: int | float | str | None = None
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] | None = None
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
+    open: bool = False
 
     @model_validator(mode="after")
     def _fitting(self) -> "Ask":
@@ -74,6 +75,8 @@ class Ask(QuestionDocument):
         for key in ("min", "max", "currency", "country"):
             if getattr(self, key) is not None and key not in kind.takes:
                 raise ValueError(f"{key} does not belong to the answer kind {self.ask}")
+        if self.open and "open" not in kind.takes:
+            raise ValueError(f"open does not belong to the answer kind {self.ask}")
         for bound in (self.min, self.max):
             if bound is not None:
                 bounds.check(kind.bounds, bound)
@@ -129,7 +132,7 @@ class Ask(QuestionDocument):
 
 
 class AskRun(Question):
-    __slots__ = ("country", "currency", "kind", "maximum", "minimum", "values")
+    __slots__ = ("country", "currency", "kind", "maximum", "minimum", "open", "values")
 
     kind: AnswerType
     minimum: Bound
@@ -143,6 +146,7 @@ class AskRun(Question):
         self.maximum = document.max
         self.currency = document.currency or ""
         self.country = document.country
+        self.open = document.open
         self.values = values_of(document.options)
 
     def read(self, turn: "Turn", received: Received) -> Valid | Invalid:
@@ -165,6 +169,7 @@ class AskRun(Question):
             turn.zone(),
             self.currency,
             american and turn.language != "it",
+            turn.business if self.open else None,
         )
 
 

@@ -6,7 +6,9 @@ import time
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,9 +23,11 @@ from domain.messages import (
     ReceivedText,
     Tap,
 )
+from flows import business
 from flows.answers import Invalid, Reading, Valid, answer_type, email, registry
 
 TODAY = date(2026, 11, 21)  # a Saturday
+NOW = 1_795_248_000_000  # 09:00 in Rome on that day
 
 
 def read(kind: str, received: Received | str, *, language: str = "it", **bounds: float) -> Valid | Invalid:
@@ -366,3 +370,30 @@ def test_every_type_answers_hostile_input_quickly() -> None:
 def test_addresses_with_a_domain_seen_before_mean_what_the_library_says(name: str, domain: str) -> None:
     address = f"{name}@{domain}"
     assert email._normal(address) == email._validated(address)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "fits"),
+    [
+        ("datetime", "lunedì alle 10", True),
+        ("datetime", "lunedì alle 14:00", False),
+        ("datetime", "lunedì alle 13:00", False),  # the hour at which they close
+        ("datetime", "domani alle 10", False),  # a Sunday
+        ("date", "lunedì", True),
+        ("date", "domani", False),
+    ],
+)
+def test_opening_hours_bound_days_and_moments(kind: str, words: str, fits: bool) -> None:
+    """With `open: true` only what falls into the business's hours, on its own clock; without any hours everything."""
+    shop = business.sample()
+    rome = Reading("it", "IT", TODAY, now=NOW, zone=ZoneInfo("Europe/Rome"), opening=shop)
+    found = answer_type(kind).read(ReceivedText(words), rome)
+    assert isinstance(found, Valid) if fits else found == Invalid("closed")
+    anywhere = rome._replace(opening=msgspec.structs.replace(shop, opening_hours={}))
+    assert isinstance(answer_type(kind).read(ReceivedText(words), anywhere), Valid)
+
+
+def test_opening_hours_are_those_of_the_business_elsewhere() -> None:
+    """Four in the morning in New York is ten in Rome."""
+    there = Reading("en", "IT", TODAY, now=NOW, zone=ZoneInfo("America/New_York"), opening=business.sample())
+    assert isinstance(answer_type("datetime").read(ReceivedText("monday at 4 am"), there), Valid)

@@ -151,6 +151,7 @@ def render(
             "{{ business.is_open }} {{ business.opening_hours.sat | join }} {{ business.opening_hours.sun }}",
             "sì 09:00-13:00 ",
         ),
+        ("{{ business.hours }}", "lun–ven 09:00–13:00, 15:30–19:00; sab 09:00–13:00"),
         ("{{ event.text }}{{ event.kind }}{{ event.attachments | first }}", ""),
         ("50% {sconto} }} %}", "50% {sconto} }} %}"),
     ],
