@@ -6,6 +6,7 @@ reads and writes was noted by the compiler, so no check knows a step type.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from flows.triggers import pattern_fits
 from flows.versions import CompiledFlow, CompiledStep
 
 Words = Mapping[str, str]  # {"it": …, "en": …}
+_CHANGES = re.compile(r"\{\{|@[(\w]")  # a text whose length is known only when it is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,7 +432,9 @@ def _too_many(step: CompiledStep, limits: Limits) -> Iterator[Finding]:
 def _too_long(step: CompiledStep, limits: Limits) -> Iterator[Finding]:
     most = limits.button_title if len(step.buttons) <= limits.buttons else limits.row_title
     for _, label in step.buttons:
-        longest = max((text for _, _, text in label.sources() if "{{" not in text), key=len, default="")
+        longest = max(
+            (text for _, _, text in label.sources() if not _CHANGES.search(text)), key=len, default=""
+        )
         if len(longest) > most:
             yield _at(
                 step,
@@ -468,7 +472,9 @@ def _parts_too_long(step: CompiledStep, limits: Limits) -> Iterator[Finding]:
             most, it, en = limits.opener, "il messaggio sarebbe rifiutato", "the message would be refused"
         else:
             continue
-        length = max((len(source) for _, _, source in text.sources() if "{{" not in source), default=0)
+        length = max(
+            (len(source) for _, _, source in text.sources() if not _CHANGES.search(source)), default=0
+        )
         if most and length > most:
             yield _at(
                 step,
