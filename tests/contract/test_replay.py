@@ -13,9 +13,12 @@ import pytest
 from sqlalchemy import text
 
 from bot import flow_moves, replay, turns
+from bot.intake import append_own
 from bot.replay import Replayed
 from domain.errors import NotFound
+from domain.events import HttpAnswered
 from domain.messages import ReceivedLocation, ReceivedText, Tap, decode_content
+from flows import state
 from storage.jobs import Runner
 from tests.support.core import OTHER_WORKSPACE, WORKSPACE, Core
 
@@ -162,7 +165,7 @@ async def walk(core: Core, chance: random.Random, people: range, steps: int) -> 
         person = chance.choice(people)
         match chance.randrange(10):
             case 0:
-                await core.time(chance.choice([60_000, 8_000_000, 2 * DAY]))
+                await core.time(chance.choice([60_000, 8_000_000, 2 * DAY, 31 * DAY]))
             case 1:
                 await core.hears(ReceivedLocation(45.07, 7.68), person=person)
             case 2 | 3 | 4:
@@ -345,3 +348,49 @@ async def test_conversations_of_others_are_not_there(core: Core) -> None:
 
 def _only(connection: Any) -> int:
     return int(connection.execute(text("SELECT id FROM conversation")).scalar_one())
+
+
+async def test_answers_of_services_are_played_again_and_not_asked_for(core: Core) -> None:
+    """What a service said then is recorded with the turn; on another version it counts as the answer there."""
+    source = """
+flow: order
+languages: [it]
+triggers: [{keyword: [ordine]}]
+start: ask
+steps:
+  ask: {http: https://shop.example.com/orders, save: {state: session.state}, error: sorry, next: tell}
+  tell: {send: "Il tuo ordine: {{ session.state }}", next: end}
+  sorry: {send: Riprova, next: end}
+"""
+    await core.publish(source)
+    await core.hears("ordine")
+    await core.work()
+    [row] = await core.rows(
+        "SELECT s.id, s.state, c.id AS conversation, c.slot, c.intake_key FROM flow_session s "
+        "JOIN conversation c ON c.id = s.conversation_id"
+    )
+    at = state.decode(row.state)
+    assert at.waiting == "call"
+    answer = HttpAnswered(
+        key="answer:1",
+        conversation_id=row.conversation,
+        session_id=row.id,
+        step_id=at.step,
+        visit=at.visit,
+        status=200,
+        body='{"state": "spedito"}',
+    )
+    own = [(WORKSPACE, core.channel_id, row.slot, row.intake_key, answer)]
+    await core.do(lambda c: append_own(c, own, sealer=core.sealer, new_id=core.new_id, now=core.now))
+    await core.work()
+    assert (await core.said())[-1] == "Il tuo ordine: spedito"
+    calls = await core.rows("SELECT id FROM job")
+    [same] = await replayed(core)
+    assert (same.same, same.turns) == (True, 2)
+    renamed = source.replace("ask:", "look:").replace("start: ask", "start: look")
+    [other] = await replayed(core, source=renamed)
+    assert other.same, other.difference
+    [said] = await replayed(core, source=renamed.replace("Il tuo ordine", "Ordine"))
+    assert said.difference is not None
+    assert (said.difference.heard, said.difference.now) == ("(http: 200)", ("Ordine: spedito",))
+    assert await core.rows("SELECT id FROM job") == calls
