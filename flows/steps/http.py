@@ -326,7 +326,9 @@ class HttpRun(StepRun):
     def _asked(self, turn: "Turn") -> str:
         """What was asked, for people: of the address what stands before its query, which is nobody's business."""
         try:
-            return f"{self.method} {self._url(turn).partition('?')[0]}"[:MAX_FIELD]
+            url = self._url(turn)
+            shown = url if self.excellent else url.partition("?")[0]  # flows of RapidPro's may read it again
+            return f"{self.method} {shown}"[:MAX_FIELD]
         except ValueError:  # what it is made of has grown since
             return self.method
 

@@ -84,13 +84,14 @@ def _unwrapped(data: Any, where: str) -> dict[str, Any]:
 def _newest(data: dict[str, Any], where: str, exported: Any) -> dict[str, Any]:
     """A definition in the latest form."""
     if legacy.is_legacy(data):
-        version = _version(data.get("version", exported), f"{where}.version", (11, 12, 0))
+        version = _version(data.get("version"), f"{where}.version", (11, 12, 0))
         if version[0] > 12:
             raise refused(f"{where}.version", "has action sets or rule sets, which 13 and later do not")
         return migrated(legacy.to_13(data, where), (13, 0, 0))
     if "nodes" not in data:
         raise refused(where, "is no flow definition: it has neither nodes nor action_sets")
-    version = _version(data.get("spec_version", exported), f"{where}.spec_version", (13, 0, 0))
+    of_file = max(_version(exported, "version", (13, 0, 0)), (13, 0, 0))
+    version = _version(data.get("spec_version"), f"{where}.spec_version", of_file)
     if version[0] < 13:
         raise refused(f"{where}.spec_version", "has nodes, which versions before 13 do not")
     if version[0] > NEWEST:

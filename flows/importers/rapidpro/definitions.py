@@ -267,9 +267,9 @@ def _translations(flow: Item) -> dict[str, dict[str, dict[str, list[str]]]]:
             continue
         found[language] = {
             uuid: {
-                name: item.texts(name)
+                name: item.texts(name) if isinstance(value, list) else [item.text(name)]
                 for name, value in item.data.items()
-                if isinstance(value, list) and name in LOCALIZED
+                if isinstance(value, (list, str)) and name in LOCALIZED
             }
             for uuid in items.data
             if (item := items.object(uuid)) is not None
