@@ -27,3 +27,20 @@ class ContactView(Struct, omit_defaults=True):
     consents: dict[str, str] = field(default_factory=dict)
     identities: list[dict[str, Any]] = field(default_factory=list)
     created_at: int = 0  # ms UTC
+
+
+_COLUMNS = ("name", "first_name", "last_name", "email", "phone", "language", "timezone", "created_at")
+
+
+def value_of(view: ContactView, subject: str) -> Any:
+    """The value of `contact.…` or `consent.…`, as conditions read it; None for what is missing or unknown."""
+    root, _, path = subject.partition(".")
+    if root == "consent":
+        return view.consents.get(path)
+    if root != "contact":
+        return None
+    if path.startswith("fields."):
+        return view.fields.get(path[7:])
+    if path == "tags":
+        return view.tags
+    return getattr(view, path) if path in _COLUMNS else None

@@ -31,8 +31,9 @@ from flows import changes, channel, engine, starting, state
 from flows.business import BusinessView
 from flows.happenings import Happening
 from flows.state import Cause
-from flows.triggers import Occasion
+from flows.triggers import Occasion, Trigger
 from flows.triggers.no_answer import NoAnswerTrigger
+from flows.triggers.schedule import ScheduleTrigger
 from flows.versions import CompiledFlow, pinned
 
 START_AT = 1_767_602_400_000  # Monday, 5 January 2026, 08:40 UTC: rehearsals give the same words every day
@@ -133,7 +134,9 @@ class Rehearsal:
         while self._raised and self._listens:
             occasion, chain = self._raised.pop(0)
             found = self._doors.find(occasion, session_waiting=self.state is not None)
-            if found is not None and chain <= MAX_CHAIN and self._interruptible():
+            if found is None or not self._means(found.trigger):
+                continue
+            if chain <= MAX_CHAIN and self._interruptible():
                 self._start(found.flow, found.variables, cause=Cause(kind=found.kind, chain=chain))
         self._raised.clear()
 
@@ -142,6 +145,9 @@ class Rehearsal:
             return True
         inside = [pinned(self.library, flow, version) for flow, version in self.state.versions()]
         return all(flow is None or flow.document.interruptible for flow in inside)
+
+    def _means(self, trigger: Trigger) -> bool:
+        return not isinstance(trigger, ScheduleTrigger) or trigger.means(self.contact, self.now)
 
     def _await_answer(self) -> None:
         if self.messages:

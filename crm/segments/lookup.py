@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from domain.contacts import ContactView
-
-_COLUMNS = ("name", "first_name", "last_name", "email", "phone", "language", "timezone", "created_at")
+from domain.contacts import ContactView, value_of
 
 
 def lookup(view: ContactView) -> Callable[[str], Any]:
     """A function that gives the value of `contact.…` and `consent.…`, None for what is missing or unknown."""
 
-    def get(subject: str) -> Any:
-        name, _, path = subject.partition(".")
-        if name == "consent":
-            return view.consents.get(path)
-        if name != "contact":
-            return None
-        if path.startswith("fields."):
-            return view.fields.get(path[7:])
-        if path == "tags":
-            return view.tags
-        return getattr(view, path) if path in _COLUMNS else None
-
-    return get
+    return partial(value_of, view)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import calendar
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from domain import predicates
 from domain.comparisons import fold
+from domain.contacts import ContactView, value_of
 from domain.errors import RejectedInput
 from domain.predicates import Predicate
 from flows.triggers import Fit, Occasion, Trigger, trigger
@@ -108,6 +110,11 @@ class ScheduleTrigger(Trigger):
     def predicate(self) -> Predicate:
         """Whom it means."""
         return predicates.parse(self.when if self.when is not None else {"all": []}, where="when")
+
+    def means(self, contact: ContactView, now: int) -> bool:
+        """Whether it means this person; `now` in ms UTC."""
+        condition = predicates.grounded(self.predicate, now)
+        return predicates.matches(condition, partial(value_of, contact))
 
     def fits(self, occasion: Occasion) -> Fit | None:
         """Its own occurrence only: `starting` has found it by flow and number."""

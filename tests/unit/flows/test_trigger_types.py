@@ -471,6 +471,7 @@ def test_circles_over_two_flows_are_found() -> None:
 
 # --- dialogues
 
+MEMBER = {"subject": "contact.tags", "op": "has_tag", "value": "member"}
 TALK = """
 flow: vip
 dialogues:
@@ -490,6 +491,12 @@ dialogues:
     - consent_withdrawn: marketing
     - bot: Come mai?
     - expect: {consent.marketing: withdrawn}
+  a date:
+    - schedule: 2026-12-05
+    - expect: {bot_messages: 0}
+    - tag_added: member
+    - schedule: 2026-12-05
+    - bot: Novità del 2026-12-05
   silence:
     - user: domanda
     - bot: Quanti anni hai?
@@ -509,6 +516,14 @@ def test_dialogues_play_what_is_no_message() -> None:
         "order": ({"event": "order_*"}, "Ordine {{ session.order }}"),
         "joined": ("joins", "Ciao da {{ session.outlet }}"),
         "why": ({"consent_withdrawn": "marketing"}, "Come mai?"),
+        "news": (
+            {
+                "schedule": "daily",
+                "at": "09:00",
+                "when": {"subject": "contact.tags", "op": "has_tag", "value": "member"},
+            },
+            "Novità del {{ session.date }}",
+        ),
         "remind": ({"no_answer": "2 hours", "question": True}, "Ci sei?"),
     }
     flows = [
@@ -519,7 +534,7 @@ def test_dialogues_play_what_is_no_message() -> None:
     flows.append(make_flow(asks, key="asks", triggers=[{"keyword": "domanda"}]))
     results = dialogues.run(TALK, "vip.test.yaml", flows)
     assert [str(result) for result in results if not result.passed] == []
-    assert len(results) == 3
+    assert len(results) == 4
 
 
 def test_a_rehearsal_of_flows_without_end_ends() -> None:
