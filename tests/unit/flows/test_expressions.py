@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from domain.contacts import ContactView
 from domain.effects import SendMessage
@@ -16,6 +18,7 @@ from flows import engine
 from flows.business import sample
 from flows.document import DocumentRejected
 from flows.expressions import template
+from flows.filters import FILTERS
 
 NOW = 1_797_000_000_000
 
@@ -269,3 +272,46 @@ def test_the_result_is_bounded(flow: Callable[..., Any]) -> None:
 def test_values_are_never_rendered(flow: Callable[..., Any], name: str) -> None:
     """What a contact wrote is shown as it was written."""
     assert render(flow, "{{ contact.name }}", contact=ContactView(name=name)) == name
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.dates().map(str),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(sorted(FILTERS)), st.sampled_from(["it", "en", "de"]), PLAIN, PLAIN, PLAIN)
+def test_any_filter_takes_any_data(
+    flow: Callable[..., Any], name: str, language: str, value: Any, first: Any, second: Any
+) -> None:
+    """Whatever a contact's fields hold, a filter gives something or nothing; no session fails over it."""
+    contact = ContactView(fields={"value": value, "first": first, "second": second}, timezone="Europe/Rome")
+    for arguments in ("", "(contact.fields.first)", "(contact.fields.first, contact.fields.second)", "(-3)"):
+        source = f"[{{{{ contact.fields.value | {name}{arguments} | default('') }}}}]"
+        assert len(render(flow, source, language=language, contact=contact)) <= 4_098
+
+
+def test_many_dear_filters_take_little(flow: Callable[..., Any]) -> None:
+    """The dearest filters on the longest lists, as often as a template may have them."""
+    long = ["x" * 1_000 + str(number) for number in range(100)]
+    contact = ContactView(fields={"long": long})
+    for chain in (
+        " | sort" * 98,
+        " | unique" * 98,
+        " | join(', ') | split('x')" * 49,
+        " | replace('x', 'yy')" * 98,
+    ):
+        compiled = flow({"a": {"send": "{{ contact.fields.long" + chain + " | length }}", "next": "end"}})
+        started = time.process_time()
+        engine.start(
+            compiled,
+            contact=contact,
+            now=NOW,
+            seed=1,
+            channel_kind="telegram",
+            business=sample(),
+            language="it",
+        )
+        assert time.process_time() - started < 0.05  # seconds
