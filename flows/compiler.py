@@ -7,7 +7,7 @@ with its line.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from domain import durations, predicates
@@ -18,7 +18,7 @@ from flows.options import Templates
 from flows.steps import StepDocument
 from flows.texts import LocalText, local_text
 from flows.turns import Turn
-from flows.versions import CompiledFlow, CompiledStep, Exit
+from flows.versions import CompiledFlow, CompiledStep, Exit, TemplateUse
 
 
 def compile(document: FlowDocument, version_id: int) -> CompiledFlow:
@@ -69,6 +69,16 @@ class Maker:
         self._own_scope: frozenset[str] | None = None
         self._shows: str = ""
         self._unknown: set[str] = set()
+        self._known: set[str] = set()
+        self._passes: set[str] = set()
+        self._blank: set[str] = set()
+        self._clears: set[str] = set()
+        self._decides: set[str] = set()
+        self._ends: str | None = None
+        self._ways = 0
+        self._second: list[tuple[str, LocalText]] = []
+        self._unsaid: set[str] = set()
+        self._template_use: TemplateUse | None = None
         self._weight = 1
 
     def make(self, step: StepDocument) -> CompiledStep | None:
@@ -98,16 +108,27 @@ class Maker:
             weight=self._weight,
             counts="node.visit_count" in self._reads,
             unknown=frozenset(self._unknown),
+            passes=frozenset(self._passes),
+            blank=frozenset(self._blank),
+            clears=frozenset(self._clears),
+            decides=frozenset(self._decides),
+            ends=self._ends,
+            ways=self._ways,
+            second=tuple(self._second),
+            unsaid=frozenset(self._unsaid),
+            template=self._template_use,
         )
 
-    def text(self, field: str, text: LocalText) -> Templates:
-        """A text in all its languages and wordings."""
+    def text(self, field: str, text: LocalText, *, said: bool = True) -> Templates:
+        """A text in all its languages and wordings. `said` false: the contact does not see it."""
         self._texts.append((field, text))
+        if not said:
+            self._unsaid.add(field)
         return self._templates(field, text)
 
-    def label(self, option_id: str, text: LocalText) -> Templates:
-        """A button's label."""
-        self._buttons.append((option_id, text))
+    def label(self, option_id: str, text: LocalText, *, second: bool = False) -> Templates:
+        """A button's label; `second`: of a second question of the step."""
+        (self._second if second else self._buttons).append((option_id, text))
         return self._templates("options", text)
 
     def value(self, field: str, text: LocalText) -> Template:
@@ -132,7 +153,9 @@ class Maker:
         try:
             parsed = predicates.parse(data, where=field)
             decided = condition(parsed, where=field)
-            self._weight += sum(1 for _ in predicates.subjects(parsed))
+            subjects = list(predicates.subjects(parsed))
+            self._decides.update(subjects)
+            self._weight += len(subjects)
         except RejectedInput as error:
             self._fault(tuple(_parts(field)), f"{error.what}" if error.where == field else str(error))
             return lambda turn: False
@@ -142,13 +165,49 @@ class Maker:
         """One way out."""
         self._exits.append(Exit(name, target, flow))
 
-    def drop_exit(self, name: str) -> None:
-        """Takes back a way that this step never goes."""
-        self._exits = [exit for exit in self._exits if exit.name != name]
+    def drop_exit(self, name: str, *, certain: bool = False) -> None:
+        """Takes back a way that no answer goes; it stays where it is also taken without one, unless that is `certain`
+        not to be."""
+        if certain or name not in self._blank:
+            self._blank.discard(name)
+            self._exits = [exit for exit in self._exits if exit.name != name]
+
+    def passes(self, name: str) -> None:
+        """An exit by which the step may be left at once, although it waits as a rule."""
+        self._passes.add(name)
+
+    def blank(self, name: str) -> None:
+        """An exit that is also taken where nothing was answered."""
+        self._blank.add(name)
+
+    def ends(self, outcome: str) -> None:
+        """The step ends the flow with that outcome."""
+        self._ends = outcome
+
+    def decides(self, paths: Iterable[str]) -> None:
+        """What the step looks at to choose its way on."""
+        self._decides.update(paths)
+
+    def ways(self, count: int) -> None:
+        """Buttons of ours that may stand below the question: skip, back."""
+        self._ways = count
+
+    def template(self, use: TemplateUse) -> None:
+        """The platform's template that the step sends."""
+        self._template_use = use
 
     def writes(self, path: str) -> None:
         """A variable or field that the step sets."""
         self._writes.add(path)
+
+    def clears(self, path: str) -> None:
+        """A variable or field that the step empties."""
+        self._writes.discard(path)
+        self._clears.add(path)
+
+    def knows(self, path: str) -> None:
+        """From here on the step's texts may read this: the step itself has set it before."""
+        self._known.add(path)
 
     def gives(self, result: str) -> None:
         """The key under which a question keeps its result."""
@@ -189,7 +248,7 @@ class Maker:
         except RejectedInput as error:
             self._fault(tuple(_parts(where)), error.what)
             return Template([], frozenset())
-        self._reads.update(made.reads)
+        self._reads.update(path for path in made.reads if ".".join(path.split(".")[:2]) not in self._known)
         if made.constant is None:
             self._weight += sum(source.count(sign) for sign in "{@|(")
         return made

@@ -32,6 +32,7 @@ from domain.messages import (
 from flows.options import Templates
 from flows.steps import OptionId
 from flows.texts import LocalText, Texts, local_text
+from flows.versions import TemplateUse
 
 if TYPE_CHECKING:
     from flows.compiler import Maker
@@ -84,6 +85,7 @@ def _stored(file: str) -> str:
 
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Address = Annotated[str, Field(min_length=1, max_length=MAX_URL), AfterValidator(_address)]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 StoredFile = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_stored)]
 Short = Annotated[str, Field(min_length=1, max_length=500)]
 
@@ -112,11 +114,12 @@ class QuickReply(_Form):
 
 
 class File(_Form):
-    """A file: `{kind: image, url: https://example.com/menu.png}`, which the platform fetches, or
+    """A file: `{kind: image, url: https://example.com/menu.png}`, which the platform fetches (`url: {it: …, en: …}`: one
+    for each language), or
     `{kind: document, file: med_…}`, a stored one. `filename` is what the person sees of a document."""
 
     kind: MediaKind
-    url: Address | None = None
+    url: Address | Annotated[dict[Language, Address], Field(min_length=1, max_length=20)] | None = None
     file: StoredFile | None = None
     filename: Short | None = None
 
@@ -136,7 +139,13 @@ class File(_Form):
         if self.file is not None:
             stored = maker.value(f"{field}.file", local_text(self.file))
             return lambda turn: _stored_source(turn, stored.render(turn).strip(), named(turn))
-        address = url_of(self.url or "", f"{field}.url", maker)
+        by_language = self.url if isinstance(self.url, dict) else {"": self.url or ""}
+        addresses = {code: url_of(url, f"{field}.url", maker) for code, url in by_language.items()}
+
+        def address(turn: Turn) -> str:
+            wished = (turn.language, "", turn.flow.languages[0], next(iter(addresses)))
+            return next(addresses[code] for code in wished if code in addresses)(turn)
+
 
         def fetched(turn: Turn) -> MediaSource | None:
             url = address(turn)
@@ -478,6 +487,15 @@ class TemplateForm(_Form):
         for index, button in form.buttons.items():
             ((kind, source),) = button.model_dump(exclude_unset=True).items()
             buttons.append((index, kind, _filled(source, f"send.template.buttons.{index}.{kind}", maker)))
+
+        names = tuple(form.body) if isinstance(form.body, dict) else ("",) * len(form.body)
+        maker.template(
+            TemplateUse(
+                form.name, form.category, form.language or "", bool(form.header), names, tuple(form.buttons)
+            )
+        )
+        if form.category == "marketing":
+            maker.costs("marketing")
 
         def say(turn: Turn) -> Content | None:
             preview = turn.text(text) if text else ""

@@ -105,6 +105,9 @@ class QuestionDocument(StepDocument):
             maker.writes(self.save)
         result = self.result or maker.step_id
         maker.gives(result)
+        maker.ways((self.skip is not False) + self.back)
+        if self.skip is True or (self.tries is not None and self.otherwise is None):
+            maker.blank("next")  # skipped, or given up
         return Manners(
             next=self.next,
             invalid=maker.text("invalid", self.invalid) if self.invalid else None,
@@ -145,9 +148,11 @@ def options_of(
     return Options(options, maker.text("list", opener) if opener else None)
 
 
-def fixed_option(option_id: str, word: str, label: LocalText | None, maker: "Maker") -> Option:
+def fixed_option(
+    option_id: str, word: str, label: LocalText | None, maker: "Maker", *, second: bool = False
+) -> Option:
     """An option that is always there (yes, no, confirm), with the author's label or our own words."""
-    return Option(option_id, maker.label(option_id, label or local_text(dict(WORDS[word]))))
+    return Option(option_id, maker.label(option_id, label or local_text(dict(WORDS[word])), second=second))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,19 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateUse:
+    """A platform's template that a step sends. `language` "" is the session's; `values`: the names of what the body is
+    filled with, "" for a value by its place; `buttons`: the numbers of those that take a value."""
+
+    name: str
+    category: str
+    language: str
+    header: bool
+    values: tuple[str, ...]
+    buttons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CompiledStep:
     """One step, ready to run, with what inspection wants to know of it."""
 
@@ -66,6 +79,15 @@ class CompiledStep:
     weight: int = 1  # comparisons, placeholders and filters in it: about the microseconds that it may take
     counts: bool = False  # a text of it asks how often it was entered
     unknown: frozenset[str] = frozenset()  # names in its expressions that nothing answers to
+    passes: frozenset[str] = frozenset()  # exits of a step that waits by which it may be left without waiting
+    blank: frozenset[str] = frozenset()  # exits of a question that are also taken without an answer
+    clears: frozenset[str] = frozenset()  # variables that it empties
+    decides: frozenset[str] = frozenset()  # paths that its way on depends on
+    ends: str | None = None  # the outcome with which it ends the flow
+    ways: int = 0  # buttons of ours below a question: skip, back
+    second: tuple[tuple[str, LocalText], ...] = ()  # buttons of a second question of the same step
+    unsaid: frozenset[str] = frozenset()  # fields of texts that the contact does not see
+    template: TemplateUse | None = None
 
 
 @dataclass(frozen=True, slots=True)

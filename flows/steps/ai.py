@@ -84,8 +84,8 @@ class Ai(StepDocument):
             maker.gives(self.result)
         own = self.notice if not isinstance(self.notice, bool) else None
         return AiRun(
-            instructions=maker.text("ai", self.ai),
-            question=maker.text("question", self.question),
+            instructions=maker.text("ai", self.ai, said=False),
+            question=maker.text("question", self.question, said=False),
             notice=maker.text("notice", own) if own is not None else None,
             says_so=bool(self.notice),
             history=self.history,

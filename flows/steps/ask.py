@@ -103,6 +103,8 @@ class Ask(QuestionDocument):
     def prepare(self, maker: "Maker") -> "AskRun | SeveralRun":
         manners, text = self.manners(maker), maker.text("text", self.text)
         options = self._options(maker)
+        if options is None and answer_type(self.ask).asks_for:
+            maker.shows("request")  # by the platform's own button
         if self.ask != "choices":
             return AskRun(manners, text, options, self)
         assert options is not None

@@ -60,16 +60,17 @@ class Consent(QuestionDocument):
 
     def prepare(self, maker: "Maker") -> "ConsentRun":
         manners = self.manners(maker)
-        maker.drop_exit("next")
+        maker.drop_exit("next", certain=self.skip is not True)  # who gives up has not agreed
         maker.exit("yes", self.exits.yes)
         maker.exit("no", self.exits.no)
+        maker.passes("yes")  # who has agreed is not asked again
         no = fixed_option("no", "no", self.no, maker)
         confirm = self.confirm or local_text(dict(WORDS["confirm_question"]))
         return ConsentRun(
             manners,
             maker.text("text", self.text) if self.text else {},
             Options((fixed_option("yes", "yes", self.yes, maker), no)),
-            Options((fixed_option("confirm", "confirm", None, maker), no)),
+            Options((fixed_option("confirm", "confirm", None, maker, second=True), no)),
             maker.text("confirm", confirm),
             self,
         )

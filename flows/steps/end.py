@@ -33,6 +33,7 @@ class End(StepDocument):
         if self.end is False or self.next is not None:
             raise ValueError("end takes an outcome or true, and nothing comes after it")
         outcome = self.end if isinstance(self.end, str) else "completed"
+        maker.ends(outcome)
         return EndRun(outcome, maker.text("text", self.text) if self.text else None)
 
 

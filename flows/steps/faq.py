@@ -91,9 +91,12 @@ class Faq(QuestionDocument):
         manners = self.manners(maker)
         answered, unknown = self.exits.answered or self.next, self.exits.unknown or self.next
         if self.text is None:
-            maker.drop_exit("next")
+            maker.drop_exit("next", certain=True)
         maker.exit("answered", answered)
         maker.exit("unknown", unknown)
+        maker.blank("unknown")
+        if self.text is None:
+            maker.passes("unknown")  # what was written before is looked at without asking
         for entry in self.faq:
             if entry.goto is not None:
                 maker.exit(f"entry {entry.id}", entry.goto)
@@ -104,7 +107,7 @@ class Faq(QuestionDocument):
         return FaqRun(
             manners,
             maker.text("text", self.text) if self.text else {},
-            Options(tuple(fixed_option(word, word, None, maker) for word in ("yes", "no"))),
+            Options(tuple(fixed_option(word, word, None, maker, second=True) for word in ("yes", "no"))),
             tuple(
                 Answer(entry.id, maker.text(f"faq.{number}.answer", entry.answer), entry.goto or answered)
                 for number, entry in enumerate(self.faq)

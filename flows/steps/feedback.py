@@ -75,10 +75,10 @@ class Feedback(QuestionDocument):
             Option(str(score), {ANY: (Template([_label(self.feedback, score)], frozenset()),)})
             for score in SCORES[self.feedback]
         )
+        text = maker.text("text", self.text)
+        maker.knows(f"result.{manners.result}")  # asked once the score is there; a comment may never come
         follow_up = maker.text("follow_up", self.follow_up) if self.follow_up else None
-        if self.follow_up is not None:
-            maker.writes(f"session.{manners.result}_comment")
-        return FeedbackRun(manners, maker.text("text", self.text), Options(options), follow_up, self)
+        return FeedbackRun(manners, text, Options(options), follow_up, self)
 
 
 def _label(kind: str, score: int) -> str:

@@ -38,7 +38,7 @@ class HandOverStep(StepDocument):
         return HandOverRun(
             self.hand_over if isinstance(self.hand_over, str) else None,
             maker.text("text", self.text) if self.text else None,
-            maker.text("about", self.about) if self.about else None,
+            maker.text("about", self.about, said=False) if self.about else None,
         )
 
 

@@ -28,7 +28,7 @@ class Note(StepDocument):
 
     def prepare(self, maker: "Maker") -> "NoteRun":
         maker.exit("next", self.next)
-        return NoteRun(maker.text("note", self.note), self.next)
+        return NoteRun(maker.text("note", self.note, said=False), self.next)
 
 
 @dataclass(frozen=True, slots=True)

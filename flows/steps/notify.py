@@ -35,7 +35,7 @@ class Notify(StepDocument):
 
     def prepare(self, maker: "Maker") -> "NotifyRun":
         maker.exit("next", self.next)
-        return NotifyRun(maker.text("notify", self.notify), self.team or "", self.next)
+        return NotifyRun(maker.text("notify", self.notify, said=False), self.team or "", self.next)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,9 @@ class Return(StepDocument):
         give = tuple((key, value_of(value, f"give.{key}", maker)) for key, value in self.give.items())
         for key in self.give:
             maker.writes(f"result.{key}")
-        return ReturnRun(self.return_ if isinstance(self.return_, str) else "completed", give)
+        outcome = self.return_ if isinstance(self.return_, str) else "completed"
+        maker.ends(outcome)
+        return ReturnRun(outcome, give)
 
 
 @dataclass(frozen=True, slots=True)

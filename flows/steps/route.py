@@ -54,6 +54,7 @@ class Route(StepDocument):
         operand = (
             maker.value("route", local_text(self.route)) if self.route.strip() else Template([], frozenset())
         )
+        maker.decides(operand.paths)
         rules = router(
             self.rules,
             category=self.category,

@@ -37,7 +37,7 @@ class Score(StepDocument):
     def prepare(self, maker: "Maker") -> "ScoreRun":
         maker.exit("next", self.next)
         maker.writes(f"contact.fields.{self.field}")
-        reason = maker.text("reason", self.reason) if self.reason else None
+        reason = maker.text("reason", self.reason, said=False) if self.reason else None
         points = int(self.score) if self.score.is_integer() else self.score
         return ScoreRun(points, self.field, reason, self.next)
 

@@ -113,11 +113,18 @@ class Set(StepDocument):
 
     def prepare(self, maker: "Maker") -> "SetRun":
         maker.exit("next", self.next)
-        return SetRun(tuple(_change(path, value, maker) for path, value in self.set.items()), self.next)
+        changes = []
+        for path, value in self.set.items():
+            changes.append(_change(path, value, maker))
+            if value is None:
+                maker.clears(path)
+            else:
+                maker.writes(path)
+                maker.knows(path)
+        return SetRun(tuple(changes), self.next)
 
 
 def _change(path: str, value: Any, maker: "Maker") -> Change:
-    maker.writes(path)
     field = f"set.{path}"
     if path.startswith("result.") or isinstance(value, Kept):
         return _result_change(path, value, field, maker)
