@@ -19,6 +19,7 @@ from domain.events import (
     OutletActivity,
     Person,
     Place,
+    Preference,
     SessionCommand,
 )
 from domain.messages import Tap
@@ -331,6 +332,36 @@ async def test_who_takes_consent_back_hears_no_marketing(core: Core) -> None:
     await core.hears("STOP", opt_out=True)
     await core.work()
     assert (await core.said())[before:].count("Come mai?") == 0, "there was nothing left to take back"
+
+
+async def test_the_platforms_own_switch_takes_consent_back_too(core: Core) -> None:
+    await core.publish(
+        "flow: form\ntriggers: [{keyword: iscrivi}]\nstart: c\n"
+        "steps: {c: {consent: marketing, exits: {yes: end, no: end}}}"
+    )
+    await core.publish(
+        "flow: why\ntriggers: [{consent_withdrawn: '*'}]\nstart: a\nsteps: {a: {send: Come mai?, next: end}}"
+    )
+    await core.hears("iscrivi", "sì")
+    await core.work()
+    person = Person((ExternalId("telegram_user", "1001"),), first_name="Anna")
+    await core.takes(Preference(key="preference:1", person=person, wanted=False))
+    await core.work()
+    assert (await core.said())[-1] == "Come mai?"
+
+
+async def test_a_low_score_starts_the_flow_that_cares(core: Core) -> None:
+    """In the same turn's transaction, once the asking flow has ended."""
+    await core.publish(
+        "flow: rate\ntriggers: [{keyword: voto}]\nstart: a\nsteps: {a: {feedback: nps, text: Da 0 a 10?, next: end}}"
+    )
+    await core.publish(
+        "flow: care\ntriggers: [{feedback: nps, below: 7}]\nstart: a\n"
+        "steps: {a: {send: 'Solo {{ session.score }}? Ci dispiace', next: end}}"
+    )
+    await core.hears("voto", "9", "voto", "3")
+    await core.work()
+    assert [said for said in await core.said() if "dispiace" in said] == ["Solo 3? Ci dispiace"]
 
 
 # --- guards
