@@ -114,9 +114,9 @@ class QuickReply(_Form):
 
 
 class File(_Form):
-    """A file: `{kind: image, url: https://example.com/menu.png}`, which the platform fetches (`url: {it: …, en: …}`: one
-    for each language), or
-    `{kind: document, file: med_…}`, a stored one. `filename` is what the person sees of a document."""
+    """A file: `{kind: image, url: https://example.com/menu.png}`, which the platform fetches (one
+    for each language: `url: {it: …, en: …}`), or `{kind: document, file: med_…}`, a stored one.
+    `filename` is what the person sees of a document."""
 
     kind: MediaKind
     url: Address | Annotated[dict[Language, Address], Field(min_length=1, max_length=20)] | None = None

@@ -34,6 +34,7 @@ _KINDS = {
     "document": "document",
 }
 _ADDRESS = re.compile(r"@[a-z(]|https?://[\w.-]+(:\d+)?([/?#]|$)", re.IGNORECASE)
+_GEO = re.compile(r"geo:(-?\d{1,3}(?:\.\d{1,12})?),(-?\d{1,3}(?:\.\d{1,12})?)\Z")
 _LOCAL = re.compile(r"_?[a-z0-9][a-z0-9_]{0,62}\Z")
 _FIELD = re.compile(r"[^\W]+\Z")
 _REPLY = re.compile(r"<(?P<type>[a-z]{1,20})>(?P<label>.*)\Z", re.DOTALL)
@@ -85,9 +86,7 @@ def send_msg(flow: Flow, found: Action, node: Node) -> list[Made]:
     text = flow.text(found.uuid, "text", item.text("text", ""))
     files = _files(flow, found)
     buttons = _buttons(flow, found)
-    return _messages(found.uuid, text, files, buttons) or [
-        made({"goto": None, "comment": "An empty message."}, "send", found.uuid[:8])
-    ]
+    return [*_messages(found.uuid, text, files, buttons), *_places(found)] or [_nothing(found)]
 
 
 def _messages(uuid: str, text: Any, files: list[dict[str, Any]], buttons: list[Any]) -> list[Made]:
@@ -108,35 +107,66 @@ def _messages(uuid: str, text: Any, files: list[dict[str, Any]], buttons: list[A
 
 
 def _files(flow: Flow, found: Action) -> list[dict[str, Any]]:
-    """Attachments `image/jpeg:https://…`. What has no address that a step can have is left out."""
+    """Attachments `image/jpeg:https://…`, with the addresses of other languages. What is none is left out."""
     files = []
-    attachments = found.item.texts("attachments", MAX_ATTACHMENTS)
-    if flow.translations(found.uuid, "attachments"):
-        flow.lost(
-            "attachments",
-            found.place,
-            "files are the same in every language; those of the flow's own are sent",
-        )
-    for attachment in attachments:
-        file = _file(flow.template(attachment, found.uuid))
+    translated = {
+        language: [_file(flow.template(each, found.place)) for each in texts]
+        for language, texts in flow.translations(found.uuid, "attachments").items()
+    }
+    for number, attachment in enumerate(found.item.texts("attachments", MAX_ATTACHMENTS)):
+        file = _file(flow.template(attachment, found.place))
         if file is not None:
-            files.append(file)
-        elif attachment.strip():
+            files.append(_localized(flow, found, file, number, translated))
+        elif attachment.strip() and _place(attachment) is None:
             flow.lost(
                 "attachment", found.place, f"{attachment[:60]} is no file with a kind and a web address"
             )
+    if any(len(others) > len(files) for others in translated.values()):
+        flow.lost("attachments", found.place, "a translation has more files than the flow's own language")
     return files
 
 
 def _file(attachment: str) -> dict[str, Any] | None:
+    """The file of an attachment; None for what has no kind or no web address."""
     kind, colon, address = attachment.partition(":")
     known = _KINDS.get(kind.split("/")[0].lower())
-    if not colon or known is None or not address.strip():
-        return None
     address = address.strip()
-    if len(address) > 2_000 or not address.isprintable() or _ADDRESS.match(address) is None:
+    if not colon or known is None or len(address) > MAX_ADDRESS or not address.isprintable():
         return None
-    return Line(kind=known, url=address)
+    return Line(kind=known, url=address) if _ADDRESS.match(address) else None
+
+
+def _localized(
+    flow: Flow,
+    found: Action,
+    file: dict[str, Any],
+    number: int,
+    translated: dict[str, list[dict[str, Any] | None]],
+) -> dict[str, Any]:
+    """The file with an address for each language that has one of its own, of the same kind."""
+    urls = {flow.base(): file["url"]}
+    for language, others in translated.items():
+        other = others[number] if number < len(others) else None
+        if other is None or other["kind"] != file["kind"]:
+            flow.lost("attachments", found.place, f"the file in {language} is missing or of another kind")
+        else:
+            urls.setdefault(language, other["url"])
+    return {**file, "url": urls} if len(urls) > 1 else file
+
+
+def _places(found: Action) -> list[Made]:
+    """Attachments `geo:41.9,12.5`: places, each a message of its own."""
+    places = [_place(each) for each in found.item.texts("attachments", MAX_ATTACHMENTS)]
+    return [
+        made({"send": {"location": place}}, "send", found.uuid[:8]) for place in places if place is not None
+    ]
+
+
+def _place(attachment: str) -> dict[str, Any] | None:
+    spot = _GEO.match(attachment.strip())
+    if spot is None or abs(float(spot[1])) > 90 or abs(float(spot[2])) > 180:
+        return None
+    return Line(latitude=float(spot[1]), longitude=float(spot[2]))
 
 
 def _buttons(flow: Flow, found: Action) -> list[Any]:
