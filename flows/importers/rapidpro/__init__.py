@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from flows.document import MAX_STEPS
+from flows.document import MAX_PLACEHOLDERS, MAX_STEPS
 from flows.importers import Imported, ImportedFlow, Unsupported, importer
 from flows.importers.documents import Names, slug, written
 from flows.importers.rapidpro.conversion import Flow, Surroundings
@@ -162,4 +162,7 @@ def _written(each: Definition, document: dict[str, Any], unsupported: list[Unsup
     text = written(document, heading)
     if len(text) > MAX_SIZE:
         raise refused(each.name, f"becomes {len(text)} characters; a flow has at most {MAX_SIZE}: divide it")
+    expressions = sum(text.count(mark) for mark in ("@(", "{{", "{%"))
+    if expressions > MAX_PLACEHOLDERS:
+        raise refused(each.name, f"holds {expressions} expressions; a flow has at most {MAX_PLACEHOLDERS}: divide it")
     return text
