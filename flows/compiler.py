@@ -126,6 +126,11 @@ class Maker:
             self._unsaid.add(field)
         return self._templates(field, text)
 
+    def worded(self, field: str, languages: Iterable[str]) -> None:
+        """Something that is not said, but is written in each of these languages: words that an answer is held against."""
+        self._texts.append((field, LocalText(dict.fromkeys(languages, ("",)))))
+        self._unsaid.add(field)
+
     def label(self, option_id: str, text: LocalText, *, second: bool = False) -> Templates:
         """A button's label; `second`: of a second question of the step."""
         (self._second if second else self._buttons).append((option_id, text))

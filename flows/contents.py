@@ -6,6 +6,7 @@ nothing to say. How a content looks on a channel that has not the very thing is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -47,6 +48,8 @@ TEMPLATES_ON = frozenset({"whatsapp"})  # kinds of channels that know approved t
 # https://core.telegram.org/bots/api#sendpoll: the only channel with polls of its own
 MAX_QUESTION, MAX_POLL_OPTIONS, MAX_POLL_OPTION = 300, 12, 100
 
+_PLACEHOLDER = re.compile(r"\{\{[^{}]*\}\}|@\([^()]*(?:\([^()]*\)[^()]*)*\)|@[A-Za-z]\w*(?:\.\w+)+")
+
 Says = Callable[["Turn"], Content | None]
 
 
@@ -60,6 +63,11 @@ def _web_address(url: str) -> str:
     ):
         raise ValueError("must be a web address beginning with https:// or http://")
     return url
+
+
+def written(source: str) -> str:
+    """What stands in a text for certain: the text without its placeholders."""
+    return _PLACEHOLDER.sub("", source)
 
 
 def changes(source: str) -> bool:
@@ -477,21 +485,29 @@ class TemplateForm(_Form):
         form = self.template
         maker.shows("template" if form.text is None else "template with text")
         text = maker.text("send.template.text", form.text) if form.text else None
-        header = _header(form.header, maker) if form.header else None
+        filled = _Values(maker)
+        header = _header(form.header, filled) if form.header else None
         named = form.body.items() if isinstance(form.body, dict) else ((None, each) for each in form.body)
         body = [
-            (name, _filled(source, f"send.template.body.{name or number}", maker))
+            (name, filled(source, f"send.template.body.{name or number}"))
             for number, (name, source) in enumerate(named)
         ]
         buttons: list[tuple[str, str, Callable[[Turn], str]]] = []
         for index, button in form.buttons.items():
             ((kind, source),) = button.model_dump(exclude_unset=True).items()
-            buttons.append((index, kind, _filled(source, f"send.template.buttons.{index}.{kind}", maker)))
+            buttons.append((index, kind, filled(source, f"send.template.buttons.{index}.{kind}")))
 
         names = tuple(form.body) if isinstance(form.body, dict) else ("",) * len(form.body)
         maker.template(
             TemplateUse(
-                form.name, form.category, form.language or "", bool(form.header), names, tuple(form.buttons)
+                form.name,
+                form.category,
+                form.language or "",
+                bool(form.header),
+                names,
+                tuple(form.buttons),
+                tuple(filled.sources),
+                frozenset(filled.open),
             )
         )
         if form.category == "marketing":
@@ -514,11 +530,11 @@ class TemplateForm(_Form):
         return say
 
 
-def _header(header: str | File, maker: Maker) -> Callable[[Turn], TemplateParameter]:
+def _header(header: str | File, values: _Values) -> Callable[[Turn], TemplateParameter]:
     if isinstance(header, str):
-        value = _filled(header, "send.template.header", maker)
+        value = values(header, "send.template.header")
         return lambda turn: TemplateParameter(text=value(turn))
-    source, kind = header.source(maker, "send.template.header"), header.kind
+    source, kind = header.source(values.maker, "send.template.header"), header.kind
 
     def file(turn: Turn) -> TemplateParameter:
         where = source(turn)
@@ -529,17 +545,28 @@ def _header(header: str | File, maker: Maker) -> Callable[[Turn], TemplateParame
     return file
 
 
-def _filled(source: str, field: str, maker: Maker) -> Callable[[Turn], str]:
-    """A value of a template: one line, never empty, or the platform refuses the whole message."""
-    template = maker.value(field, local_text(source))
+class _Values:
+    """The values of a template: one line each, never empty, or the platform refuses the whole message."""
 
-    def filled(turn: Turn) -> str:
-        made = " ".join(template.render(turn).split())
-        if not made:
-            raise FlowError(f"{field} came out empty", step_id=turn.state.step)
-        return made
+    def __init__(self, maker: Maker) -> None:
+        self.maker = maker
+        self.sources: list[tuple[str, str]] = []
+        self.open: set[str] = set()
 
-    return filled
+    def __call__(self, source: str, field: str) -> Callable[[Turn], str]:
+        """The function that gives one value."""
+        template = self.maker.value(field, local_text(source))
+        self.sources.append((field, source))
+        if template.reads and not written(source).strip():
+            self.open.add(field)
+
+        def filled(turn: Turn) -> str:
+            made = " ".join(template.render(turn).split())
+            if not made:
+                raise FlowError(f"{field} came out empty", step_id=turn.state.step)
+            return made
+
+        return filled
 
 
 Form = MediaForm | AlbumForm | LocationForm | CardForm | PollForm | TemplateForm

@@ -178,6 +178,8 @@ def router(
     patterns = 0
     for number, rule in enumerate(rules):
         target = rule.goto or following
+        if rule.value and ANY not in rule.value:
+            maker.worded(f"rules.{number}.value", rule.value)
         arguments = {
             language: tuple(_argument(f"rules.{number}.value", one, rule.test, maker) for one in given)
             for language, given in rule.value.items()

@@ -46,7 +46,8 @@ class Exit:
 @dataclass(frozen=True, slots=True)
 class TemplateUse:
     """A platform's template that a step sends. `language` "" is the session's; `values`: the names of what the body is
-    filled with, "" for a value by its place; `buttons`: the numbers of those that take a value."""
+    filled with, "" for a value by its place; `buttons`: the numbers of those that take a value. `sources` are the
+    values as they were written, (field, source), and `open` the fields that are empty when what they show is missing."""
 
     name: str
     category: str
@@ -54,6 +55,8 @@ class TemplateUse:
     header: bool
     values: tuple[str, ...]
     buttons: tuple[str, ...]
+    sources: tuple[tuple[str, str], ...] = ()
+    open: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ class Nearest(StepDocument):
                 maker.exit(name, target)
         if self.exits.too_far is not None and self.max_km is None:
             raise ValueError("too_far needs max_km: how far is that?")
+        maker.blank("none")
         maker.gives(maker.step_id)
         if self.save is not None:
             maker.writes(self.save)

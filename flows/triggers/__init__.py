@@ -107,6 +107,11 @@ class Trigger(BaseModel):
         """What it takes for itself, word for word: two flows that claim the same collide. Empty: nothing certain."""
         return frozenset()
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        """The session's variables that are there whenever it starts a flow; None: whoever sets it off decides."""
+        return frozenset()
+
     def fits(self, occasion: Occasion) -> Fit | None:
         """Whether the occasion is meant."""
         raise TypeError(f"{type(self).__name__} does not say what it hears")

@@ -24,6 +24,10 @@ class CampaignClickTrigger(Trigger):
     def claims(self) -> frozenset[str]:
         return frozenset(self.campaign_click)
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return None
+
     def fits(self, occasion: Occasion) -> Fit | None:
         found = named(self.campaign_click, occasion.what, str(occasion.data.get("campaign_id", "")))
         if found is None:

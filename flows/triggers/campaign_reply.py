@@ -35,6 +35,10 @@ class CampaignReplyTrigger(Trigger):
     def claims(self) -> frozenset[str]:
         return frozenset(self.campaign_reply)
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return frozenset({"campaign", "reply"})
+
     def fits(self, occasion: Occasion) -> Fit | None:
         if not occasion.campaign or occasion.value > self.within_ms:
             return None

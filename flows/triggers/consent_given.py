@@ -24,6 +24,10 @@ class ConsentGivenTrigger(Trigger):
     def claims(self) -> frozenset[str]:
         return frozenset(self.consent_given)
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return frozenset({"purpose"})
+
     def fits(self, occasion: Occasion) -> Fit | None:
         found = named(self.consent_given, occasion.what)
         return None if found is None else Fit(occasion.what, {"purpose": occasion.what})

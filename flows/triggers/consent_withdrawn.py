@@ -25,6 +25,10 @@ class ConsentWithdrawnTrigger(Trigger):
     def claims(self) -> frozenset[str]:
         return frozenset(self.consent_withdrawn)
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return frozenset({"purpose"})
+
     def fits(self, occasion: Occasion) -> Fit | None:
         if occasion.what != "*" and named(self.consent_withdrawn, occasion.what) is None:
             return None

@@ -33,6 +33,10 @@ class DeepLinkTrigger(Trigger):
     def precision(self) -> int:
         return 0 if "*" in self.deep_link else 1
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return frozenset({"deep_link"})
+
     def fits(self, occasion: Occasion) -> Fit | None:
         if not occasion.deep_link or not pattern_fits(self.deep_link, occasion.deep_link):
             return None

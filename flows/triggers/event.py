@@ -25,6 +25,10 @@ class EventTrigger(Trigger):
     def claims(self) -> frozenset[str]:
         return frozenset(self.event)
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return None
+
     def fits(self, occasion: Occasion) -> Fit | None:
         found = named(self.event, occasion.what)
         return None if found is None else Fit(found, {**occasion.data, "event": occasion.what})

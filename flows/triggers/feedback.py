@@ -27,6 +27,10 @@ class FeedbackTrigger(Trigger):
     def precision(self) -> int:
         return (self.below is not None) + (self.above is not None)
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return frozenset({"score", "feedback", "topic"})
+
     def fits(self, occasion: Occasion) -> Fit | None:
         score = occasion.value
         if not isinstance(score, int | float):

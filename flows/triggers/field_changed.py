@@ -45,6 +45,10 @@ class FieldChangedTrigger(Trigger):
     def claims(self) -> frozenset[str]:
         return frozenset(f"{key}={value}" for key in self.field_changed for value in self.to or ("*",))
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return frozenset({"field", "value"})
+
     def fits(self, occasion: Occasion) -> Fit | None:
         if named(self.field_changed, occasion.what) is None:
             return None

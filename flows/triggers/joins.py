@@ -27,6 +27,10 @@ class JoinsTrigger(Trigger):
     def claims(self) -> frozenset[str]:
         return frozenset(self.joins)
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return None
+
     def fits(self, occasion: Occasion) -> Fit | None:
         data = occasion.data
         names = [str(data[key]) for key in ("address", "invite_link") if data.get(key)]

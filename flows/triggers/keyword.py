@@ -102,6 +102,12 @@ class KeywordTrigger(Trigger):
     def claims(self) -> frozenset[str]:
         return frozenset(self.folded) if self.match in ("exact", "prefix", "fuzzy") else frozenset()
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        if self.match == "regex":
+            return None  # the named groups of the pattern that fits
+        return frozenset({"rest"}) if self.match in ("prefix", "contains") else frozenset()
+
     def fits(self, occasion: Occasion) -> Fit | None:
         if not occasion.words:
             return None

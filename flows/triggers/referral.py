@@ -27,6 +27,10 @@ class ReferralTrigger(Trigger):
     def claims(self) -> frozenset[str]:
         return frozenset(self.referral)
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return frozenset({"referral"})
+
     def fits(self, occasion: Occasion) -> Fit | None:
         referral = occasion.referral
         if referral is None or referral.source == "deep_link":

@@ -116,6 +116,10 @@ class ScheduleTrigger(Trigger):
         condition = predicates.grounded(self.predicate, now)
         return predicates.matches(condition, partial(value_of, contact))
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return frozenset({"date"})
+
     def fits(self, occasion: Occasion) -> Fit | None:
         """Its own occurrence only: `starting` has found it by flow and number."""
         return Fit(occasion.what, {"date": occasion.what})

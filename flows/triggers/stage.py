@@ -30,6 +30,10 @@ class StageTrigger(Trigger):
     def claims(self) -> frozenset[str]:
         return frozenset(self.stage)
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return frozenset({"stage"})
+
     def fits(self, occasion: Occasion) -> Fit | None:
         if occasion.what != FIELD or not isinstance(occasion.value, str):
             return None

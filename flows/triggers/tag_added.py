@@ -24,6 +24,10 @@ class TagAddedTrigger(Trigger):
     def claims(self) -> frozenset[str]:
         return frozenset(self.tag_added)
 
+    @property
+    def gives(self) -> frozenset[str] | None:
+        return frozenset({"tag"})
+
     def fits(self, occasion: Occasion) -> Fit | None:
         found = named(self.tag_added, occasion.what)
         return None if found is None else Fit(occasion.what, {"tag": occasion.what})
