@@ -164,5 +164,7 @@ def _written(each: Definition, document: dict[str, Any], unsupported: list[Unsup
         raise refused(each.name, f"becomes {len(text)} characters; a flow has at most {MAX_SIZE}: divide it")
     expressions = sum(text.count(mark) for mark in ("@(", "{{", "{%"))
     if expressions > MAX_PLACEHOLDERS:
-        raise refused(each.name, f"holds {expressions} expressions; a flow has at most {MAX_PLACEHOLDERS}: divide it")
+        raise refused(
+            each.name, f"holds {expressions} expressions; a flow has at most {MAX_PLACEHOLDERS}: divide it"
+        )
     return text

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 from flows import languages
-from flows.importers.documents import Line, Row
+from flows.importers.documents import Line, Row, slug
 from flows.importers.rapidpro.definitions import Action, Node
 from flows.importers.rapidpro.names import MAX_KEY, result_key, snake
 from flows.importers.rapidpro.templates import constant, literal
@@ -175,15 +176,22 @@ def _buttons(flow: Flow, found: Action) -> list[Any]:
     if any(len(texts) != len(base) for texts in translated.values()):
         flow.lost("quick_replies", found.place, "a translation has another number of quick replies")
     buttons = []
+    taken: set[str] = set()
     for number, label in enumerate(base[:MAX_BUTTONS]):
         text = flow.text(found.uuid, "quick_replies", label, number, MAX_LABEL)
         if text is not None:
-            buttons.append(
-                {"id": str(number + 1), "text": text}
-                if isinstance(text, dict)
-                else Line(id=str(number + 1), text=text)
-            )
+            key = _reply_id(label, number, taken)
+            buttons.append({"id": key, "text": text} if isinstance(text, dict) else Line(id=key, text=text))
     return buttons
+
+
+def _reply_id(label: str, number: int, taken: set[str]) -> str:
+    """The id of a quick reply: its words. Never a number of ours, since tests look at the id of a tap, too, where its
+    words fit none: `has_number` would take it for an answer."""
+    plain = slug(label)[:30].strip("_") if constant(label) else ""
+    key = plain if plain and plain not in taken else f"{plain or 'reply'}_{ascii_lowercase[number]}"
+    taken.add(key)
+    return key
 
 
 def _replies(item: Item) -> list[str]:
