@@ -6,6 +6,7 @@ follow:
   next: thanks
 ```
 
+`subscribe: "{{ session.topics }}"` follows each topic of a list, such as the answer of a question for several choices.
 A topic narrows what is sent to people who have agreed; it is no consent, and nobody gets news for it alone.
 """
 
@@ -17,7 +18,7 @@ from pydantic import BeforeValidator, Field
 from domain.effects import Subscribe
 from flows.expressions import Template
 from flows.steps import StepDocument, StepRun, step
-from flows.steps.tag import _listed
+from flows.steps.tag import _listed, listed
 from flows.texts import local_text
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class SubscribeRun(StepRun):
     next: str | None
 
     def enter(self, turn: "Turn") -> None:
-        names = dict.fromkeys(topic.render(turn).strip()[:MAX_TOPIC] for topic in self.topics)
+        names = dict.fromkeys(
+            name.strip()[:MAX_TOPIC] for topic in self.topics for name in listed(topic, turn)
+        )
         for name in names:
             if name:
                 turn.add(Subscribe(turn.state.step, name, self.on))

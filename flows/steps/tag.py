@@ -6,6 +6,8 @@ mark:
   remove: [cold]
   next: thanks
 ```
+
+`tag: "{{ session.sizes }}"` puts each item of a list there, such as the answer of a question for several choices.
 """
 
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from domain.effects import PatchContact
-from flows.expressions import Template
+from flows.expressions import Template, shown
 from flows.steps import StepDocument, StepRun, step
 from flows.texts import local_text
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from flows.turns import Turn
 
 MAX_TAG = 100  # characters
+MAX_ITEMS = 50  # of a list: what one question can offer
 
 
 def _listed(value: Any) -> Any:
@@ -65,5 +68,14 @@ class TagRun(StepRun):
 
 
 def _rendered(tags: tuple[Template, ...], turn: "Turn") -> tuple[str, ...]:
-    names = (tag.render(turn).strip()[:MAX_TAG] for tag in tags)
+    names = (name.strip()[:MAX_TAG] for tag in tags for name in listed(tag, turn))
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def listed(source: Template, turn: "Turn") -> list[str]:
+    """The names that a source stands for: each item where it is one placeholder that holds a list (the answer of a
+    question for several choices), else its text."""
+    value = None if source.constant is not None else source.evaluate(turn)
+    if isinstance(value, (list, tuple)):
+        return [shown(item, turn.language) for item in value[:MAX_ITEMS]]
+    return [source.render(turn)]

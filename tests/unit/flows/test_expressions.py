@@ -164,6 +164,15 @@ def test_what_templates_show(flow: Callable[..., Any], source: str, text: str) -
     assert render(flow, source) == text
 
 
+def test_codes_are_short_and_nobody_guesses_them(flow: Callable[..., Any]) -> None:
+    """The same value has the same code, another one another; without a value there is none."""
+    one, other = render(flow, "{{ 'a' | code }}"), render(flow, "{{ 'b' | code(5) }}")
+    assert one == render(flow, "{{ 'a' | code }}") != other
+    assert (len(one), len(other)) == (8, 5)
+    assert set(one + other) <= set("ABCDEFGHJKLMNPQRSTUVWXYZ23456789")
+    assert render(flow, "{{ session.none | code }}") == ""
+
+
 def test_english_has_its_own_forms(flow: Callable[..., Any]) -> None:
     """Numbers, truths and weekdays follow the session's language."""
     source = (
