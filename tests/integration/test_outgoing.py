@@ -371,6 +371,11 @@ async def test_a_server_that_is_down_was_not_asked(client: Outgoing, canary: Can
         (b"caff\xe8", "text/plain; charset=utf-8", "caff\N{REPLACEMENT CHARACTER}"),
         (b"plain", "text/plain; charset=hex", "plain"),
         (b"plain", "text/plain; charset=no-such", "plain"),
+        # codecs of Python's that are no character sets: some need seconds for as much as an answer may have
+        (b"plain-a" * 100, "text/plain; charset=punycode", "plain-a" * 100),
+        (b"\\x41", "text/plain; charset=unicode_escape", "\\x41"),
+        ("città".encode("cp1252"), "text/plain; charset=windows-1252", "città"),
+        ("città".encode("utf-16"), "text/plain; charset=UTF-16", "città"),
     ],
 )
 async def test_a_body_is_text(
