@@ -127,7 +127,7 @@ class Maker:
         return self._templates(field, text)
 
     def worded(self, field: str, languages: Iterable[str]) -> None:
-        """Something that is not said, but is written in each of these languages: words that an answer is held against."""
+        """Words that an answer is held against, written in each of these languages; they are not said."""
         self._texts.append((field, LocalText(dict.fromkeys(languages, ("",)))))
         self._unsaid.add(field)
 

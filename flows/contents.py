@@ -507,7 +507,7 @@ class TemplateForm(_Form):
                 names,
                 tuple(form.buttons),
                 tuple(filled.sources),
-                frozenset(filled.open),
+                tuple(filled.open),
             )
         )
         if form.category == "marketing":
@@ -551,14 +551,14 @@ class _Values:
     def __init__(self, maker: Maker) -> None:
         self.maker = maker
         self.sources: list[tuple[str, str]] = []
-        self.open: set[str] = set()
+        self.open: list[tuple[str, frozenset[str]]] = []
 
     def __call__(self, source: str, field: str) -> Callable[[Turn], str]:
         """The function that gives one value."""
         template = self.maker.value(field, local_text(source))
         self.sources.append((field, source))
         if template.reads and not written(source).strip():
-            self.open.add(field)
+            self.open.append((field, template.reads))
 
         def filled(turn: Turn) -> str:
             made = " ".join(template.render(turn).split())

@@ -213,3 +213,9 @@ def _argument(field: str, value: Any, test: str, maker: Maker) -> Any:
 
         program(made.constant.strip())  # raises Unfit, a ValueError: the document is refused with it
     return made.constant
+
+
+def rules_of(runner: object) -> tuple[CompiledRule, ...]:
+    """The rules of a step that has some, for inspection."""
+    made = getattr(runner, "router", None)
+    return made.rules if isinstance(made, Router) else ()

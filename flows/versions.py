@@ -47,7 +47,7 @@ class Exit:
 class TemplateUse:
     """A platform's template that a step sends. `language` "" is the session's; `values`: the names of what the body is
     filled with, "" for a value by its place; `buttons`: the numbers of those that take a value. `sources` are the
-    values as they were written, (field, source), and `open` the fields that are empty when what they show is missing."""
+    values as they were written, (field, source), and `open` the paths of those that come out empty when nothing is there."""
 
     name: str
     category: str
@@ -56,7 +56,7 @@ class TemplateUse:
     values: tuple[str, ...]
     buttons: tuple[str, ...]
     sources: tuple[tuple[str, str], ...] = ()
-    open: frozenset[str] = frozenset()
+    open: tuple[tuple[str, frozenset[str]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

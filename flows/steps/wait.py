@@ -62,7 +62,7 @@ def _hour(text: str) -> time | None:
     return time(int(hours), int(minutes)) if fits and int(hours) < 24 and int(minutes) < 60 else None
 
 
-def _moment(text: str) -> datetime | date | None:
+def moment(text: str) -> datetime | date | None:
     """`2026-12-24`, `2026-12-24 18:00`, `2026-12-24T18:00:00+01:00`: ISO 8601 as answers and fields hold it."""
     if len(text) < 10 or text[4] != "-" or text[7] != "-":
         return None
@@ -78,7 +78,7 @@ def _until(text: str) -> str:
         and not text.startswith("@")
         and text != OPEN
         and _hour(text) is None
-        and _moment(text) is None
+        and moment(text) is None
     ):
         raise ValueError(f"{text!r} is neither an hour (09:00), nor a date (2026-12-24 18:00), nor {OPEN}")
     return text
@@ -107,7 +107,7 @@ class Until(BaseModel):
 
     @model_validator(mode="after")
     def _fitting(self) -> "Until":
-        dated = _moment(self.until) is not None
+        dated = moment(self.until) is not None
         daily = self.until == OPEN or _hour(self.until) is not None
         if dated and self.days != DAYS:
             raise ValueError("days belong to an hour; a date has its own day")
@@ -201,7 +201,7 @@ class _Moment:
             return _opening(turn, earliest, self.days)
         if (hour := _hour(text)) is not None:
             return next_hour(hour, self.days, earliest, turn.zone())
-        due = self._dated(_moment(text), turn.zone())
+        due = self._dated(moment(text), turn.zone())
         return None if due is None or due > turn.now + durations.MAX_MS else max(due, earliest)
 
     def _dated(self, moment: datetime | date | None, zone: tzinfo) -> int | None:

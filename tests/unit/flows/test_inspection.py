@@ -79,7 +79,7 @@ def found(steps: dict[str, Any], **more: Any) -> list[tuple[str, str, str]]:
         (
             {
                 "a": {
-                    "send": LONG * 34,
+                    "send": "x" * 1_025,
                     "media": {"kind": "image", "url": "https://example.com/x"},
                     "next": "end",
                 }
@@ -151,7 +151,7 @@ SOUND: list[dict[str, Any]] = [
     },
     {
         "a": {"sub_flow": "other", "scope": "own", "next": "b"},
-        "b": {"send": "{{ child.street }}", "next": "end"},
+        "b": {"send": "{{ child.q }}", "next": "end"},
     },
     {"a": {**Q, "next": "b"}, "b": {"goto": "a"}},
     {"a": {"send": "{{ session.x | default('?') }} {{ contact.fields.y }}", "next": "end"}},

@@ -1,15 +1,21 @@
-"""What inspection says about triggers: words that are taken, flows that ask for the same, circles of flows that start
-one another. `flows.inspection` calls it with the flows that are published beside this one."""
+"""Triggers: words that are taken, flows that ask for the same, occasions that never come, circles of flows that start
+one another. What only shows together is seen with the flows that are published beside this one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from datetime import UTC, datetime, timedelta
 
 from domain.optout import is_opt_out
 from flows.business import BusinessView
+from flows.inspection import inspects
+from flows.inspection.findings import Finding, of_flow
+from flows.inspection.scene import Scene
 from flows.triggers import Trigger
 from flows.triggers import named as meant
+from flows.triggers.consent_given import ConsentGivenTrigger
+from flows.triggers.consent_withdrawn import ConsentWithdrawnTrigger
+from flows.triggers.feedback import FeedbackTrigger
 from flows.triggers.field_changed import FieldChangedTrigger
 from flows.triggers.keyword import KeywordTrigger
 from flows.triggers.schedule import ScheduleTrigger
@@ -18,34 +24,26 @@ from flows.triggers.tag_added import TagAddedTrigger
 from flows.versions import CompiledFlow
 
 Library = Mapping[str, CompiledFlow]
+Said = Iterator[tuple[str, str, dict[str, str]]]
 
 
-class Remark(NamedTuple):
-    """A finding before it has its place: `number` is the trigger's."""
-
-    severity: str
-    code: str
-    number: int
-    words: dict[str, str]
-
-
-def remarks(flow: CompiledFlow, beside: Library, business: BusinessView | None) -> Iterator[Remark]:
-    """All about a flow's triggers. `beside`: the flows that are published with it, for what only shows together."""
-    others = {key: other for key, other in beside.items() if key != flow.key}
+@inspects
+def triggers(scene: Scene) -> Iterator[Finding]:
+    """Each trigger for itself, and beside those of other flows."""
+    flow, business = scene.flow, scene.business
+    others = {key: other for key, other in scene.beside.items() if key != flow.key}
     for number, trigger in enumerate(flow.document.triggers):
         for severity, code, words in (
             *_reserved(trigger),
             *_greedy(trigger),
             *_idle(trigger),
             *_purpose(trigger, business),
+            *_never(trigger, scene),
             *_collides(trigger, flow, number, others),
             *_circle(trigger, flow, others),
             *_marketing(trigger, flow),
         ):
-            yield Remark(severity, code, number, words)
-
-
-Said = Iterator[tuple[str, str, dict[str, str]]]
+            yield of_flow(flow.document.lines.of("triggers", number), severity, code, **words)
 
 
 def _reserved(trigger: Trigger) -> Said:
@@ -114,6 +112,46 @@ def _purpose(trigger: Trigger, business: BusinessView | None) -> Said:
                 "fix_en": "add the purpose with its wording",
             },
         )
+
+
+def _never(trigger: Trigger, scene: Scene) -> Said:
+    """Occasions that do not exist: other kinds of channels, purposes that nobody is asked about, dates that are over,
+    scores between two bounds that exclude each other."""
+    why = _why_never(trigger, scene)
+    if why is not None:
+        it, en = why
+        yield (
+            "warning",
+            "never_fires",
+            {
+                "it": f"{trigger.type} non scatta mai: {it}",
+                "en": f"{trigger.type} never fires: {en}",
+                "fix_it": "correggilo o toglilo",
+                "fix_en": "correct it or take it out",
+            },
+        )
+
+
+def _why_never(trigger: Trigger, scene: Scene) -> tuple[str, str] | None:
+    if trigger.channels and set(trigger.channels).isdisjoint(scene.channels):
+        shown = ", ".join(trigger.channels)
+        return f"non ci sono canali di tipo {shown}", f"there are no channels of the kind {shown}"
+    if isinstance(trigger, ConsentGivenTrigger | ConsentWithdrawnTrigger) and scene.business is not None:
+        named = getattr(trigger, trigger.type)
+        if not any(meant(named, purpose) is not None for purpose in scene.business.purposes):
+            shown = ", ".join(named)
+            return f"nessuno scopo si chiama {shown}", f"no purpose is called {shown}"
+    if isinstance(trigger, ScheduleTrigger) and scene.now is not None:
+        yesterday = datetime.fromtimestamp(scene.now / 1000, UTC).date() - timedelta(
+            days=2
+        )  # anywhere on earth
+        if trigger.date_after(yesterday) is None:
+            return "le sue date sono passate", "its dates are over"
+    if isinstance(trigger, FeedbackTrigger) and trigger.below is not None and trigger.above is not None:
+        if trigger.above + 1 < trigger.below:  # scores are whole
+            return None
+        return "nessun punteggio sta tra above e below", "no score lies between above and below"
+    return None
 
 
 def _collides(trigger: Trigger, flow: CompiledFlow, number: int, others: Library) -> Said:
