@@ -97,7 +97,16 @@ def sample() -> BusinessView:
     en = "May I send you news and offers from Bottega Esempio here? You can change your mind at any time."
     return BusinessView(
         name="Bottega Esempio",
-        purposes={"marketing": Purpose(version="1", wording={"it": it, "en": en})},
+        purposes={
+            "marketing": Purpose(version="1", wording={"it": it, "en": en}),
+            "applications": Purpose(
+                version="1",
+                wording={
+                    "it": "Usiamo i tuoi dati solo per questa selezione e li cancelliamo dopo sei mesi. Sei d'accordo?",
+                    "en": "We use your data for this selection only and delete them after six months. Do you agree?",
+                },
+            ),
+        },
         language="it",
         opening_hours={day: ["09:00-13:00", "15:30-19:00"] for day in ("mon", "tue", "wed", "thu", "fri")}
         | {"sat": ["09:00-13:00"]},

@@ -279,10 +279,11 @@ class _Maker:
                     self._reads.add(".".join(str(part) for part in path))
                 return getter(path, where=f"{self._where}, line {node.lineno} of the text")
             case nodes.Filter():
-                return self._filter(node)
+                return self._filter(node, has_default=has_default)
         raise self._refused(node)
 
-    def _filter(self, node: nodes.Filter) -> Getter:
+    def _filter(self, node: nodes.Filter, *, has_default: bool) -> Getter:
+        """`has_default`: one that stands behind makes up for what is missing here."""
         from flows.filters import FILTERS  # only texts that use one need them
 
         apply = FILTERS.get(node.name)
@@ -296,7 +297,7 @@ class _Maker:
         self._filters += 1
         if self._filters > MAX_FILTERS:
             raise RejectedInput(f"a template has at most {MAX_FILTERS} filters", where=self._where)
-        inner = self._expression(node.node, has_default=node.name == "default")
+        inner = self._expression(node.node, has_default=has_default or node.name == "default")
         arguments = [self._argument(argument) for argument in node.args]
 
         def filtered(turn: Turn) -> Any:

@@ -164,6 +164,14 @@ def test_what_templates_show(flow: Callable[..., Any], source: str, text: str) -
     assert render(flow, source) == text
 
 
+def test_a_default_counts_for_all_that_stands_before_it() -> None:
+    """What it makes up for is not read without a default; what an argument reads still is."""
+    found = template("{{ session.day | date('words') | default('soon') }}", where="text")
+    assert (found.reads, found.paths) == (frozenset(), {"session.day"})
+    given = template("{{ session.a | plus(session.b) | default(0) }}", where="text")
+    assert given.reads == {"session.b"}
+
+
 def test_codes_are_short_and_nobody_guesses_them(flow: Callable[..., Any]) -> None:
     """The same value has the same code, another one another; without a value there is none."""
     one, other = render(flow, "{{ 'a' | code }}"), render(flow, "{{ 'b' | code(5) }}")
