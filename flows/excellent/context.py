@@ -20,7 +20,7 @@ A name is asked only when it is read: a template that says `@contact.name` makes
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows import languages
 from flows.excellent.environment import MONTH_FIRST, Environment
-from flows.excellent.values import Object, lift
+from flows.excellent.values import MAX_TEXT, Object, lift, text
 from flows.state import Result
 
 if TYPE_CHECKING:
@@ -128,7 +128,19 @@ def _contact(turn: Turn) -> Object:
 
 
 def _fields(turn: Turn) -> Object:
-    return Object(turn.contact.fields, dynamic=True, raw=True)
+    fields = turn.contact.fields
+    return Object(fields, default=lambda: _lines(fields.items()), dynamic=True, raw=True)
+
+
+def _lines(values: Iterable[tuple[str, Any]]) -> str:
+    """How RapidPro writes all fields or results: a line `Favorite Color: red` for each that has a value."""
+    shown = [(_named(key), text(lift(value))) for key, value in values]
+    return "\n".join(sorted(f"{name}: {value}" for name, value in shown if value))[:MAX_TEXT]
+
+
+def _named(key: str) -> str:
+    """What RapidPro calls a thing with that key, as far as the key says it."""
+    return " ".join(word[:1].upper() + word[1:] for word in key.split("_"))
 
 
 def _urns(turn: Turn) -> Object:
@@ -166,7 +178,11 @@ def _moment(turn: Turn, ms: int) -> datetime | None:
 
 
 def _results(results: Mapping[str, Result]) -> Object:
-    return Object({key: partial(_result, key, result) for key, result in results.items()}, lazy=True)
+    return Object(
+        {key: partial(_result, key, result) for key, result in results.items()},
+        default=lambda: _lines((key, result.value) for key, result in results.items()),
+        lazy=True,
+    )
 
 
 def _own_results(turn: Turn) -> Object:
@@ -181,7 +197,7 @@ def _result(key: str, result: Result) -> Object:
     value = lift(result.value)
     return Object(
         {
-            "name": key.replace("_", " ").capitalize(),
+            "name": _named(key),
             "value": value,
             "values": [value],
             "category": result.category,
@@ -205,6 +221,7 @@ def _run_of(turn: Turn, flow: str, status: str, results: Mapping[str, Result] | 
             "contact": lambda: _contact(turn),
             "flow": lambda: Object({"uuid": flow, "name": _title(turn, flow)}, default=_title(turn, flow)),
             "status": lambda: status,
+            "run": lambda: Object({"status": status}),  # `@child.run.status` is how exports of 13.0 ask
             "results": lambda: _results(results or {}),
             "fields": lambda: _fields(turn),
             "urns": lambda: _urns(turn),
@@ -309,10 +326,20 @@ def _variables(name: str) -> Callable[[Turn], Object]:
 
 
 def _legacy_extra(turn: Turn) -> Any:
-    """What the last service answered, where nothing was put there by hand."""
+    """What came from outside so far: what the flow was started with, groups of patterns, answers of services, the later
+    ones before those of the same name. Where something was put there by hand, that alone."""
     if "legacy_extra" in turn.state.variables:
         return _variables("legacy_extra")(turn)
-    return _webhook(turn).get("json")
+    found: dict[str, Any] = {}
+    trigger = turn.state.variables.get("trigger")
+    answer = turn.state.variables.get("webhook")
+    answered = answer.get("json") if isinstance(answer, dict) and "json" in answer else answer
+    for source in (trigger, *(result.extra for result in turn.state.results.values()), answered):
+        if isinstance(source, dict):
+            found |= source
+        elif isinstance(source, list):
+            found |= {str(number): item for number, item in enumerate(source)}
+    return lift(found)
 
 
 def _locals(turn: Turn) -> Object:

@@ -251,7 +251,8 @@ _FIGURES = {
 
 
 def parsed(source: str, layout: str, zone: tzinfo, today: date) -> datetime | Fault:
-    """The datetime that a text gives by a format. Parts that the format lacks are those of the year 1, midnight."""
+    """The datetime that a text gives by a format, in the zone. Parts that the format lacks are those of the year 1,
+    midnight."""
     parts = parts_of(layout)
     if isinstance(parts, Fault):
         return parts
@@ -268,7 +269,9 @@ def parsed(source: str, layout: str, zone: tzinfo, today: date) -> datetime | Fa
         pattern += piece + (_FRACTION if part in ("s", "ss") and not exact else "")
     found = re.match(pattern + r"\Z", source.strip()[:MAX_READ], re.ASCII)
     moment = _assembled(found.groupdict(), zone, today) if found else None
-    return Fault(f'unable to convert "{source[:64]}" to a datetime') if moment is None else moment
+    if moment is None or not 1 < moment.year < 9999:  # a zone on either side of the calendar's end
+        return moment or Fault(f'unable to convert "{source[:64]}" to a datetime')
+    return moment.astimezone(zone)
 
 
 def _assembled(figures: dict[str, str | None], zone: tzinfo, today: date) -> datetime | None:

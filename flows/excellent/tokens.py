@@ -34,4 +34,4 @@ def split(text: str, delimiters: str) -> list[str]:
 
 def words_by(text: str, delimiters: str | None) -> list[str]:
     """`words`, or `split` where delimiters are given."""
-    return words(text) if delimiters is None else split(text, delimiters)
+    return split(text, delimiters) if delimiters else words(text)

@@ -54,11 +54,12 @@ class Function:
 
 
 class Object:
-    """Named properties; the case of a name does not matter. What is read of `values` may have to be made first: they
+    """Named properties; the case of a name does not matter. `default` (or what that function gives) stands for the
+    whole. What is read of `values` may have to be made first: they
     are functions without arguments (`lazy`) or plain data (`raw`). `dynamic`: a property that is not there is nothing
     in place of a Fault."""
 
-    __slots__ = ("_folded", "default", "dynamic", "lazy", "raw", "values")
+    __slots__ = ("_default", "_folded", "dynamic", "lazy", "raw", "values")
 
     def __init__(
         self,
@@ -70,11 +71,21 @@ class Object:
         raw: bool = False,
     ) -> None:
         self.values = values
-        self.default = default
+        self._default = default
         self.dynamic = dynamic
         self.lazy = lazy
         self.raw = raw
         self._folded: dict[str, str] | None = None
+
+    @property
+    def default(self) -> Any:
+        """The value that stands for the whole; None when there is none."""
+        return self._default() if callable(self._default) else self._default
+
+    @property
+    def stands(self) -> Any:
+        """The same as data: one that is made by a function only says how the properties are written together."""
+        return None if callable(self._default) else self._default
 
     def get(self, name: str) -> Any:
         """The property's value; a Fault when there is none."""
@@ -85,6 +96,10 @@ class Object:
         if self.raw:
             return lift(value)
         return value() if self.lazy else value
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a property."""
+        return name in self.values or self._other_case(name) is not None
 
     def names(self) -> list[str]:
         """The properties, sorted."""
@@ -140,8 +155,8 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
             return text(value)
         case list():
             return [_plain(item, left, depth + 1) for item in value]
-        case Object() if value.default is not None:
-            return _plain(value.default, left, depth + 1)
+        case Object() if value.stands is not None:
+            return _plain(value.stands, left, depth + 1)
         case Object():
             return {name: _plain(item, left, depth + 1) for name, item in value.items()}
         case dict():

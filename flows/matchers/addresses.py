@@ -12,7 +12,8 @@ MAX_LOOKED_AT = 1_000  # characters
 MAX_CANDIDATES = 3  # that the library is asked about, some 100 µs each
 
 _EMAIL = re.compile(
-    r"[A-Za-z0-9_+'-][A-Za-z0-9._+'-]{0,63}@(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9@])"
+    r"[A-Za-z0-9_+'~$&!#%*^-][A-Za-z0-9._+'~$&!#%*^-]{0,63}@"
+    r"(?:[^\W_][\w-]{0,62}\.){1,8}[^\W\d_]{2,24}(?![\w@])"
 )
 _DIGITS = re.compile(r"\+?[0-9][0-9 ().\-/]{4,24}[0-9]", re.ASCII)
 

@@ -11,8 +11,10 @@ from flows.matchers import Match, register
 
 
 def _tested(environment: Environment, text: str, fits: Callable[[date], bool]) -> Match | None:
-    """A date that fits, as a moment: where the text has no time of day, that of now."""
+    """A date that fits, as a moment at the contact's place: where the text has no time of day, that of now."""
     found = dates.read(text, environment, fill=environment.now.time())
+    if found is not None and 1 < found.year < 9999:  # what was written with an offset is a day here
+        found = found.astimezone(environment.zone)
     return Match(found) if found is not None and fits(found.date()) else None
 
 

@@ -16,7 +16,9 @@ from flows.excellent.values import Fault, number
 from flows.matchers import Match, register
 
 MAX_LOOKED_AT = 1_000  # characters
-_FOUND = re.compile(r"(?<![\w.,])[-+]?(?:[0-9][0-9.,]*|[.,][0-9]+)|(?<=[^\W\d])[0-9][0-9.,]*", re.ASCII)
+_FOUND = re.compile(
+    r"(?<![\w.,])[-+]?(?:[0-9][0-9.,]*|[.,][0-9]+)|(?:(?<=[^\W\d])|(?<=[^\W\d][.,]))[0-9][0-9.,]*", re.ASCII
+)
 _GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?\Z", re.ASCII)
 
 

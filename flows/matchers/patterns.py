@@ -17,7 +17,7 @@ PATTERN = 1_200  # price: RE2 may take eight milliseconds to read one
 @register("has_pattern", "text, text", it="corrisponde al modello", en="matches the pattern", price=PATTERN)
 def has_pattern(environment: Environment, text: str, pattern: str) -> Match | None:
     """Found anywhere; case does not matter. `extra` holds the groups by their number."""
-    found = program(pattern.strip()).search(text.strip())
+    found = program(pattern.strip()).search(text)
     if found is None:
         return None
     groups = [found.group(0), *found.groups()]

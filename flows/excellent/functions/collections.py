@@ -32,8 +32,8 @@ def slice_(evaluation: Evaluation, values: list[Any], start: int, end: int | Non
 
 @function("array, any", per_character=1)
 def contains(evaluation: Evaluation, values: list[Any], wanted: Any) -> bool:
-    """Whether the array holds the value."""
-    return any(equal(value, wanted) for value in values)
+    """Whether the array holds the value, of the same kind: `contains(array(1), "1")` → false."""
+    return any(kind(value) == kind(wanted) and equal(value, wanted) for value in values)
 
 
 @function("array, text")
@@ -139,7 +139,9 @@ def _called(evaluation: Evaluation, act: Function, value: Any, more: Sequence[An
 
 @function("any")
 def count(evaluation: Evaluation, values: Any) -> Any:
-    """The items of an array or properties of an object."""
+    """The items of an array or properties of an object; nothing has none."""
+    if values is None:
+        return Decimal(0)
     if isinstance(values, list):
         return Decimal(len(values))
     if isinstance(values, Object):
@@ -147,21 +149,29 @@ def count(evaluation: Evaluation, values: Any) -> Any:
     return Fault(f"error calling count: {kind(values)} cannot be counted")
 
 
-@function("object")
-def keys(evaluation: Evaluation, values: Object) -> list[str]:
-    """The names of an object's properties, sorted."""
+@function("any")
+def keys(evaluation: Evaluation, values: Any) -> Any:
+    """The names of an object's properties, sorted; nothing has none."""
+    if values is None:
+        return []
+    if not isinstance(values, Object):
+        return Fault(f"error calling keys: unable to convert {kind(values)} to an object")
     evaluation.spend(len(values.values) // 10)
     return values.names()
 
 
 @function("object, text")
 def extract(evaluation: Evaluation, values: Object, name: str) -> Any:
-    """One property."""
-    return values.get(name)
+    """One property; nothing where the object has none of that name."""
+    return _property(values, name)
 
 
 @function("object, text*")
 def extract_object(evaluation: Evaluation, values: Object, *names: str) -> Any:
     """An object of the named properties alone."""
-    made = {name: values.get(name) for name in names}
+    made = {name: _property(values, name) for name in names}
     return next((value for value in made.values() if isinstance(value, Fault)), Object(made))
+
+
+def _property(values: Object, name: str) -> Any:
+    return values.get(name) if values.has(name) else None

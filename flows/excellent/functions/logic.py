@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.excellent.evaluation import Evaluation
 from flows.excellent.functions import function
-from flows.excellent.values import Fault, truth
+from flows.excellent.values import Fault, Object, truth
 
 
 @function("any, boolean*", name="and")
@@ -34,8 +34,9 @@ def if_(evaluation: Evaluation, test: Any, yes: Any, no: Any) -> Any:
 
 @function("any, any", tolerant=True)
 def default(evaluation: Evaluation, value: Any, other: Any) -> Any:
-    """The first value; the other where that is an error or empty."""
-    empty = value is None or value == "" or isinstance(value, Fault)
+    """The first value; the other where that is an error or empty, or an object whose value is."""
+    shown = value.default if isinstance(value, Object) and value.default is not None else value
+    empty = shown is None or shown == "" or isinstance(shown, Fault)
     return other if empty else value
 
 

@@ -10,12 +10,12 @@ from datetime import date, datetime, time, timedelta
 from decimal import ROUND_DOWN, ROUND_FLOOR, Decimal
 from typing import Any
 
-from flows.excellent import operations
+from flows.excellent import dates, operations
 from flows.excellent.evaluation import Evaluation
 from flows.excellent.functions import function, texts, times
 from flows.excellent.functions.numbers import format_number, mean
 from flows.excellent.tokens import words
-from flows.excellent.values import Fault, checked
+from flows.excellent.values import ARITHMETIC, Fault, checked, number
 from flows.excellent.values import text as text_of
 
 
@@ -208,3 +208,17 @@ def datedif(evaluation: Evaluation, start: date, end: date, unit: str) -> Any:
 def edate(evaluation: Evaluation, moment: datetime, months: int) -> Any:
     """The same day so many months later."""
     return times.datetime_add(evaluation, moment, months, "M")
+
+
+@function("any, any", price=20)
+def legacy_add(evaluation: Evaluation, first: Any, second: Any) -> Any:
+    """The old `+`, where only the values say what is meant: numbers are added, a number added to a date means days.
+    Flows that RapidPro itself has brought to newer versions are full of it."""
+    left, right = number(first), number(second)
+    if isinstance(left, Decimal) and isinstance(right, Decimal):
+        return checked(ARITHMETIC.add(left, right))
+    for moment, days in ((first, right), (second, left)):
+        found = dates.datetime_of(moment, evaluation.environment)
+        if isinstance(found, datetime) and isinstance(days, Decimal) and abs(days) < 2**31:
+            return times.datetime_add(evaluation, found, int(days), "D")
+    return Fault("error calling legacy_add: needs two numbers, or a date and a number")

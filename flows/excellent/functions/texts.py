@@ -14,7 +14,6 @@ import re2
 from domain.operators.matches_pattern import MAX_PATTERN, compiled
 from flows.excellent.evaluation import Evaluation
 from flows.excellent.functions import function
-from flows.excellent.tokens import split as parts_of
 from flows.excellent.tokens import words_by
 from flows.excellent.values import MAX_TEXT, Fault
 
@@ -35,10 +34,10 @@ def code(evaluation: Evaluation, value: str) -> Any:
     return Decimal(ord(value[0])) if value else Fault("error calling code: text is empty")
 
 
-@function("text, [text]")
+@function("text, [text]", per_character=1)
 def split(evaluation: Evaluation, value: str, delimiters: str | None = None) -> Any:
-    """`split("a b c")` → [a, b, c]; by default at spaces."""
-    return value.split() if delimiters is None else parts_of(value, delimiters)
+    """`split("a b c")` → [a, b, c]; its words, or what stands between delimiters."""
+    return words_by(value, delimiters)
 
 
 @function("text, [text]")
@@ -134,8 +133,10 @@ def lower(evaluation: Evaluation, value: str) -> str:
 
 @function("text")
 def upper(evaluation: Evaluation, value: str) -> str:
-    """In upper case."""
-    return value.upper()
+    """In upper case, letter by letter: ß stays, as there."""
+    if value.isascii():
+        return value.upper()
+    return "".join(large if len(large := one.upper()) == 1 else one for one in value)
 
 
 @function("text, text, [integer]", price=PATTERN)
@@ -207,5 +208,5 @@ def read_chars(evaluation: Evaluation, value: str) -> Any:
     elif letters and len(letters) % 4 == 0:
         groups = [letters[at : at + 4] for at in range(0, len(letters), 4)]
     else:
-        return ",".join(letters) if len(letters) > 4 else evaluation.made(" ".join(letters))
+        return evaluation.made(" ".join(letters) if len(letters) == 3 else " , ".join(letters))
     return evaluation.made(" , ".join(" ".join(group) for group in groups))

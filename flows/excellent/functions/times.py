@@ -182,6 +182,11 @@ def format_datetime(
 @function("time, [text]", price=20)
 def format_time(evaluation: Evaluation, clock: time, layout: str | None = None) -> Any:
     """`format_time("14:50:30", "h:mm aa")` → 2:50 pm."""
+    parts = dates.parts_of(layout or "tt:mm")
+    if isinstance(parts, Fault):
+        return Fault(f"error calling format_time: {parts.what}")
+    if wrong := next((part for part in parts if part[0] in "YMDEZ"), ""):
+        return Fault(f"error calling format_time: a time has no {wrong}")
     moment = datetime.combine(date(2000, 1, 1), clock, UTC)
     return dates.shown(moment, layout or "tt:mm", evaluation.environment.language)
 

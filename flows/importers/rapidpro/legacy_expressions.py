@@ -158,15 +158,27 @@ class _Parser:
 
 
 def _operated(mark: str, left: Part, right: Part) -> Part:
-    if mark in "+-" and left.kind in ("day", "datetime"):
-        if right.kind == "time" and mark == "+":
-            return Part(f"replace_time({left.text}, {right.text})", ATOM, "datetime")
+    if mark in "+-":
         by = right.text if mark == "+" else f"-{_within(right, 7)}"
-        return Part(f'datetime_add({left.text}, {by}, "D")', ATOM, left.kind)
+        if right.kind == "time":
+            return _with_time(mark, left, right.text)
+        if left.kind in ("day", "datetime"):
+            return Part(f'datetime_add({left.text}, {by}, "D")', ATOM, left.kind)
+        if left.kind != "number" or right.kind != "number":  # a field may hold a number or a date
+            return Part(f"legacy_add({left.text}, {by})", ATOM)
     new = "!=" if mark == "<>" else mark
     strength = _NEW[new]
     kind = "number" if mark in "+-*/^" else ""
     return Part(f"{_within(left, strength)} {new} {_within(right, strength + 1)}", strength, kind)
+
+
+def _with_time(mark: str, left: Part, time: str) -> Part:
+    """A day at a time of day; hours and minutes later or earlier than a moment."""
+    if mark == "+" and left.kind != "datetime":
+        return Part(f"replace_time({left.text}, {time})", ATOM, "datetime")
+    minutes = f'format_time({time}, "tt") * 60 + format_time({time}, "m")'
+    by = minutes if mark == "+" else f"-({minutes})"
+    return Part(f'datetime_add({left.text}, {by}, "m")', ATOM, "datetime")
 
 
 def _within(part: Part, strength: int) -> str:

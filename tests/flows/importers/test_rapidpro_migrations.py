@@ -105,8 +105,20 @@ def test_versions_are_read() -> None:
         ("@(SUM(1, 2) * 3 = 9)", "@((1 + 2) * 3 = 9)"),
         ("@(IF(flow.a <> 1, TRUE(), FALSE))", "@(if(results.a != 1, true, false))"),
         ("@(flow.a & flow.b = 1)", "@(results.a & (results.b = 1))"),
-        ("@(YEAR(date.now) - flow.age)", '@(format_date(now(), "YYYY") - results.age)'),
+        ("@(YEAR(date.now) - flow.age)", '@(legacy_add(format_date(now(), "YYYY"), -results.age))'),
         ("@(date.now - 2)", '@(datetime_add(now(), -2, "D"))'),
+        ("@(contact.age + 5)", "@(legacy_add(fields.age, 5))"),
+        ("@((5 + contact.age) / 2 - 1)", "@(legacy_add(5, fields.age) / 2 - 1)"),
+        ("@(LEN(step.value) + 2)", "@(text_length(input) + 2)"),
+        (
+            "@(contact.day + TIME(9, 30, 0))",
+            "@(replace_time(fields.day, time_from_parts(9, 30, 0)))",
+        ),
+        (
+            "@(date.now - TIME(0, 30, 0))",
+            '@(datetime_add(now(), -(format_time(time_from_parts(0, 30, 0), "tt") * 60 + '
+            'format_time(time_from_parts(0, 30, 0), "m")), "m"))',
+        ),
         ('@("")', ""),
         ("@(not an expression", "@(not an expression"),
         ("@(1 +)", "@(1 +)"),

@@ -163,14 +163,15 @@ class _Migration:
         if isinstance(item.data.get("quick_replies"), dict):
             raise refused(item.at("quick_replies"), "must be a list")
         base: list[str] = []
-        others: dict[str, list[str]] = {}
-        for reply in item.objects("quick_replies", 100):
+        others: dict[str, dict[int, str]] = {}  # language → the reply's number → its text
+        for number, reply in enumerate(item.objects("quick_replies", 100)):
             texts = {language: reply.text(language, "") for language in reply.data}
             base.append(translated(texts.get(self._base) or next(iter(texts.values()), "")))
             for language, text in texts.items():
                 if language != self._base:
-                    others.setdefault(language, []).append(translated(text))
-        for language, replies in others.items():
+                    others.setdefault(language, {})[number] = translated(text)
+        for language, texts_of in others.items():
+            replies = [texts_of.get(number, "") for number in range(len(base))]
             self._localization.setdefault(language, {}).setdefault(uuid, {})["quick_replies"] = replies
         return base
 
@@ -202,6 +203,10 @@ class _Migration:
             return {"type": "add_contact_urn", "scheme": field.removesuffix("_e164"), "path": value}
         label = item.text("label", field)
         return {"type": "set_contact_field", "field": {"key": field, "name": label}, "value": value}
+
+    def _api(self, item: Item, uuid: str) -> Flow:
+        """A call amid other actions: nothing splits on it, its answer is read as `@extra`."""
+        return _call(item, item.text("action", "") or "POST", item.text("webhook", ""), item)
 
     def _groups(self, item: Item, uuid: str) -> Flow:
         groups = _named(item, "groups")
@@ -311,24 +316,10 @@ class _Migration:
         return [{"uuid": _of(item), "type": "enter_flow", "flow": reference, "terminal": False}]
 
     def _webhook(self, item: Item, config: Item, router: Flow) -> list[Flow]:
-        method = (config.text("webhook_action", "") or item.text("webhook_action", "") or "POST").upper()
+        method = config.text("webhook_action", "") or item.text("webhook_action", "") or "POST"
         address = config.text("webhook", "") or item.text("webhook", "") or item.text("webhook_url", "")
-        headers = {"Content-Type": "application/json"} if method == "POST" else {}
-        for header in config.objects("webhook_headers"):
-            if header.text("name", ""):
-                headers[header.text("name")] = translated(header.text("value", ""))
         self._by_result(item, router)
-        return [
-            {
-                "uuid": _of(item),
-                "type": "call_webhook",
-                "method": method,
-                "url": translated(address, for_address=True),
-                "headers": headers,
-                "body": PAYLOAD if method == "POST" else "",
-                "result_name": item.text("label", ""),
-            }
-        ]
+        return [_call(item, method, address, config)]
 
     def _by_result(self, item: Item, router: Flow) -> None:
         router["operand"] = f"@results.{snake(item.text('label', ''))}.category"
@@ -395,6 +386,24 @@ class _Rules:
         return uuid
 
 
+def _call(item: Item, method: str, address: str, config: Item) -> Flow:
+    """The call of a rule set or an action."""
+    method = method.upper()
+    headers = {"Content-Type": "application/json"} if method == "POST" else {}
+    for header in config.objects("webhook_headers"):
+        if header.text("name", ""):
+            headers[header.text("name")] = translated(header.text("value", ""))
+    return {
+        "uuid": item.text("uuid", ""),
+        "type": "call_webhook",
+        "method": method,
+        "url": translated(address, for_address=True),
+        "headers": headers,
+        "body": PAYLOAD if method == "POST" else "",
+        "result_name": item.text("label", ""),
+    }
+
+
 def _status(test: Item) -> str:
     given = test.text("status", "") or test.text("exit_status", "")
     return "Success" if given == "success" else "Failure"
@@ -454,6 +463,7 @@ _ACTIONS: dict[str, Callable[[_Migration, Item, str], Flow]] = {
     "say": _Migration._say,
     "play": lambda _, item, uuid: {"type": "play_audio", "audio_url": translated(item.text("url", ""))},
     "lang": lambda _, item, uuid: {"type": "set_contact_language", "language": item.text("lang", "")},
+    "api": _Migration._api,
     "channel": lambda _, item, uuid: {
         "type": "set_contact_channel",
         "channel": {"uuid": item.text("channel", ""), "name": item.text("name", "")},
