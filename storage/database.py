@@ -43,6 +43,7 @@ class Dialect:
     for_key_share: str
     greatest: str  # function names
     least: str
+    hurried: str = "0"  # an expression: the commit of a single statement that selects it need not be durable
 
     def json_text(self, column: str, key_parameter: str) -> str:
         """The text of a top-level key of a JSON text column; the key is a bound parameter."""
@@ -54,7 +55,13 @@ class Dialect:
 DIALECTS = {
     "sqlite": Dialect("sqlite", "", "", "", "max", "min"),
     "postgresql": Dialect(
-        "postgresql", "FOR UPDATE", "FOR NO KEY UPDATE", "FOR KEY SHARE", "greatest", "least"
+        "postgresql",
+        "FOR UPDATE",
+        "FOR NO KEY UPDATE",
+        "FOR KEY SHARE",
+        "greatest",
+        "least",
+        "set_config('synchronous_commit', 'off', true)",
     ),
 }
 
@@ -88,9 +95,15 @@ class Database(ABC):
         return await PostgresqlDatabase.connect(parsed)
 
     @abstractmethod
-    async def write(self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True) -> T:
+    async def write(
+        self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True, single: bool = False
+    ) -> T:
         """Runs `work` in a write transaction; returns its result after the commit, raises its error after the
-        rollback. Raises Unavailable when the store cannot be reached or too many wait."""
+        rollback. Raises Unavailable when the store cannot be reached or too many wait.
+
+        `single`: `work` runs one textual statement and no other (RuntimeError), which PostgreSQL takes as the whole
+        transaction, in one way there and back instead of three. What need not be durable says so itself there
+        (`Dialect.hurried`)."""
 
     async def write_then(
         self, first: Work[F], then: Callable[[Connection, F], T], *, queue: Queue = Queue.live

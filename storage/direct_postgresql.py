@@ -2,14 +2,16 @@
 
 The counterpart of `storage.direct`: a textual statement runs as a prepared statement of the driver's, with its `:names`
 as `$numbers`, and its result is read at once. A statement of a millisecond's work costs some 150 µs of CPU on this side
-instead of 500. Everything else is the real connection's, and so are the transaction (begun with the first statement, as
-SQLAlchemy's adapter does it), the prepared statements and what an error means for the pool.
+instead of 500. Everything else is the real connection's, and so are the prepared statements and what an error means for
+the pool. The transaction begins with the first statement, as with SQLAlchemy's adapter, in a word with how durable it
+is; where each statement may stand alone (`Begin.never`, `Begin.single`) the two ways for BEGIN and COMMIT are spared.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -24,20 +26,40 @@ _NAME = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")  # as SQLAlchemy reads `text()`
 _ROWCOUNT = re.compile(r"(?:SELECT|UPDATE|DELETE|INSERT \d+) (\d+)")
 
 
+class Begin(Enum):
+    """What the first statement begins with. `never`: every statement sees what was committed before it and is one
+    transaction (reads). `single`: there is only one statement, and it is the transaction."""
+
+    durable = "BEGIN"
+    hurried = "BEGIN; SET LOCAL synchronous_commit = off"
+    never = ""
+    single = " "
+
+
 class DirectPostgresqlConnection:
     """Stands in for a SQLAlchemy `Connection` over asyncpg, within its greenlet; `real` is that one."""
 
-    __slots__ = ("_adapter", "dialect", "real")
+    __slots__ = ("_adapter", "_begin", "_ran", "dialect", "real")
 
-    def __init__(self, real: Connection) -> None:
+    def __init__(self, real: Connection, begin: Begin) -> None:
         self.real = real
         self._adapter: Any = real.connection.dbapi_connection
+        self._begin = begin
+        self._ran = False
         self.dialect: Any = real.dialect
 
     def execute(self, statement: Any, parameters: Any = None, **options: Any) -> Any:
         """Runs a textual statement on the driver, any other on the real connection."""
         if type(statement) is not TextClause or options or isinstance(parameters, list):
+            if self._begin is Begin.single:
+                raise RuntimeError("a single statement is a textual one")
+            if self._begin is Begin.hurried and self._adapter._transaction is None:
+                await_only(self._start())
             return self.real.execute(statement, parameters, **options)
+        if self._begin is Begin.single and self._ran:
+            raise RuntimeError(
+                "a second statement where there was to be a single one: nothing holds them together"
+            )
         sql, names = numbered(statement.text)
         given = parameters or {}
         try:
@@ -50,8 +72,9 @@ class DirectPostgresqlConnection:
 
     async def _fetch(self, sql: str, values: Sequence[Any]) -> Rows:
         adapter = self._adapter
-        if adapter._transaction is None:
-            await adapter._start_transaction()
+        if adapter._transaction is None and self._begin in _BEGUN:
+            await self._start()
+        self._ran = True
         prepared, attributes = await adapter._prepare(sql, self.dialect._invalidate_schema_cache_asof)
         records = await prepared.fetch(*values)
         counted = _ROWCOUNT.match(prepared.get_statusmsg() or "")
@@ -60,6 +83,11 @@ class DirectPostgresqlConnection:
             return Rows((), rowcount)
         kind = row_kind(sql, [attribute.name for attribute in attributes])
         return Rows(list(map(kind._make, records)), rowcount)
+
+    async def _start(self) -> None:
+        driver = self._adapter._connection
+        await driver.execute(self._begin.value)
+        self._adapter._transaction = _Transaction(driver)
 
     def _explain(self, error: Exception, sql: str) -> None:
         """Raises the error as SQLAlchemy would, and lets go of the connection when it is dead."""
@@ -72,6 +100,26 @@ class DirectPostgresqlConnection:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
+
+
+_BEGUN = (Begin.durable, Begin.hurried)
+
+
+class _Transaction:
+    """A transaction that `_start` has begun, as the adapter ends it."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    async def commit(self) -> None:
+        """Makes it last."""
+        await self._driver.execute("COMMIT")
+
+    async def rollback(self) -> None:
+        """Undoes it."""
+        await self._driver.execute("ROLLBACK")
 
 
 @lru_cache(STATEMENTS)

@@ -26,7 +26,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 import asyncpg
-from sqlalchemy import URL, Connection, event, text
+from sqlalchemy import URL, Connection, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -34,7 +34,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from domain.errors import Conflict, Unavailable
 from storage.database import READ_LIMIT_S, Database, Queue, T, Work
-from storage.direct_postgresql import DirectPostgresqlConnection
+from storage.direct_postgresql import Begin, DirectPostgresqlConnection
 from storage.durations import Durations
 
 POOL = (
@@ -55,7 +55,6 @@ CLOSE_S = 5.0  # for a goodbye that nobody may answer
 # The kernel's own look at idle connections: a path that is gone is noticed within half a minute, before it is needed.
 KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 10_000))
 
-_NOT_DURABLE = text("SET LOCAL synchronous_commit = off")
 # SQLSTATE classes in which the transaction was not applied and may be tried again by its owner.
 _CONFLICTS = {"40001", "40P01", "23505", "55P03"}
 _REFUSED = ("28", "3D")  # wrong user or password, no such database: somebody may be setting it up just now
@@ -111,14 +110,17 @@ class PostgresqlDatabase(Database):
         event.listen(engine.sync_engine, "checkout", _replace_closed)
         return PostgresqlDatabase(url, engine, chance)
 
-    async def write(self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True) -> T:
+    async def write(
+        self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True, single: bool = False
+    ) -> T:
         # Shielded like the writer thread: a commit that is under way is finished though its caller went away.
-        transaction = self._transaction(work, durable, LIMIT_S[queue], self.commits[queue])
+        begin = Begin.single if single else Begin.durable if durable else Begin.hurried
+        transaction = self._transaction(work, begin, LIMIT_S[queue], self.commits[queue])
         return await _shielded(transaction if queue is Queue.live else self._in_turn(transaction))
 
     async def read(self, work: Work[T]) -> T:
         # Shielded too: to cancel a query is a question to the server, which may be the one that does not answer.
-        return await _shielded(self._in_turn(self._transaction(work, True, READ_LIMIT_S)))
+        return await _shielded(self._in_turn(self._transaction(work, Begin.never, READ_LIMIT_S)))
 
     async def close(self) -> None:
         with suppress(TimeoutError):
@@ -142,19 +144,19 @@ class PostgresqlDatabase(Database):
             self._others.release()
 
     async def _transaction(
-        self, work: Work[T], durable: bool, limit_s: float, durations: Durations | None = None
+        self, work: Work[T], begin: Begin, limit_s: float, durations: Durations | None = None
     ) -> T:
         if time.monotonic() < self._again_at:
             raise Unavailable("the store does not answer")
         self._running += 1
         try:
-            return await greenlet_spawn(self._run, work, durable, limit_s, durations)
+            return await greenlet_spawn(self._run, work, begin, limit_s, durations)
         except (DBAPIError, PoolTimeout, OSError, asyncpg.InterfaceError) as error:
             raise translate(error) from error
         finally:
             self._running -= 1
 
-    def _run(self, work: Work[T], durable: bool, limit_s: float, durations: Durations | None) -> T:
+    def _run(self, work: Work[T], begin: Begin, limit_s: float, durations: Durations | None) -> T:
         """One transaction, in the greenlet."""
         with self._connected() as connection:
             driver: Any = connection.connection.driver_connection
@@ -162,10 +164,7 @@ class PostgresqlDatabase(Database):
             limit = self._loop.call_later(limit_s, driver.terminate)
             try:
                 with connection.begin():
-                    direct = DirectPostgresqlConnection(connection)
-                    if not durable:
-                        direct.execute(_NOT_DURABLE)
-                    return work(cast(Connection, direct))
+                    return work(cast(Connection, DirectPostgresqlConnection(connection, begin)))
             finally:
                 limit.cancel()
                 if durations is not None:

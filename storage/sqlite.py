@@ -75,7 +75,9 @@ class SqliteDatabase(Database):
         self._writer = threading.Thread(target=self._write_for_ever, name="sqlite-writer", daemon=True)
         self._writer.start()
 
-    async def write(self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True) -> T:
+    async def write(
+        self, work: Work[T], *, queue: Queue = Queue.people, durable: bool = True, single: bool = False
+    ) -> T:
         result: T = await self._queued(_Request(work, durable, self._loop.create_future()), queue)
         return result
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, literal, select, text
 
 from domain.errors import Conflict, Unavailable
 from storage import postgresql
@@ -50,13 +50,51 @@ async def test_a_commit_that_need_not_survive_a_power_cut_waits_for_no_disk(data
     assert await database.write(level, durable=True) == "on"
 
 
+async def test_a_single_statement_is_a_transaction_of_its_own(database: Database) -> None:
+    """Nothing is open while it runs; what it selects for it makes its commit a hurried one, and none after it."""
+
+    def insert(connection: Connection) -> str:
+        hurried = connection.execute(
+            text(
+                "WITH put AS (INSERT INTO revision (workspace_id, subject, number) VALUES (1, 'one', 1) RETURNING 1) "
+                "SELECT set_config('synchronous_commit', 'off', true) FROM put"
+            )
+        )
+        return str(hurried.scalar_one())
+
+    def level(connection: Connection) -> str:
+        return str(connection.execute(text("SHOW synchronous_commit")).scalar_one())
+
+    assert await database.write(insert, single=True) == "off"
+    assert await database.read(lambda c: rows_of(c, "SELECT subject FROM revision")) == [("one",)]
+    assert await database.write(level, single=True) == "on"
+
+
+@pytest.mark.parametrize("second", [text("SELECT 2"), select(literal(2))])
+async def test_a_second_statement_beside_a_single_one_is_refused(database: Database, second: Any) -> None:
+    def work(connection: Connection) -> None:
+        connection.execute(text("SELECT 1"))
+        connection.execute(second)
+
+    with pytest.raises(RuntimeError, match="single"):
+        await database.write(work, single=True)
+    await database.write(put)
+
+
+async def test_a_single_statement_that_fails_leaves_a_sound_connection(database: Database) -> None:
+    await database.write(put, single=True)
+    with pytest.raises(Conflict):
+        await database.write(put, single=True)
+    assert len(await database.read(lambda c: rows_of(c, "SELECT subject FROM revision"))) == 1
+
+
 async def test_a_statement_that_takes_too_long_is_unavailable(database: Database) -> None:
     def slow(connection: Connection) -> None:
         connection.execute(text("SET LOCAL statement_timeout = 30"))
         connection.execute(text("SELECT pg_sleep(10)"))
 
     with pytest.raises(Unavailable, match="57014"):
-        await database.read(slow)
+        await database.write(slow)
 
 
 async def test_somebody_was_first_is_a_conflict(database: Database) -> None:
