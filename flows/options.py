@@ -5,6 +5,7 @@ The number is what people type where buttons had to become numbered text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,11 +13,14 @@ from typing import TYPE_CHECKING
 from domain.comparisons import fold
 from domain.messages import Button, Received, ReceivedText, Tap
 from flows.expressions import Template
+from flows.words import agrees
 
 if TYPE_CHECKING:
     from flows.turns import Turn
 
 Templates = Mapping[str, tuple[Template, ...]]
+_BEGINNINGS = {True: frozenset(("sì", "si", "yes")), False: frozenset(("no", "non"))}
+_SIGNS = re.compile(r"[.,;:!?…«»“”\"()]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +33,14 @@ class Option:
 
 
 class Options:
-    """The choices of one question, in order. `opener` labels what opens them where they become a list."""
+    """The choices of one question, in order. `opener` labels what opens them where they become a list. With `agreeing`
+    a plain yes or no means the only choice that begins with that word (`Sì, confermo`, `No, thanks`)."""
 
-    __slots__ = ("_changing", "_known", "all", "opener")
+    __slots__ = ("_agreeing", "_changing", "_known", "all", "opener")
 
-    def __init__(self, options: tuple[Option, ...], opener: Templates | None = None) -> None:
+    def __init__(
+        self, options: tuple[Option, ...], opener: Templates | None = None, *, agreeing: bool = False
+    ) -> None:
         self.all = options
         self.opener = opener
         self._known: dict[str, str] = {}  # folded constant label → id; of two equal ones the first counts
@@ -44,6 +51,9 @@ class Options:
                         self._known.setdefault(plain(wording.constant), option.id)
         for option in options:
             self._known[fold(option.id)] = option.id
+        for label, option_id in list(self._known.items()):
+            self._known.setdefault(_bare(label), option_id)
+        self._agreeing = {yes: self._only(yes) for yes in (True, False)} if agreeing else {}
         self._changing = tuple(option for option in options if _changes(option))
 
     def buttons(self, turn: Turn) -> tuple[Button, ...]:
@@ -71,7 +81,7 @@ class Options:
 
     def _by_text(self, turn: Turn, text: str) -> str | None:
         wanted = plain(text)
-        known = self._known.get(wanted)
+        known = self._known.get(wanted) or self._known.get(_bare(wanted))
         if known is not None:
             return known
         for option in self._changing:
@@ -79,12 +89,26 @@ class Options:
                 return option.id
         if wanted.isascii() and wanted.isdigit() and len(wanted) <= 3 and 1 <= int(wanted) <= len(self.all):
             return self.all[int(wanted) - 1].id
-        return None
+        return self._agreeing.get(meant) if self._agreeing and (meant := agrees(wanted)) is not None else None
+
+    def _only(self, yes: bool) -> str | None:
+        """The one option whose label begins with yes (or no) in some language."""
+        found = {
+            option_id
+            for label, option_id in self._known.items()
+            if _bare(label).partition(" ")[0] in _BEGINNINGS[yes]
+        }
+        return found.pop() if len(found) == 1 else None
 
 
 def plain(text: str) -> str:
     """What counts when words are compared: folded, single spaces, without closing punctuation."""
     return " ".join(fold(text[:200]).split()).strip(" .,;:!?)(\"'“”«»¡¿")
+
+
+def _bare(words: str) -> str:
+    """Without the signs inside: people write `no grazie` for `No, grazie`."""
+    return " ".join(_SIGNS.sub(" ", words).split())
 
 
 def _changes(option: Option) -> bool:

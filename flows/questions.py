@@ -145,7 +145,7 @@ def options_of(
         )
         for option in documents
     )
-    return Options(options, maker.text("list", opener) if opener else None)
+    return Options(options, maker.text("list", opener) if opener else None, agreeing=True)
 
 
 def fixed_option(

@@ -169,3 +169,25 @@ def test_inspection_knows_the_questions_texts_and_buttons() -> None:
     """A reason's words that lack a language are found, as all texts are."""
     flow = made(question("number", errors={"range": {"it": "Troppo."}}, max=3))
     assert "missing_translation" in {finding.code for finding in check(flow, {})}
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [("sì", "book"), ("certo", "book"), ("no grazie", "drop"), ("No", "drop"), ("un altra ora", None), ("👍", "book")],
+)
+def test_a_plain_yes_means_the_option_that_begins_with_it(words: str, option: str | None) -> None:
+    """People write yes where a button says `Yes, book it`, and leave commas out."""
+    labels = {"book": "Sì, confermo", "change": "Un'altra ora", "drop": "No, grazie"}
+    options = [{"id": key, "text": text} for key, text in labels.items()]
+    rehearsal = begun(made({"choose": "Confermo?", "options": options, "next": "next"}))
+    rehearsal.answer(ReceivedText(words))
+    assert (result_of(rehearsal) if rehearsal.ended else None) == option
+
+
+@pytest.mark.parametrize("labels", [("Sì, oggi", "Sì, domani"), ("S", "M")])
+def test_a_plain_yes_that_could_mean_two_options_or_none_is_asked_again(labels: tuple[str, str]) -> None:
+    """Nothing is guessed."""
+    options = [{"id": str(number), "text": text} for number, text in enumerate(labels, 5)]
+    rehearsal = begun(made({"choose": "Quale?", "options": options, "next": "next"}))
+    rehearsal.answer(ReceivedText("sì"))
+    assert not rehearsal.ended
