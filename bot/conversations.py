@@ -355,6 +355,7 @@ class Worker:
         views = self._views(connection, loaded)
         versions = [v for s in batch.sessions.values() for _, v in state.decode(s.state).versions()]
         self._flows.ensure(connection, versions)
+        held: dict[tuple[int, str], list[int]] = {}  # what this round has found to be held, by conversation
         for one in loaded:
             key = (one.row.channel_id, one.row.intake_key)
             if stuck.get(key, one.row.id) < one.row.id:
@@ -362,8 +363,9 @@ class Worker:
                 problems[one.row.id] = POSTPONED
                 continue
             waited = holding.waits(batch, one.conversation)
-            if holding.stays_behind(connection, one.event, key, waited=waited):
+            if holding.stays_behind(connection, one.event, key, waited=waited, others=key in held):
                 problems[one.row.id] = HELD
+                held.setdefault(key, []).append(one.row.id)
                 continue
             session = None if one.conversation is None else batch.sessions.get(one.conversation.session_id)
             mark = batches.mark(batch, one.conversation, session)
@@ -372,6 +374,7 @@ class Worker:
                 if waited and not holding.waits(batch, one.conversation):
                     # What was held comes before what came after it: the rest of the round waits for the next one.
                     batch.after.append(holding.let_go(key))
+                    problems.update(dict.fromkeys(held.pop(key, ()), POSTPONED))
                     self._more, stuck[key] = True, one.row.id
             except (OperationalError, InterfaceError):
                 raise  # the store's trouble, not the event's: see `_store_failed`

@@ -43,14 +43,14 @@ def waits(batch: Batch, conversation: ConversationRow | None) -> bool:
     return state.decode(session.state).waiting == CALL
 
 
-def stays_behind(connection: Connection, event: Event, key: Key, *, waited: bool) -> bool:
-    """Whether an event of a conversation has to wait; `waited` is what `waits` says of it."""
+def stays_behind(connection: Connection, event: Event, key: Key, *, waited: bool, others: bool) -> bool:
+    """Whether an event of a conversation has to wait; `waited` is what `waits` says of it, `others`: events before it
+    in this round have to."""
     match event:
         case MessageReceived(opt_out=opt_out):
             return waited and not opt_out
         case MessageEdited() | MessageDeleted():  # they change the row of a message that may still be held
-            found = connection.execute(_HELD, {"channel": key[0], "key": key[1]})
-            return found.first() is not None
+            return others or connection.execute(_HELD, {"channel": key[0], "key": key[1]}).first() is not None
         case SessionCommand(what=what):
             return waited and what not in PASSING
         case TimerDue(purpose=purpose):

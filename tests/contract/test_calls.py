@@ -257,6 +257,47 @@ async def test_what_a_person_writes_meanwhile_is_handled_after_the_answer(shop: 
     assert set(await shop.core.states()) == {(DONE, 1)}, "no attempt was lost by waiting"
 
 
+async def test_what_comes_just_before_the_answer_is_handled_just_after_it(shop: Shop) -> None:
+    """In the same round: what was held in it is let go with all the rest."""
+    await shop.core.hears("ciao")
+    await shop.core.work()
+    await shop.core.hears("pronto?")
+    await shop.call()
+    await shop.core.hears("ancora io")
+    await shop.core.work()
+    assert await shop.core.said() == ["L'ordine è spedito. Altro?", "Va bene: pronto?"]
+    assert await shop.core.received() == ["ciao", "pronto?", "ancora io"]
+    assert set(await shop.core.states()) == {(DONE, 1)}
+
+
+async def test_stop_lets_go_what_was_held_in_its_round(shop: Shop) -> None:
+    await shop.core.hears("ciao")
+    await shop.core.work()
+    await shop.core.hears("pronto?")
+    await shop.core.hears("STOP", opt_out=True)
+    await shop.core.work()
+    assert set(await shop.states()) == {DONE}
+
+
+async def test_a_correction_stays_behind_a_message_held_in_its_round(shop: Shop) -> None:
+    await shop.core.hears("ciao")
+    await shop.core.work()
+    message = shop.core.message("prnoto?")
+    edit = MessageEdited(
+        key="edit:1",
+        person=message.person,
+        origin=Origin(Place.private, "1001"),
+        external_id=message.external_id,
+        content=ReceivedText("pronto?"),
+    )
+    await shop.core.takes(message, edit)
+    await shop.core.work()
+    assert await shop.states() == [DONE, WAITING, WAITING]
+    await shop.call()
+    await shop.core.work()
+    assert await shop.core.received() == ["ciao", "pronto?"]
+
+
 async def test_a_flood_does_not_hide_the_answer(shop: Shop) -> None:
     """More events than a round takes of one conversation."""
     said = [f"messaggio {n}" for n in range(3 * PER_CONVERSATION)]
