@@ -154,7 +154,6 @@ class File(_Form):
             wished = (turn.language, "", turn.flow.languages[0], next(iter(addresses)))
             return next(addresses[code] for code in wished if code in addresses)(turn)
 
-
         def fetched(turn: Turn) -> MediaSource | None:
             url = address(turn)
             return MediaSource(url=url, filename=named(turn)) if url else None
@@ -175,10 +174,13 @@ def url_of(url: str, field: str, maker: Maker) -> Callable[[Turn], str]:
     if template.constant is not None and not maker.excellent:  # imported ones fail when they are sent
         _web_address(template.constant)
         return lambda turn: url
-    escape = None if url.lstrip().startswith(("{{", "@")) else _escaped
+    whole = maker.excellent or url.lstrip().startswith("{{")  # RapidPro's authors encode values themselves
+    escape, excellent = None if whole else _escaped, maker.excellent
 
     def filled(turn: Turn) -> str:
         made = template.render(turn, escape=escape).strip()
+        if excellent:
+            made = quote(made, safe=IN_ADDRESSES)
         try:
             return _web_address(made) if made else ""
         except ValueError:
@@ -187,6 +189,9 @@ def url_of(url: str, field: str, maker: Maker) -> Callable[[Turn], str]:
             ) from None
 
     return filled
+
+
+IN_ADDRESSES = "!#$%&'()*+,/:;=?@[]~-._"  # what an address that is written as a whole is made of
 
 
 def _escaped(value: str) -> str:

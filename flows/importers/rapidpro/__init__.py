@@ -92,8 +92,8 @@ def _newest(data: dict[str, Any], where: str, exported: Any) -> dict[str, Any]:
         raise refused(where, "is no flow definition: it has neither nodes nor action_sets")
     of_file = max(_version(exported, "version", (13, 0, 0)), (13, 0, 0))
     version = _version(data.get("spec_version"), f"{where}.spec_version", of_file)
-    if version[0] < 13:
-        raise refused(f"{where}.spec_version", "has nodes, which versions before 13 do not")
+    if version[0] < 12:  # 12.x was an early 13.0
+        raise refused(f"{where}.spec_version", "has nodes, which versions before 12 do not")
     if version[0] > NEWEST:
         raise refused(f"{where}.spec_version", f"is newer than {NEWEST}.x, the newest that can be read")
     return migrated(data, version)
@@ -111,7 +111,7 @@ def _surroundings(definitions: list[Definition], data: Any) -> Surroundings:
             raise refused("flows", f"two flows have the uuid {each.uuid}")
         keys[each.uuid] = names.take(slug(each.name) or slug(each.uuid) or "flow")
     named = {each.name: each.uuid for each in reversed(definitions)}
-    around = Surroundings(keys, named, frozenset(), _smart_groups(data))
+    around = Surroundings(keys, named, frozenset(), _smart_groups(data), _groups(definitions, data))
     called = {
         around.flow(action.item.object("flow")) or ""
         for each in definitions
@@ -130,6 +130,25 @@ def _smart_groups(data: Any) -> dict[str, str]:
             if group.text("query", ""):
                 uuid, name = group.text("uuid", ""), group.text("name", "")
                 found |= {each: uuid or name for each in (uuid, name) if each}
+    return found
+
+
+def _groups(definitions: list[Definition], data: Any) -> dict[str, str]:
+    """The names of groups by their uuid: as the file lists them, else as some action or test calls them."""
+    found: dict[str, str] = {}
+    listed = Item(data, "").objects("groups") if isinstance(data, dict) and "flows" in data else []
+    for each in definitions:
+        for node in each.nodes:
+            for action in node.actions:
+                if action.type in ("add_contact_groups", "remove_contact_groups"):
+                    listed += action.item.objects("groups", 100)
+            for case in node.router.cases if node.router is not None else ():
+                if case.type == "has_group" and len(case.arguments) > 1:
+                    listed.append(Item(dict(zip(("uuid", "name"), case.arguments, strict=False)), case.place))
+    for group in listed:
+        uuid, name = group.text("uuid", ""), group.text("name", "")
+        if uuid and name:
+            found.setdefault(uuid, name)
     return found
 
 

@@ -330,7 +330,7 @@ def add_input_labels(flow: Flow, found: Action, node: Node) -> list[Made]:
     shown = ", ".join(label if "@" in label else literal(label) for label in labels if label)[:300]
     return [
         made(
-            {"note": f"{shown}: @input.text" if shown else "@input.text"},
+            {"note": f'{shown}: @(default(input.text, ""))' if shown else '@(default(input.text, ""))'},
             "label",
             labels[0] if labels else "",
         )

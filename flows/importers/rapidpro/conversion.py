@@ -61,6 +61,7 @@ class Surroundings:
     names: Mapping[str, str]  # flow's name → its uuid: references of old versions have no uuid
     called: frozenset[str]  # uuids of flows that others enter and come back from
     smart_groups: Mapping[str, str]  # uuid and name of groups that a query fills → uuid
+    groups: Mapping[str, str]  # uuid → name
 
     def flow(self, reference: Item | None) -> str | None:
         """The uuid of a flow of the file that is meant, by uuid or else by name."""
@@ -166,7 +167,8 @@ class Flow:
         """Groups as tags: their names, or the expressions that find them."""
         tags = []
         for group in groups:
-            name, uuid = group.text("name", ""), group.text("uuid", "")
+            uuid = group.text("uuid", "")
+            name = self.around.groups.get(uuid) or group.text("name", "")
             match = group.text("name_match", "")
             if self.is_smart(uuid, name):
                 self.lost(

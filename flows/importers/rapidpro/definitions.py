@@ -86,7 +86,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """`type` is switch or random."""
+    """`type` is switch or random; any other is nothing that RapidPro has today."""
 
     type: str
     operand: str
@@ -203,8 +203,8 @@ def _action(item: Item, seen: dict[str, str]) -> Action:
 
 def _router(item: Item, targets: Mapping[str, str | None]) -> Router:
     kind = item.text("type")
-    if kind not in ("switch", "random"):
-        raise refused(item.at("type"), "is neither switch nor random")
+    if not kind.isprintable() or not 0 < len(kind) <= MAX_ID:
+        raise refused(item.at("type"), "must be the name of a router's type")
     listed = item.objects("categories", MAX_ENTRIES)
     _ids(listed)
     categories = {_id(each): _category(each, targets) for each in listed}

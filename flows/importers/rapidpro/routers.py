@@ -24,6 +24,10 @@ def carry(flow: Flow, node: Node, router: Router) -> list[Made]:
     """The steps of a router."""
     if router.type == "random":
         return _random(flow, node, router)
+    if router.type != "switch":
+        why = "there is no such router; everybody goes the default way"
+        left = flow.left_out(router.type, node.uuid, why)
+        return [left, made({"goto": _target(router.default)}, "split", node.uuid[:8], ends=True)]
     wait = router.wait
     if wait is not None and wait.type != "msg":
         left = flow.left_out(
@@ -97,6 +101,12 @@ def _arguments(flow: Flow, case: Case) -> Any:
     }
     if case.type == "has_group":
         uuid, name = [*base, "", ""][:2]
+        name = flow.around.groups.get(uuid, name)
+        base = [uuid, name] if name else [uuid]
+        if not name and constant(uuid):
+            flow.lost(
+                "group", uuid or case.place, "nobody knows what it is called; nobody carries it as a tag"
+            )
         if flow.is_smart(uuid, name):
             flow.lost(
                 "group", uuid or name, "a group that a query fills is a segment; nobody carries it as a tag"

@@ -124,7 +124,7 @@ def test_any_json_is_refused_or_survived(data: Any) -> None:
         ("3", "must be an object"),
         ('{"uuid": "x", "name": "y"}', "is no flow definition"),
         ('{"uuid": "x", "nodes": [], "spec_version": "15.0"}', "is newer than"),
-        ('{"uuid": "x", "nodes": [], "spec_version": "12.0"}', "before 13"),
+        ('{"uuid": "x", "nodes": [], "spec_version": "11.12"}', "before 12"),
         ('{"uuid": "x", "nodes": [], "spec_version": "thirteen"}', "is not a version"),
         ('{"uuid": "x", "nodes": [], "expire_after_minutes": NaN}', "not readable as JSON"),
         ('{"nodes": []}', "is missing"),
