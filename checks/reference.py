@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from checks import formats, limits
+from checks import flow_reference, formats, limits
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,6 +44,7 @@ def pages() -> Iterator[tuple[str, str]]:
         yield "settings.md", settings_page(importlib.import_module("config.settings").Settings)
     yield "command.md", command_page()
     yield "limits.md", limits.page(ROOT)
+    yield from flow_reference.pages()
 
 
 def settings_page(settings: type[BaseSettings]) -> str:
@@ -91,12 +92,22 @@ def _told(command: Any, path: str, level: int) -> Iterator[str]:
             yield f"| `{shown}` | {meaning}{needed} |\n"
 
 
+def surplus(folder: Path) -> list[Path]:
+    """Pages of what a flow is made of that nothing in the code stands behind any more."""
+    known = {folder / name for name, _ in pages()}
+    return sorted(path for path in (folder / flow_reference.FOLDER).rglob("*.md") if path not in known)
+
+
 def main() -> None:
     folder = ROOT / "docs" / "reference"
     folder.mkdir(exist_ok=True)
     for name, text in pages():
-        (folder / name).write_text(text)
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
         print(f"docs/reference/{name}")
+    for path in surplus(folder):
+        path.unlink()
     path, text = formats.written(ROOT)
     path.write_text(text)
     print(path.relative_to(ROOT))

@@ -92,20 +92,20 @@ def _phone(turn: Turn, value: Any, form: str = "international") -> str:
 
 
 TEXTS: Mapping[str, Filter] = {
-    "default": _default,
-    "upper": lambda turn, value: _text(turn, value).upper(),
-    "lower": lambda turn, value: _text(turn, value).lower(),
-    "capitalize": lambda turn, value: _text(turn, value).capitalize(),
-    "title": lambda turn, value: _text(turn, value).title(),
-    "trim": lambda turn, value: _text(turn, value).strip(),
-    "truncate": _truncate,
+    "default": _default,  # default('a te'): instead of what is missing or empty
+    "upper": lambda turn, value: _text(turn, value).upper(),  # in capitals
+    "lower": lambda turn, value: _text(turn, value).lower(),  # in small letters
+    "capitalize": lambda turn, value: _text(turn, value).capitalize(),  # first letter a capital
+    "title": lambda turn, value: _text(turn, value).title(),  # every word with a capital
+    "trim": lambda turn, value: _text(turn, value).strip(),  # without white space at both ends
+    "truncate": _truncate,  # truncate(80): at most so many characters, the last one … when something is left out
     "replace": _replace,  # replace('-', ' '); without the second argument it is taken out
     "split": _split,  # split(','): a list of trimmed parts; without argument at white space
     "pluralise": _pluralise,  # 3 | pluralise('posto', 'posti') → 3 posti
-    "url_encode": lambda turn, value: quote(_text(turn, value), safe="")[:MAX_VALUE],
+    "url_encode": lambda turn, value: quote(_text(turn, value), safe="")[:MAX_VALUE],  # for a web address
     "code": _code,  # code(8): a short code that nobody can guess, always the same for the same value
     "phone": _phone,  # phone('national') leaves the country code out, phone('e164') is for machines
-    "yes_no": lambda turn, value: shown(bool(value), turn.language),
+    "yes_no": lambda turn, value: shown(bool(value), turn.language),  # sì or no, yes or no
 }
 
 
@@ -187,17 +187,17 @@ def _money(turn: Turn, value: Any, currency: str = "") -> str:
 
 NUMBERS: Mapping[str, Filter] = {
     "number": _number,  # 1234.5 | number(2) → 1.234,50 in Italian, 1,234.50 in English
-    "round": _round,
+    "round": _round,  # round(2): to so many decimals, halves away from zero
     "percent": _percent,  # 0.15 | percent → 15%
     "money": _money,  # 1234.5 | money('EUR') → 1.234,50 € in Italian, €1,234.50 in English
-    "plus": _arithmetic(_EXACT.add),
-    "minus": _arithmetic(_EXACT.subtract),
-    "times": _arithmetic(_EXACT.multiply),
-    "divided_by": _arithmetic(_EXACT.divide),
-    "modulo": _arithmetic(_modulo),
-    "at_least": _arithmetic(max),
-    "at_most": _arithmetic(min),
-    "absolute": lambda turn, value: _plain(abs(_exact(turn, value))),
+    "plus": _arithmetic(_EXACT.add),  # plus(2)
+    "minus": _arithmetic(_EXACT.subtract),  # minus(2)
+    "times": _arithmetic(_EXACT.multiply),  # times(2)
+    "divided_by": _arithmetic(_EXACT.divide),  # divided_by(2)
+    "modulo": _arithmetic(_modulo),  # modulo(7): the remainder, with the argument's sign
+    "at_least": _arithmetic(max),  # at_least(0): the greater of the two
+    "at_most": _arithmetic(min),  # at_most(10): the smaller of the two
+    "absolute": lambda turn, value: _plain(abs(_exact(turn, value))),  # without its sign
 }
 
 
@@ -284,18 +284,18 @@ def _iso(moment: datetime) -> str:
 
 DATES: Mapping[str, Filter] = {
     "date": _date,
-    "time": lambda turn, value: _clock(turn, value).strftime("%H:%M"),
-    "datetime": lambda turn, value: f"{_date(turn, value)} {_moment(turn, value):%H:%M}",
-    "weekday": lambda turn, value: turn.words("weekdays")[_moment(turn, value).weekday()],
-    "month": lambda turn, value: turn.words("months")[_moment(turn, value).month - 1],
-    "year": lambda turn, value: _moment(turn, value).year,
+    "time": lambda turn, value: _clock(turn, value).strftime("%H:%M"),  # 09:30
+    "datetime": lambda turn, value: f"{_date(turn, value)} {_moment(turn, value):%H:%M}",  # 05/12/2026 09:30
+    "weekday": lambda turn, value: turn.words("weekdays")[_moment(turn, value).weekday()],  # sabato, Saturday
+    "month": lambda turn, value: turn.words("months")[_moment(turn, value).month - 1],  # dicembre, December
+    "year": lambda turn, value: _moment(turn, value).year,  # 2026
     "relative_day": _relative,
     "days_until": _days_until,  # a number: negative for the past
-    "add_days": _added(days=1),
-    "add_weeks": _added(weeks=1),
-    "add_months": _add_months,
-    "add_hours": _added(hours=1),
-    "add_minutes": _added(minutes=1),
+    "add_days": _added(days=1),  # add_days(3), add_days(-1): of a day a day, of a moment a moment
+    "add_weeks": _added(weeks=1),  # add_weeks(2)
+    "add_months": _add_months,  # add_months(1): the same day, or the month's last
+    "add_hours": _added(hours=1),  # add_hours(2)
+    "add_minutes": _added(minutes=1),  # add_minutes(30)
 }
 
 
@@ -367,18 +367,18 @@ def _exact_items(turn: Turn, value: Any) -> list[Decimal]:
 
 LISTS: Mapping[str, Filter] = {
     "first": _first,  # the first item of a list, the first word of a text
-    "last": _last,
+    "last": _last,  # the last item of a list, the last word of a text
     "nth": _nth,  # nth(1) is the first
     "join": _join,  # join(', ', ' e ') → red, green e blue
-    "length": lambda turn, value: len(value),
-    "sort": _sort,
-    "reverse": lambda turn, value: _items(value)[::-1],
-    "unique": _unique,
-    "sum": lambda turn, value: _plain(sum(_exact_items(turn, value), Decimal(0))),
-    "smallest": lambda turn, value: _plain(min(_exact_items(turn, value))),
-    "greatest": lambda turn, value: _plain(max(_exact_items(turn, value))),
+    "length": lambda turn, value: len(value),  # how many characters or items
+    "sort": _sort,  # numbers by size, all else by the alphabet
+    "reverse": lambda turn, value: _items(value)[::-1],  # from the last to the first
+    "unique": _unique,  # each item once
+    "sum": lambda turn, value: _plain(sum(_exact_items(turn, value), Decimal(0))),  # of a list of numbers
+    "smallest": lambda turn, value: _plain(min(_exact_items(turn, value))),  # of a list of numbers
+    "greatest": lambda turn, value: _plain(max(_exact_items(turn, value))),  # of a list of numbers
     "bullets": _lines(lambda number: "•"),  # one line each
-    "numbered": _lines(lambda number: f"{number}."),
+    "numbered": _lines(lambda number: f"{number}."),  # one line each, with its number
 }
 
 FILTERS: Mapping[str, Filter] = MappingProxyType({**TEXTS, **NUMBERS, **DATES, **LISTS})

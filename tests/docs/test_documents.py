@@ -161,6 +161,7 @@ def test_generated_pages_are_fresh() -> None:
         if not (page := ROOT / "docs" / "reference" / name).exists() or page.read_text() != text
     ]
     assert stale == [], "run `make docs`"
+    assert reference.surplus(ROOT / "docs" / "reference") == [], "run `make docs`"
 
 
 class Sample(BaseSettings):
