@@ -90,8 +90,7 @@ class Faq(QuestionDocument):
     def prepare(self, maker: "Maker") -> "FaqRun":
         manners = self.manners(maker)
         answered, unknown = self.exits.answered or self.next, self.exits.unknown or self.next
-        if self.text is None:
-            maker.drop_exit("next", certain=True)
+        maker.drop_exit("next", certain=self.text is None)  # answers leave by the exits below
         maker.exit("answered", answered)
         maker.exit("unknown", unknown)
         maker.blank("unknown")
