@@ -18,7 +18,8 @@ from bot.flow_store import FlowStore
 from bot.scope import Scope
 from domain.events import MessageReceived, Place, SessionCommand, TimerDue
 from domain.ids import first_id_at
-from flows import starting, state
+from domain.messages import Received
+from flows import engine, starting, state
 from flows.starting import Doors, Match
 from flows.state import Cause
 from flows.triggers import Occasion
@@ -85,6 +86,8 @@ def _of_message(
     if match is None or (event.origin.place is Place.group and not match.trigger.in_groups):
         return None
     if scope.session is not None and not _interruptible(scope, flows):
+        return None
+    if match.kind == "keyword" and _is_choice(scope, flows, event.content):
         return None
     if match.kind == "fallback" and _too_many(scope):  # somebody else's automatic answers, most likely
         _tell_runaway(scope, match.flow.key, "fallback")
@@ -239,6 +242,15 @@ def _interruptible(scope: Scope, flows: FlowStore) -> bool:
         return True
     inside = [flows.version(version) for _, version in state.decode(scope.session.state).versions()]
     return all(flow is None or flow.document.interruptible for flow in inside)
+
+
+def _is_choice(scope: Scope, flows: FlowStore, content: Received) -> bool:
+    """Whether a keyword is what the question that waits offers itself."""
+    if scope.session is None:
+        return False
+    at = state.decode(scope.session.state)
+    flow = flows.version(at.version)
+    return flow is not None and engine.is_choice(flow, at, content)
 
 
 # --- guards

@@ -19,6 +19,7 @@ dialogue:
 decide.
 `expect` reads the paths that templates read, `http.method|url|headers.…|body…` of the last call, and `ended`,
 `outcome`, `step`, `waiting`, `bot_messages` (how many).
+`with` also takes `new: false`: the contact has written here before, so that nothing starts by a first message.
 What the flow brought about so far stands in `notified` (what the team was told), `conversions` (`[order 49.90 EUR]`),
 `feedback.<topic or step>` (the score), `referrals` (programs) and `topics` (those that are followed).
 `{referred: summer}` comes by the link of somebody else who invites to that program.
@@ -148,6 +149,7 @@ class _Stage:
             contact=contact_from(self._setting["contact"]),
             business=_business(business, self._setting["business"], f"{name}, with.business"),
             now=START_AT,
+            new=bool(self._setting["new"]),
         )
         self._unread: list[Content] = []  # messages of this turn that no line has taken
         self._shown: list[Content] = []  # messages that a tap may mean
@@ -357,7 +359,9 @@ def _words(value: Any) -> str:
 
 
 def _setting(data: Any, where: str) -> dict[str, Any]:
-    allowed: dict[str, Any] = {"channel": "telegram", "language": None, "contact": {}, "business": {}}
+    allowed: dict[str, Any] = {
+        "channel": "telegram", "language": None, "contact": {}, "business": {}, "new": True,
+    }  # fmt: skip
     if not isinstance(data, dict) or set(data) - set(allowed):
         raise RejectedInput(f"may have {', '.join(allowed)}", where=where)
     return {**allowed, **data}

@@ -48,6 +48,7 @@ from flows import languages
 from flows.business import BusinessView
 from flows.channel import ChannelView
 from flows.inputs import heard
+from flows.options import Options
 from flows.state import ANSWER, CALL, EXPIRE, Cause, SessionState
 from flows.turns import Runaway, Turn
 from flows.versions import CompiledFlow, pinned
@@ -168,6 +169,13 @@ def advance(
     transition = _run(turn, lambda: act(turn))
     unmoved = transition.state.visit == state.visit and not transition.effects and not transition.ended
     return Transition(state, [], contact, handled=False) if unmoved else transition
+
+
+def is_choice(flow: CompiledFlow, state: SessionState, content: Received) -> bool:
+    """Whether the content is a button of the question that waits, or its words: then it is no keyword."""
+    step = flow.steps.get(state.step) if state.waiting == ANSWER else None
+    options = getattr(step.runner, "options", None) if step is not None else None
+    return isinstance(options, Options) and options.names(content)
 
 
 def move(

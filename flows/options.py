@@ -79,6 +79,15 @@ class Options:
             case _:
                 return None
 
+    def names(self, received: Received) -> bool:
+        """Whether it is one of the choices by its button or by its whole label: not by number, not by a mere yes."""
+        match received:
+            case Tap(option_id=option_id):
+                return any(option.id == option_id for option in self.all)
+            case ReceivedText(text=text):
+                return plain(text) in self._known
+        return False
+
     def _by_text(self, turn: Turn, text: str) -> str | None:
         wanted = plain(text)
         known = self._known.get(wanted) or self._known.get(_bare(wanted))

@@ -8,6 +8,7 @@ platform accepts every message at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -54,6 +55,7 @@ class Rehearsal:
         business: BusinessView,
         now: int = START_AT,
         seed: int = 1,
+        new: bool = True,
     ) -> None:
         self.flows = list(flows)
         self.library: Mapping[str, CompiledFlow] = {flow.key: flow for flow in reversed(self.flows)}
@@ -80,7 +82,7 @@ class Rehearsal:
         self._doors = starting.Doors(self.flows, channel_kind)
         self._listens = False  # whether triggers are asked at all: dialogues do, players do not
         self._events = 0
-        self._wrote = False
+        self._wrote = not new  # whether the contact has ever written here
 
     @property
     def ended(self) -> bool:
@@ -109,7 +111,7 @@ class Rehearsal:
         found = self._doors.find(occasion, session_waiting=self.state is not None)
         self._wrote = True
         self._silences.clear()
-        if found is not None and self._interruptible():
+        if found is not None and self._interruptible() and not self._is_choice(found, event.content):
             variables = {**occasion.data, **found.variables}
             self._start(found.flow, variables, event.content, language=found.language)
             heard = True
@@ -118,6 +120,13 @@ class Rehearsal:
         self._await_answer()
         self._react()
         return heard
+
+    def _is_choice(self, found: starting.Match, content: Received) -> bool:
+        """Whether a keyword is what the question that waits offers itself."""
+        if self.state is None or found.kind != "keyword":
+            return False
+        flow = pinned(self.library, self.state.flow, self.state.version)
+        return flow is not None and engine.is_choice(flow, self.state, content)
 
     def occur(self, happening: Happening) -> None:
         """Something happens beside messages: it changes the contact and starts what hears it."""
@@ -366,8 +375,9 @@ def received(data: Mapping[str, Any], shown: Sequence[Content], *, where: str) -
             return ReceivedText(text)
         case {"tap": (str() | int() | float()) as wanted}:
             return _tap(str(wanted), shown)
-        case {"location": {"lat": (int() | float()) as lat, "lon": (int() | float()) as lon, **rest}}:
-            return ReceivedLocation(float(lat), float(lon), name=str(rest.get("name", "")))
+        case {"location": {"lat": (int() | float() | str()) as lat, "lon": (int() | float() | str()) as lon, **rest}}:
+            with suppress(ValueError):  # YAML leaves 45.4640 as it is written
+                return ReceivedLocation(float(lat), float(lon), name=str(rest.get("name", "")))
         case {"file": {"kind": str(kind), **rest}} if kind in MediaKind.__members__:
             name = str(rest["name"]) if "name" in rest else None
             return ReceivedMedia(MediaKind(kind), platform_id=f"rehearsal-{name or kind}", filename=name)

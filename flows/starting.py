@@ -5,7 +5,7 @@ Who wins, from above; within a row `priority` decides, then the more precise tri
 1. STOP, the platforms' opt-outs, `/privacy`, `/mydata`, `/forget`: no flow hears them.
 2. `deep_link`, then `referral`: the person came in through the door once more, whatever session waits.
 3. `/start` without a link that anybody asks for: a keyword `/start`, else `first_message`, else `fallback`.
-4. `keyword` with `interrupts: true`.
+4. `keyword` with `interrupts: true`, unless the question that waits offers the same words (`engine.is_choice`).
 5. The session that waits for an answer.
 6. `keyword` (exact before prefix, contains, regex, fuzzy), then `campaign_reply`, `first_message`, `fallback`.
 

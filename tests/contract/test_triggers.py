@@ -262,6 +262,18 @@ async def test_what_was_interrupted_is_offered_again(core: Core) -> None:
     assert await core.value("SELECT count(*) FROM flow_session WHERE status = 'paused'") == 0, "never taken up again"
 
 
+async def test_a_button_of_the_question_is_no_keyword(core: Core) -> None:
+    """Its tap and its words answer it; other words of the keyword still interrupt."""
+    await core.publish(
+        "flow: prize\ntriggers: [{keyword: [concorso, partecipo], interrupts: true}]\nstart: a\nsteps:\n"
+        "  a: {choose: Ti va?, options: [{id: join, text: Partecipo}, {id: no, text: Non ora}], next: b}\n"
+        "  b: {send: Fatto, next: end}"
+    )
+    await core.hears("concorso", "partecipo", "partecipo", Tap("join", "Partecipo"), "partecipo", "concorso")
+    await core.work()
+    assert await core.said() == ["Ti va?", "Fatto", "Ti va?", "Fatto", "Ti va?", "Ti va?"]
+
+
 async def test_a_wait_goes_on_by_itself_after_an_interruption(core: Core) -> None:
     """The time does not begin anew; what fell due meanwhile is due at once."""
     await core.publish(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domain.errors import RejectedInput
-from flows import dialogues
+from flows import compiler, dialogues, document
 from tests.unit.flows.conftest import make_flow
 
 FLOW = make_flow(
@@ -132,3 +132,12 @@ def test_a_message_of_any_kind_can_be_looked_at() -> None:
     )
     [end] = dialogues.run(head + "  - message: {kind: album}\n  - message: {kind: text}\n", "t", [flow])
     assert "nothing more was said" in end.difference
+
+
+def test_somebody_who_has_written_before_starts_nothing_by_a_first_message() -> None:
+    """`new: false`, as everybody but a stranger is."""
+    flow = "flow: hi\ntriggers: [first_message]\nstart: a\nsteps: {a: {send: Ciao, next: end}}"
+    compiled = compiler.compile(document.load(flow, "hi.yaml"), 1)
+    test = "flow: hi\nwith: {new: %s}\ndialogue: [{user: boh}, {expect: {bot_messages: %s}}]"
+    for new, said in (("true", 1), ("false", 0)):
+        assert all(one.passed for one in dialogues.run(test % (new, said), "hi.test.yaml", [compiled]))
