@@ -6,20 +6,20 @@ the worker take back everything that a failing event had gathered, so that one b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, text
 
-from bot import outbox, step_counts, turns
+from bot import claiming, outbox, step_counts, turns
 from bot.outbox import Outgoing
 from bot.turns import SeenBusiness
 from crm import consent, contacts, outcomes
 from domain.messages import Ephemeral
 from flows.state import EXPIRE
 from storage.sealing import Sealer
-from storage.statements import BulkInsert, bulk, json_rows
+from storage.statements import BulkInsert, bulk, expect, gathered, json_rows, send
 
 
 @dataclass
@@ -346,56 +346,77 @@ class VersionConflict(Exception):
 
 
 def flush(
-    connection: Connection, batch: Batch, *, sealer: Sealer, new_id: Callable[[], int], now: int
+    connection: Connection,
+    batch: Batch,
+    *,
+    sealer: Sealer,
+    new_id: Callable[[], int],
+    now: int,
+    handled: Sequence[int] = (),
 ) -> list[outbox.Item]:
-    """Writes everything; gives the queued heads for a sender in this process. Raises VersionConflict."""
-    conversations = list(batch.conversations.values())
-    sessions = list(batch.sessions.values())
-    _insert_conversations(connection, [vars(c) for c in conversations if c.new])
-    _versioned(connection, _UPDATE_CONVERSATIONS, [vars(c) for c in conversations if c.changed and not c.new])
-    _insert_sessions(connection, [vars(s) for s in sessions if s.new])
-    _versioned(connection, _UPDATE_SESSIONS, [vars(s) for s in sessions if s.changed and not s.new])
-    _insert_received(connection, batch.received)
-    _insert_turns(connection, batch.turns)
+    """Writes everything and closes the events `handled`; gives the queued heads for a sender in this process. Raises
+    VersionConflict. What every step writes goes together; what is rare, or gives something back, before it."""
+    line = _stand_behind(connection, batch)
+    gathering = gathered(connection)
+    _write_sessions(gathering, batch)
+    _insert_received(gathering, batch.received)
+    _insert_turns(gathering, batch.turns)
+    _write_timers(gathering, batch, line)
     if batch.businesses:
         turns.keep(connection, batch.businesses, now=now)
-    if batch.cancelled:
-        connection.execute(_CANCEL_TIMERS, {"rows": bulk({"id": i} for i, _ in batch.cancelled)})
-    if batch.over:
-        connection.execute(_FORGET_EXPIRY, {"rows": bulk({"id": i} for i in batch.over)})
-    line = _stand_behind(connection, batch)
-    stale = dict(batch.cancelled)  # of a session's cancellings the last one counts
-    insert_timers(
-        connection,
-        [
-            {**timer, "turn_id": line.get(timer["turn_id"], timer["turn_id"])}
-            for n, timer in enumerate(batch.timers)
-            if n >= stale.get(timer["session_id"], 0) or _expires(timer, batch)
-        ],
-    )
     patches = [*batch.patches, *outcomes.write_referrals(connection, batch.referrals)]
     if patches:
-        contacts.apply_patches(connection, patches, now=now)
+        contacts.apply_patches(connection, patches, now=now, gathering=gathering)
     if batch.consents:
         consent.write(connection, batch.consents, keyed_hash=sealer.keyed_hash, new_id=new_id, now=now)
     if batch.timeline:
-        contacts.append_timeline(connection, batch.timeline, new_id=new_id)
+        contacts.append_timeline(gathering, batch.timeline, new_id=new_id)
     outcomes.write_conversions(connection, batch.conversions)
     outcomes.write_feedback(connection, batch.feedback)
     outcomes.write_subscriptions(connection, batch.subscriptions)
     outcomes.write_notifications(connection, batch.notifications)
-    step_counts.append(connection, batch.walked, new_id=new_id, now=now)
+    step_counts.append(gathering, batch.walked, new_id=new_id, now=now)
     _insert_album_parts(connection, batch.album_parts)
     _insert_log(connection, batch.log)
-    heads = outbox.enqueue(connection, batch.outgoing, now=now)
+    heads = outbox.enqueue(gathering, batch.outgoing, now=now)
+    claiming.close(gathering, handled)
+    if not send(gathering):
+        raise VersionConflict
     for write in batch.after:
         write(connection)
     return heads
 
 
-def _expires(timer: dict[str, Any], batch: Batch) -> bool:
-    """Whether it ends an idle session that is still there: such a timer outlives its turn."""
-    return timer["purpose"] == EXPIRE and timer["session_id"] not in batch.over
+def _write_sessions(gathering: Connection, batch: Batch) -> None:
+    conversations = list(batch.conversations.values())
+    sessions = list(batch.sessions.values())
+    _insert_conversations(gathering, [vars(c) for c in conversations if c.new])
+    _insert_sessions(gathering, [vars(s) for s in sessions if s.new])
+    for statement, changed in (
+        (_UPDATE_CONVERSATIONS, [vars(c) for c in conversations if c.changed and not c.new]),
+        (_UPDATE_SESSIONS, [vars(s) for s in sessions if s.changed and not s.new]),
+    ):
+        if not expect(gathering, statement, changed):
+            raise VersionConflict
+
+
+def _write_timers(gathering: Connection, batch: Batch, line: dict[int, int]) -> None:
+    over = set(batch.over)
+    stale = dict(batch.cancelled)  # of a session's cancellings the last one counts
+    left = stale.keys() - over
+    if left:
+        gathering.execute(_CANCEL_TIMERS, {"rows": bulk({"id": i} for i in sorted(left))})
+    if over:
+        gathering.execute(_FORGET_EXPIRY, {"rows": bulk({"id": i} for i in sorted(over))})
+    insert_timers(
+        gathering,
+        [
+            {**timer, "turn_id": line.get(timer["turn_id"], timer["turn_id"])}
+            for n, timer in enumerate(batch.timers)
+            if n >= stale.get(timer["session_id"], 0)
+            or (timer["purpose"] == EXPIRE and timer["session_id"] not in over)
+        ],
+    )
 
 
 def _stand_behind(connection: Connection, batch: Batch) -> dict[int, int]:
@@ -413,8 +434,3 @@ def _stand_behind(connection: Connection, batch: Batch) -> dict[int, int]:
         if first != item.turn_id:
             item.behind = line[item.turn_id] = first
     return line
-
-
-def _versioned(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
-    if rows and len(connection.execute(statement, {"rows": bulk(rows)}).all()) != len(rows):
-        raise VersionConflict

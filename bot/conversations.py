@@ -236,11 +236,12 @@ class Worker:
         unread = {(row.channel_id, row.intake_key): row.id for row in reversed(mine) if row.id in problems}
         self._run(connection, loaded, batch, problems, unread, now)
         crash_point("worker.before_commit")
-        heads = batches.flush(connection, batch, sealer=runtime.sealer, new_id=runtime.new_id, now=now)
+        done = [row.id for row in mine if row.id not in problems]
+        heads = batches.flush(
+            connection, batch, sealer=runtime.sealer, new_id=runtime.new_id, now=now, handled=done
+        )
         failed = {i for i in problems if problems[i] not in (POSTPONED, HELD)}
         self._claimer.set_back(connection, mine, problems, now)
-        done = [row.id for row in mine if row.id not in problems]
-        claiming.close(connection, done)
         return Handled(
             heads, batch.ephemerals, frozenset(batch.wakes), len(done), len(failed), batch.businesses
         )

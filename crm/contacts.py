@@ -159,16 +159,18 @@ DELETE FROM contact_tag WHERE contact_id IN (SELECT r.contact_id FROM ({_REFS}) 
 """
 
 
-def apply_patches(connection: Connection, patches: Sequence[ContactPatch], *, now: int) -> None:
+def apply_patches(
+    connection: Connection, patches: Sequence[ContactPatch], *, now: int, gathering: Connection | None = None
+) -> None:
     """Applies patches in their order, contacts in ascending id; a contact that is gone is left out.
 
-    At most four statements. What an author's flow sets is cut to our limits rather than refused: a turn must not
-    fail because a person wrote much.
+    At most four statements; `gathering` takes the one that writes columns. What an author's flow sets is cut to our
+    limits rather than refused: a turn must not fail because a person wrote much.
     """
     merged = _merge(patches)
     changes = {ref: m for ref, m in merged.items() if m.set or m.increments}
     if changes:
-        _write_columns(connection, changes, now)
+        _write_columns(connection, changes, now, gathering or connection)
     for add, statement in ((False, _REMOVE_TAGS), (True, _ADD_TAGS)):
         rows = [
             {"workspace_id": w, "contact_id": c, "tag": tag}
@@ -200,7 +202,9 @@ def _merge(patches: Sequence[ContactPatch]) -> dict[tuple[int, int], _Merged]:
     return merged
 
 
-def _write_columns(connection: Connection, changes: dict[tuple[int, int], _Merged], now: int) -> None:
+def _write_columns(
+    connection: Connection, changes: dict[tuple[int, int], _Merged], now: int, writes: Connection
+) -> None:
     refs = bulk({"workspace_id": w, "contact_id": c} for w, c in sorted(changes))
     # By the primary key; the order is the order of the locks.
     locked = connection.execute(
@@ -218,7 +222,7 @@ def _write_columns(connection: Connection, changes: dict[tuple[int, int], _Merge
         if after != before:
             rows.append(after)
     if rows:
-        connection.execute(prepared(_UPDATE), {"rows": bulk(rows), "now": now})
+        writes.execute(prepared(_UPDATE), {"rows": bulk(rows), "now": now})
 
 
 def _patched(before: dict[str, Any], change: _Merged) -> dict[str, Any]:

@@ -4,19 +4,23 @@ Bulk statements take one parameter, a JSON *object* made by `bulk`; columns are 
 fails on PostgreSQL, a cast parameter gives silent NULLs on SQLite). What differs between the databases is
 `storage.database.Dialect`.
 
+Bulk writes that follow one another are `gathered` into one statement where each of them is a way to a server and back.
+
 Where a condition on `workspace_id` is written `+x.workspace_id`, the plus keeps SQLite, which has no statistics, from
 walking an index that begins with the workspace in place of the key that names the row; both databases take it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, cast
 
 import msgspec
 from sqlalchemy import Connection, TextClause, text
 
+from storage.database import dialect
 from storage.direct import DirectConnection
 
 
@@ -97,3 +101,81 @@ class BulkInsert:
             connection.repeat(self._each, rows)
         else:
             connection.execute(self._at_once, {"rows": bulk(rows)})
+
+
+COMBINATIONS = 500  # of statements that are kept as one; a worker's flush has some dozens
+
+
+def gathered(connection: Connection) -> Connection:
+    """What takes writes whose results nobody needs, until `send`: on PostgreSQL they become one statement, on SQLite
+    they run at once, as a statement costs little there.
+
+    They must not depend on one another: all of them see the rows as they were before the first, no row may be written
+    by two of them, and foreign keys are looked at after the last.
+    """
+    return cast(Connection, Gathering(connection)) if dialect(connection).for_update else connection
+
+
+def send(gathering: Connection) -> bool:
+    """Runs what was gathered; false when a statement given to `expect` wrote another number of rows than it should."""
+    return gathering.send() if isinstance(gathering, Gathering) else True
+
+
+def expect(gathering: Connection, statement: TextClause, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """A bulk write with RETURNING that is to give a row for each of these; false when it is known at once that not."""
+    if not rows:
+        return True
+    if isinstance(gathering, Gathering):
+        gathering.execute(statement, {"rows": bulk(rows)}, expected=len(rows))
+        return True
+    return len(gathering.execute(statement, {"rows": bulk(rows)}).all()) == len(rows)
+
+
+class Gathering:
+    """See `gathered`: data-modifying parts of one statement, each with its own parameters."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._texts: list[str] = []
+        self._counted: list[bool] = []
+        self._expected: list[int] = []
+        self._values: dict[str, Any] = {}
+
+    @property
+    def dialect(self) -> Any:
+        """The connection's."""
+        return self._connection.dialect
+
+    def execute(
+        self, statement: TextClause, parameters: Mapping[str, Any] | None = None, *, expected: int = -1
+    ) -> None:
+        """Keeps a write for `send`. `expected`: how many rows it must give."""
+        number = len(self._texts)
+        self._texts.append(statement.text)
+        self._counted.append(expected >= 0)
+        if expected >= 0:
+            self._expected.append(expected)
+        for name, value in (parameters or {}).items():
+            self._values[f"{name}_{number}"] = value
+
+    def send(self) -> bool:
+        """One statement for all; whether each gave as many rows as expected."""
+        if not self._texts:
+            return True
+        statement = _combined(tuple(self._texts), tuple(self._counted))
+        found = self._connection.execute(statement, self._values).one()
+        return list(found)[1:] == self._expected
+
+
+_NAME = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")  # as SQLAlchemy reads `text()`
+
+
+@lru_cache(COMBINATIONS)
+def _combined(texts: tuple[str, ...], counted: tuple[bool, ...]) -> TextClause:
+    """`WITH w0 AS (…), w1 AS (…) SELECT 1, (SELECT count(*) FROM w0)`: every part runs, also what is not counted."""
+    parts = []
+    for number, sql in enumerate(texts):
+        own = _NAME.sub(rf":\1_{number}", sql)
+        parts.append(f"w{number} AS ({own})")
+    counts = [f", (SELECT count(*) FROM w{number})" for number, asked in enumerate(counted) if asked]
+    return text(f"WITH {', '.join(parts)} SELECT 1{''.join(counts)}")

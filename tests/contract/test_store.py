@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from domain.errors import RejectedInput, Unavailable
 from domain.events import storable
 from storage.database import Database, Queue, parse_url, rows_of, scalar_int
-from storage.statements import bulk, bulk_values, insert_rows, json_rows
+from storage.statements import bulk, bulk_values, expect, gathered, insert_rows, json_rows, send
 
 BIGGEST, SMALLEST = (1 << 63) - 1, -(1 << 63)
 
@@ -286,3 +286,44 @@ def test_a_url_that_cannot_be_served_says_so(url: str, says: str) -> None:
 def test_a_url_without_driver_gets_ours() -> None:
     assert parse_url("postgresql://a@b/c").drivername == "postgresql+asyncpg"
     assert parse_url("sqlite:////tmp/x.sqlite3").database == "/tmp/x.sqlite3"
+
+
+@pytest.mark.parametrize("numbers", [(1, 2), (1, 7)])
+async def test_gathered_writes_are_done_together(store: Database, numbers: tuple[int, int]) -> None:
+    """Each with parameters of its own; one that was to write other rows than it did undoes them all."""
+    raised = text(
+        f"UPDATE revision SET number = v.number FROM ({json_rows({'subject': 'TEXT', 'number': 'BIGINT'})}) v "
+        "WHERE revision.subject = v.subject AND revision.number = v.number - 1 RETURNING revision.subject"
+    )
+
+    def work(connection: Connection) -> None:
+        gathering = gathered(connection)
+        rows = [{"subject": name, "number": number} for name, number in zip(("a", "b"), numbers, strict=True)]
+        known = expect(gathering, raised, rows)
+        gathering.execute(
+            text("INSERT INTO revision (workspace_id, subject, number) VALUES (1, :s, :n)"),
+            {"s": "c", "n": 3},
+        )
+        gathering.execute(text("DELETE FROM revision WHERE subject = :s"), {"s": "gone"})
+        if not (known and send(gathering)):
+            raise Ours
+
+    for subject in ("a", "b", "gone"):
+        await store.write(keep(subject))
+    await store.write(lambda c: c.execute(text("UPDATE revision SET number = 0 WHERE subject = 'a'")))
+    if numbers == (1, 7):
+        with pytest.raises(Ours):
+            await store.write(work)
+        assert await kept(store) == ["a", "b", "gone"]
+    else:
+        await store.write(work)
+        rows = await store.read(lambda c: rows_of(c, "SELECT subject, number FROM revision ORDER BY subject"))
+        assert [tuple(row) for row in rows] == [("a", 1), ("b", 2), ("c", 3)]
+
+
+async def test_nothing_gathered_is_no_statement(store: Database) -> None:
+    def work(connection: Connection) -> bool:
+        gathering = gathered(connection)
+        return expect(gathering, text("SELECT nothing"), []) and send(gathering)
+
+    assert await store.write(work)
