@@ -3,6 +3,7 @@ systems write the three letters of ISO 639-3. Both name the same language, here 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 # ISO 639-3 (and the bibliographic forms of 639-2) → ISO 639-1: https://iso639-3.sil.org/code_tables/639/data
@@ -23,6 +24,7 @@ slo sk tib bo wel cy
 """.split()
 _BIBLIOGRAPHIC = _PAIRS.index("alb")
 
+_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,2}", re.ASCII)
 _SHORT: Mapping[str, str] = dict(zip(_PAIRS[::2], _PAIRS[1::2], strict=True))
 _LONG: Mapping[str, str] = {
     short: long for long, short in zip(_PAIRS[:_BIBLIOGRAPHIC:2], _PAIRS[1:_BIBLIOGRAPHIC:2], strict=True)
@@ -38,6 +40,11 @@ def short(code: str) -> str:
 def long(code: str) -> str:
     """The three letters of a code: `es` → `spa`; what is not known stays as it is."""
     return _LONG.get(code, code)
+
+
+def is_code(value: object) -> bool:
+    """Whether it looks like a language as we keep it (`it`, `wym`, `pt-br`), or is none."""
+    return value in (None, "") or (isinstance(value, str) and _CODE.fullmatch(value) is not None)
 
 
 def ours(code: str) -> str:

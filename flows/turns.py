@@ -162,6 +162,9 @@ class Turn:
             return
         if rest == "language" and isinstance(value, str):
             value = languages.ours(value)
+        if (rest == "language" and not languages.is_code(value)) or (rest == "timezone" and not _is_zone(value)):
+            self.fault(f"{str(value)[:40]!r} is no {rest}; it stays as it was")
+            return
         changes = {rest: value}
         if rest == "name" and isinstance(value, str):
             first, _, last = value.partition(" ")
@@ -346,6 +349,11 @@ class Turn:
 
 def _as_number(value: Any) -> float:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+
+
+def _is_zone(value: Any) -> bool:
+    """Whether it is the name of a zone, or nothing."""
+    return value in (None, "") or (isinstance(value, str) and _zone(value) is not None)
 
 
 def _zone(name: str | None) -> ZoneInfo | None:

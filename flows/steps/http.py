@@ -269,6 +269,10 @@ class HttpRun(StepRun):
             url, headers, body = self._url(turn), self._headers(turn), self._content(turn)
         except ValueError as error:
             raise FlowError(str(error), step_id=turn.state.step) from None
+        if self.excellent and not _ORIGIN.match(url):  # nothing to call: as if nobody had answered, as there
+            turn.fault(f"no web address to call: {url[:100]!r}")
+            self.due(turn)
+            return
         if body is not None and not any(name.lower() == "content-type" for name in headers):
             headers["Content-Type"] = self._content_type()
         turn.call(

@@ -30,6 +30,7 @@ Data = dict[str, Any]
 GLOBALS = re.compile(r"\bglobals\.", re.IGNORECASE)
 END = "end"
 EXPIRED = "expired"
+FAILED = "failed"
 MAX_SET = 50  # things that one step sets
 MAX_MINUTES = 525_600  # a year: longer waits are a slip of the pen
 ROW = 110  # between two steps of one node on the canvas
@@ -99,6 +100,8 @@ class Flow:
         resolved = {step_id: _resolved(data, entries) for step_id, data in steps.items()}
         if any(EXPIRED in _targets(data) for data in resolved.values()):
             resolved[EXPIRED] = {"end": EXPIRED, "comment": "Nobody answered for as long as the flow allows."}
+        if any(data.get("otherwise") == FAILED for data in resolved.values()):
+            resolved[FAILED] = {"end": FAILED, "comment": "No case fitted, and there was no default way."}
         document: Data = {
             "format": 2,
             "flow": self.around.keys[definition.uuid],
@@ -201,6 +204,11 @@ class Flow:
             return None
         return Line(after=span(min(self.definition.expires, MAX_MINUTES) * 60), goto=EXPIRED, category=None)
 
+    def without_default(self) -> str | To:
+        """Where a router without a default way leads: RapidPro's run has failed, which a caller must not take for
+        completed."""
+        return FAILED if self.definition.uuid in self.around.called else To(None)
+
     def template(self, text: str, uuid: str) -> str:
         """A template without the expressions that nobody can read: RapidPro says nothing in their place."""
         if "@" not in text:
@@ -250,7 +258,7 @@ class Flow:
 
     def _placed(self, chains: Mapping[str, list[Made]]) -> tuple[Data, dict[str, str], Data]:
         """Steps with their ids, each node's first step, and places on the canvas."""
-        names = Names(END, EXPIRED)
+        names = Names(END, EXPIRED, FAILED)
         steps: Data = {}
         entries: dict[str, str] = {}
         canvas: Data = {}

@@ -62,7 +62,7 @@ def _route(flow: Flow, node: Node, router: Router, *, listens: bool) -> Made:
             data["take_first"] = True
         if router.wait is not None and router.wait.hint:
             data["comment"] = f"Expects: {router.wait.hint}."
-    data["otherwise"] = _target(router.default)
+    data["otherwise"] = _target(router.default) if router.default is not None else flow.without_default()
     return made(data, word, name or node.uuid[:8], ends=True)
 
 
