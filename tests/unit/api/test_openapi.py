@@ -109,7 +109,7 @@ def test_what_is_taken_is_closed() -> None:
 def test_scopes() -> None:
     """Reading needs a read scope, changing a write scope; what only looks may POST a long question."""
     assert all(re.fullmatch(r"[a-z]+:(read|write)", scope) for scope in scopes())
-    looking = {"/flows/check", "/segments/count"}
+    looking = {"/flows/check", "/segments/count", "/conversations/{conversation_id}/replay"}
     for route in routes():
         if route.method == "GET" or route.path in looking:
             assert route.scope.endswith(":read"), route.path
