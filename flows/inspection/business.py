@@ -21,7 +21,7 @@ def purposes(scene: Scene) -> Iterator[Finding]:
         return
     for step in scene.steps:
         document = scene.flow.document.steps[step.id]
-        for key in ("consent", "marketing"):
+        for key in ("consent", "withdraw", "marketing"):
             purpose: Any = getattr(document, key, None)
             if isinstance(purpose, str) and purpose not in scene.business.purposes:
                 yield at(

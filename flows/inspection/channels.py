@@ -74,7 +74,7 @@ def _limit(step: CompiledStep, field: str, limits: Limits) -> tuple[int, _Over]:
         return limits.request, _REFUSED
     if step.shows.startswith("template") and limits.template_value:
         return 0, _DIVIDED  # there the template itself is shown
-    if step.buttons or step.ways or step.second:
+    if any(0 < number <= limits.buttons for number in (len(step.buttons) + step.ways, len(step.second))):
         return limits.text_with_buttons, _LISTED
     return limits.text, _DIVIDED
 

@@ -68,6 +68,11 @@ def render(
     [
         ("Ciao {{ contact.first_name }}!", "Ciao Anna!"),
         ("{{ contact.name | upper }}", "ANNA ROSSI"),
+        (
+            "{{ 'anna ROSSI' | capitalize }}, {{ 'anna ROSSI' | title }}, {{ 'ANNA' | lower }}",
+            "Anna rossi, Anna Rossi, anna",
+        ),
+        ("[{{ '  a b ' | trim }}] {{ '2026-12-05T09:30' | add_minutes(45) | time }}", "[a b] 10:15"),
         ("{{ contact.fields.missing | default('a te') }}", "a te"),
         ("{{ contact.fields.missing | default(contact.last_name) }}", "Rossi"),
         ("x{{ contact.fields.missing }}{{ session.nothing.deep }}y", "xy"),
