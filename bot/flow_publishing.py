@@ -177,8 +177,10 @@ class Prepared:
     def write(self, connection: Connection) -> list[Outcome]:
         """Publishes all of them, within the caller's transaction."""
         return [
-            _publish(connection, self.runtime, self.workspace_id, source, prospects, tests, self.wish)
-            for source, prospects, tests in zip(self.sources, self.prospects, self.tests, strict=True)
+            _publish(connection, self.runtime, self.workspace_id, source, flow, prospects, tests, self.wish)
+            for source, flow, prospects, tests in zip(
+                self.sources, self.flows, self.prospects, self.tests, strict=True
+            )
         ]
 
 
@@ -249,6 +251,7 @@ def _publish(
     runtime: Runtime,
     workspace_id: int,
     source: Source,
+    flow: CompiledFlow,
     prospects: Sequence[Prospect],
     tests: int,
     wish: Wish,
@@ -262,6 +265,7 @@ def _publish(
         channel_ids=wish.channel_ids,
         note=wish.note,
         by=wish.by,
+        checked=flow,
         new_id=runtime.new_id,
         now=now,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -28,10 +28,20 @@ from flows.versions import CompiledFlow
 from storage.statements import bulk_values
 
 LINKING = ("referral",)  # types of steps that make links to their channel
-OLD_VERSIONS = 500  # compiled versions kept beside the published ones; some 100 kB each at most
+OLD_VERSIONS = 500  # compiled versions kept beside the published ones; most have some 100 kB
+OLD_CHARACTERS = 4_000_000  # of their documents in all: compiled they take some sixty times as much
 
 _log = structlog.get_logger("flows")
 _NO_DOORS = Doors((), "")
+NOTHING: Mapping[int, CompiledFlow] = {}
+_PUBLISHED = text(
+    "SELECT workspace_id, key, current_version_id AS version_id FROM flow "
+    "WHERE state = 'active' AND current_version_id <> 0 ORDER BY id"
+)
+_DOCUMENTS = text(
+    "SELECT v.id, v.flow_id, f.key, v.document FROM flow_version v JOIN flow f ON f.id = v.flow_id "
+    "WHERE v.id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) ORDER BY v.id"
+)
 
 
 @dataclass(frozen=True)
@@ -117,23 +127,23 @@ class FlowStore:
     def __init__(self) -> None:
         self._workspaces: dict[int, _Workspace] = {}
         self._businesses: dict[int, Business] = {}
-        self._versions: OrderedDict[int, CompiledFlow] = OrderedDict()
+        self._versions: OrderedDict[int, CompiledFlow] = OrderedDict()  # the one unused longest stands first
         self._flow_ids: dict[int, int] = {}  # version → flow
+        self._sizes: dict[int, int] = {}  # version → characters of its document
+        self._published: frozenset[int] = frozenset()
         self.kept: set[tuple[int, str]] = (
             set()
         )  # businesses (workspace, digest) known to stand in `business_seen`
 
-    def load(self, connection: Connection) -> None:
-        """Reads published flows, their channels, and the businesses."""
-        rows = connection.execute(
-            text(
-                "SELECT f.workspace_id, f.key, f.id AS flow_id, v.id, v.document FROM flow f "
-                "JOIN flow_version v ON v.id = f.current_version_id WHERE f.state = 'active' ORDER BY f.id"
-            )
-        ).all()
+    def load(self, connection: Connection, ready: Mapping[int, CompiledFlow] = NOTHING) -> None:
+        """Reads published flows, their channels, and the businesses. `ready`: versions that are compiled already."""
+        rows = connection.execute(_PUBLISHED).all()
+        self._published = frozenset(row.version_id for row in rows)
+        self._compile(connection, self._published, ready)
+        self._forget(self._published)
         workspaces: dict[int, _Workspace] = {}
         for row in rows:
-            flow = self._compiled(row.id, row.flow_id, row.key, row.document)
+            flow = self._versions.get(row.version_id)
             if flow is not None:
                 workspaces.setdefault(row.workspace_id, _Workspace()).published[flow.key] = flow
         for row in connection.execute(
@@ -223,36 +233,57 @@ class FlowStore:
         return self._flow_ids.get(version_id, 0)
 
     def ensure(self, connection: Connection, version_ids: Iterable[int]) -> None:
-        """Compiles versions that sessions are pinned to and that are not at hand."""
-        missing = sorted({v for v in version_ids if v and v not in self._versions})
-        if not missing:
-            return
-        rows = connection.execute(
-            text(
-                "SELECT v.id, v.flow_id, f.key, v.document FROM flow_version v JOIN flow f ON f.id = v.flow_id "
-                "WHERE v.id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
-            ),
-            {"ids": bulk_values(missing)},
-        ).all()
-        for row in rows:
-            self._compiled(row.id, row.flow_id, row.key, row.document)
+        """Compiles versions that sessions are pinned to and that are not at hand. Those named stay at hand until the
+        next call."""
+        wanted = {version_id for version_id in version_ids if version_id}
+        for version_id in wanted & self._versions.keys():
+            self._versions.move_to_end(version_id)
+        if self._compile(connection, wanted):
+            self._forget(self._published | wanted)
 
-    def _compiled(self, version_id: int, flow_id: int, key: str, source: str) -> CompiledFlow | None:
-        flow = self._versions.get(version_id)
-        if flow is None:
-            try:
-                flow = compiler.compile(document.load(source, key), version_id)
-            except RejectedInput as error:  # published by an older release that allowed more
-                _log.error("flow_version_refused", flow=key, version=version_id, problem=str(error))
-                return None
-            self._versions[version_id] = flow
-            self._flow_ids[version_id] = flow_id
-            while len(self._versions) > OLD_VERSIONS + sum(
-                len(w.published) for w in self._workspaces.values()
-            ):
-                old, _ = self._versions.popitem(last=False)
-                self._flow_ids.pop(old, None)
-        return flow
+    def missing(self, connection: Connection) -> Sequence[Any]:
+        """The published versions that `load` would have to compile, for `compiled`."""
+        wanted = {row.version_id for row in connection.execute(_PUBLISHED).all()}
+        return _documents(connection, wanted - self._versions.keys())
+
+    def _compile(
+        self, connection: Connection, wanted: Set[int], ready: Mapping[int, CompiledFlow] = NOTHING
+    ) -> bool:
+        """Compiles those that are not at hand; whether there were any."""
+        rows = _documents(connection, wanted - self._versions.keys())
+        made = {**compiled(row for row in rows if row.id not in ready), **ready}
+        for row in rows:
+            if row.id in made:
+                self._versions[row.id] = made[row.id]
+                self._flow_ids[row.id], self._sizes[row.id] = row.flow_id, len(row.document)
+        return bool(rows)
+
+    def _forget(self, kept: Set[int]) -> None:
+        """Lets go of the versions unused longest, past the limits; `kept` ones stay."""
+        old = [version_id for version_id in self._versions if version_id not in kept]
+        size = sum(self._sizes[version_id] for version_id in old)
+        for number, version_id in enumerate(old):
+            if len(old) - number <= OLD_VERSIONS and size <= OLD_CHARACTERS:
+                break
+            size -= self._sizes.pop(version_id)
+            del self._versions[version_id], self._flow_ids[version_id]
+
+
+def compiled(rows: Iterable[Any]) -> dict[int, CompiledFlow]:
+    """Stored versions by id: a third of a second for a thousand steps, so in a thread where that is possible."""
+    made: dict[int, CompiledFlow] = {}
+    for row in rows:
+        try:
+            made[row.id] = compiler.compile(document.load(row.document, row.key), row.id)
+        except RejectedInput as error:  # published by an older release that allowed more
+            _log.error("flow_version_refused", flow=row.key, version=row.id, problem=str(error))
+    return made
+
+
+def _documents(connection: Connection, version_ids: Set[int]) -> Sequence[Any]:
+    if not version_ids:
+        return ()
+    return connection.execute(_DOCUMENTS, {"ids": bulk_values(sorted(version_ids))}).all()
 
 
 def read_business(
@@ -320,16 +351,17 @@ def publish(
     channel_ids: Sequence[int] = (),
     note: str = "",
     by: str = "",
+    checked: CompiledFlow | None = None,
     new_id: Callable[[], int],
     now: int,
 ) -> Published:
     """Makes a document the flow's current version; the same text again changes nothing.
 
     Raises RejectedInput (DocumentRejected) when it cannot be read or compiled. `channel_ids` given: the flow answers
-    on those channels only.
+    on those channels only. `checked`: what `source` compiles to, where the caller has done that before the transaction
+    (a thousand steps take half a second, in which on PostgreSQL nothing else would happen).
     """
-    read = document.load(source, name)
-    compiler.compile(read, 0)
+    read = (checked or compiler.compile(document.load(source, name), 0)).document
     digest = hashlib.sha256(source.encode()).hexdigest()
     flow = connection.execute(
         text(

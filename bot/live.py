@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from bot import calls, channel_store, flow_moves, media_jobs, privacy_jobs, scheduler
+from bot import calls, channel_store, flow_moves, flow_store, media_jobs, privacy_jobs, scheduler
 from bot.assistant import Assistant
 from bot.channel_store import ChannelStore
 from bot.conversations import Worker
@@ -132,9 +132,11 @@ class Live:
         def read(connection: Connection) -> dict[str, int]:
             revisions = channel_store.revisions(connection)
             self.channels.load(connection)
-            self.flows.load(connection)
+            self.flows.load(connection, ready)
             return revisions
 
+        missing = await self.runtime.database.read(self.flows.missing)
+        ready = await asyncio.to_thread(flow_store.compiled, missing)
         self._revisions = await self.runtime.database.read(read)
         self.sender.channels_changed()
 

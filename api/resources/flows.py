@@ -15,6 +15,7 @@ from bot import connecting, flow_store, flow_views, secret_store
 from crm.accounts import audit
 from flows import compiler, document, inspection
 from flows.document import DocumentRejected, Problem
+from flows.versions import CompiledFlow
 
 MAX_DOCUMENT = 900_000  # characters: the body's limit with room for the rest
 
@@ -128,14 +129,15 @@ async def get_version(call: Call[None, None]) -> VersionText:
 async def check_flow(call: Call[DocumentToCheck, None]) -> Findings:
     """Inspects a document without publishing it."""
     known = await call.read(lambda c: {one.name for one in secret_store.names(c, call.workspace_id)})
-    return Findings(**await asyncio.to_thread(_inspected, call, call.body.document, known))
+    _, found = await asyncio.to_thread(_inspected, call, call.body.document, known)
+    return Findings(**found)
 
 
 @route("POST", "/flows", scope="flows:write", body=NewVersion, out=Published, status=201)
 async def publish_flow(call: Call[NewVersion, None]) -> Published:
     """Publishes a document as the current version of its flow."""
     body = call.body
-    found = await asyncio.to_thread(_inspected, call, body.document)
+    compiled, found = await asyncio.to_thread(_inspected, call, body.document)
     errors = [one for one in found["findings"] if one.severity == "error"]
     if errors:
         lines = [Problem(one.line, one.step, f"{one.text['en']} ({one.remedy['en']})") for one in errors]
@@ -152,6 +154,7 @@ async def publish_flow(call: Call[NewVersion, None]) -> Published:
             channel_ids=body.channel_ids,
             note=body.note,
             by=call.actor,
+            checked=compiled,
             new_id=call.runtime.new_id,
             now=call.now(),
         )
@@ -178,15 +181,17 @@ async def publish_flow(call: Call[NewVersion, None]) -> Published:
     return published
 
 
-def _inspected(call: Call[Any, None], source: str, secrets: Collection[str] | None = None) -> dict[str, Any]:
-    """Raises DocumentRejected when it cannot be read at all."""
+def _inspected(
+    call: Call[Any, None], source: str, secrets: Collection[str] | None = None
+) -> tuple[CompiledFlow, dict[str, Any]]:
+    """What a document compiles to, and what is found in it. Raises DocumentRejected when it cannot be read at all."""
     compiled = compiler.compile(document.load(source, "document"), 0)
     store = call.live.flows
     library = store.library(call.workspace_id)
     found = inspection.check(
         compiled, library, business=store.business(call.workspace_id).view, secrets=secrets, beside=library
     )
-    return {
+    return compiled, {
         "publishable": all(one.severity != "error" for one in found),
         "findings": [
             Finding(

@@ -8,6 +8,7 @@ import pytest
 
 from bot import flow_store
 from domain.errors import RejectedInput
+from flows import compiler, document
 from tests.support.core import OTHER_WORKSPACE, WORKSPACE, Core
 
 FLOW = """
@@ -59,6 +60,60 @@ async def test_another_text_is_the_next_version_and_the_old_one_stays(core: Core
     assert published is not None
     assert published.version == back.version_id
     assert core.flows.version(first.version_id) is not None
+
+
+async def test_old_versions_make_room_and_published_ones_stay(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By number and by size, the one unused longest first; never one that was just asked for."""
+    monkeypatch.setattr(flow_store, "OLD_VERSIONS", 2)
+    still = await core.publish(FLOW.replace("flow: hello", "flow: still"))
+    old = [(await core.publish(FLOW.replace("Ciao", f"Ciao {n}"))).version_id for n in range(5)]
+    flows = core.flows
+    assert [flows.version(one) is not None for one in old] == [False, False, True, True, True]
+    await core.do(lambda c: flows.ensure(c, old[:2]))
+    assert all(flows.version(one) is not None for one in old), "what a round needs is at hand"
+    await core.publish(FLOW.replace("Ciao", "Salve"))
+    assert [flows.version(one) is not None for one in old] == [True, True, False, False, False]
+    await core.do(lambda c: flows.ensure(c, [old[0]]))
+    await core.do(lambda c: flows.ensure(c, [old[3]]))
+    await core.publish(FLOW.replace("Ciao", "Addio"))
+    assert [flows.version(one) is not None for one in old] == [True, False, False, True, False]
+    assert flows.published(WORKSPACE, "still") is flows.version(still.version_id)
+    assert flows.flow_id(still.version_id) == still.flow_id
+    monkeypatch.setattr(flow_store, "OLD_CHARACTERS", len(FLOW))
+    await core.do(lambda c: flows.ensure(c, [old[1]]))
+    assert [flows.version(one) is not None for one in old] == [False, True, False, False, False]
+
+
+async def test_a_document_that_was_checked_is_not_compiled_again(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the transaction that publishes nor in the look at what is published: both hold everybody up."""
+    checked = compiler.compile(document.load(FLOW, "hello"), 0)
+
+    def never(*_: object) -> None:
+        raise AssertionError("compiled where nobody else can do anything")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(document, "load", never)
+        published = await core.do(
+            lambda c: flow_store.publish(
+                c,
+                workspace_id=WORKSPACE,
+                source=FLOW,
+                name="hello",
+                checked=checked,
+                new_id=core.new_id,
+                now=core.now,
+            )
+        )
+    rows = await core.database.read(core.flows.missing)
+    ready = flow_store.compiled(rows)
+    assert list(ready) == [published.version_id]
+    monkeypatch.setattr(document, "load", never)
+    await core.database.read(lambda c: core.flows.load(c, ready))
+    assert core.flows.published(WORKSPACE, "hello") is ready[published.version_id]
 
 
 @pytest.mark.parametrize(
