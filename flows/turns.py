@@ -49,6 +49,7 @@ class Turn:
         "contact",
         "effects",
         "entered",
+        "faulted",
         "faults",
         "flow",
         "language",
@@ -87,6 +88,7 @@ class Turn:
         self.effects: list[Effect] = []
         self.path: list[tuple[str, str, int]] = []
         self.entered = 0  # steps in this turn
+        self.faulted = 0  # expressions that went wrong so far
         self.faults: list[str] = []  # what went wrong in expressions, with the step; said to nobody
         self.weight = 0  # of them, see `CompiledStep.weight`
         self.marks = [0] * len(state.stack)  # per caller: effects of this turn before it called
@@ -138,6 +140,7 @@ class Turn:
 
     def fault(self, what: str) -> None:
         """Notes an expression that went wrong: its text is empty, and whoever tries the flow out wants to know why."""
+        self.faulted += 1
         if len(self.faults) < MAX_FAULTS:
             self.faults.append(f"{self.state.step}: {what}")
 
@@ -162,7 +165,9 @@ class Turn:
             return
         if rest == "language" and isinstance(value, str):
             value = languages.ours(value)
-        if (rest == "language" and not languages.is_code(value)) or (rest == "timezone" and not _is_zone(value)):
+        if (rest == "language" and not languages.is_code(value)) or (
+            rest == "timezone" and not _is_zone(value)
+        ):
             self.fault(f"{str(value)[:40]!r} is no {rest}; it stays as it was")
             return
         changes = {rest: value}

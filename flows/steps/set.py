@@ -30,6 +30,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from domain.errors import FlowError
 from flows.expressions import Getter, getter, split
+from flows.routing import MAX_VALUE as MAX_RESULT
 from flows.state import Result
 from flows.steps import StepDocument, StepRun, savable, step
 from flows.values import MAX_VALUE, Copy, Plain, Value, value_of
@@ -145,6 +146,8 @@ def _change(path: str, value: Any, maker: "Maker") -> Change:
             return lambda turn: turn.save(path, None)
         case _:
             read = value_of(value, field, maker)
+            if maker.excellent:
+                return _when_readable(read, lambda turn, value: turn.save(path, _trimmed(value)))
             return lambda turn: turn.save(path, read(turn))
 
 
@@ -158,12 +161,29 @@ def _result_change(path: str, value: Any, field: str, maker: "Maker") -> Change:
     names = value.localized if isinstance(value, Kept) else {}
     read = value_of(value.text if isinstance(value, Kept) else value, field, maker)
 
-    def changed(turn: "Turn") -> None:
-        kept = read(turn)
+    def keep(turn: "Turn", kept: Any) -> None:
         called = (category(turn) or "") if category else ""
         turn.record(key, Result("" if kept is None else kept, called, "", None, names.get(turn.language, "")))
 
+    if maker.excellent:
+        return _when_readable(read, lambda turn, kept: keep(turn, kept[:MAX_RESULT] if kept else kept))
+    return lambda turn: keep(turn, read(turn))
+
+
+def _when_readable(read: Getter, change: Callable[["Turn", Any], None]) -> Change:
+    """RapidPro's way: what an expression in error would set stays as it was."""
+
+    def changed(turn: "Turn") -> None:
+        before = turn.faulted
+        value = read(turn)
+        if turn.faulted == before:
+            change(turn, value)
+
     return changed
+
+
+def _trimmed(value: Any) -> Any:
+    return (value.strip() or None) if isinstance(value, str) else value
 
 
 def _list_change(path: str, read: Getter, change: Callable[[list[Any], list[Any]], list[Any]]) -> Change:

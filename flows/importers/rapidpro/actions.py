@@ -84,6 +84,8 @@ def send_msg(flow: Flow, found: Action, node: Node) -> list[Made]:
         flow.lost(
             "template", found.place, "message templates are chosen in a send step; the text is sent instead"
         )
+    if item.data.get("_all_urns") is True:
+        flow.lost("all_urns", found.place, "it is sent once, by the channel that the contact writes on")
     text = flow.text(found.uuid, "text", item.text("text", ""))
     files = _files(flow, found)
     buttons = _buttons(flow, found)

@@ -152,7 +152,9 @@ class _Migration:
     def _reply(self, item: Item, uuid: str) -> Flow:
         text = self._said(item, "msg", uuid, "text")
         media = self._said(item, "media", uuid, "attachments")
+        everywhere = {"all_urns": True} if item.data.get("send_all") is True else {}
         return {
+            **everywhere,
             "type": "send_msg",
             "text": text,
             "attachments": [media if _KIND.match(media) else f"image:{media}"] if media else [],

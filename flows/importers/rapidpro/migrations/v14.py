@@ -123,7 +123,8 @@ def _join(data: dict[str, Any]) -> None:
 def one_address_each(flow: Flow) -> Flow:
     """A message goes to one address of the contact, never to all."""
     for action in actions(flow, "send_msg"):
-        action.pop("all_urns", None)
+        if action.pop("all_urns", None) is True:
+            action["_all_urns"] = True  # what the importer has to name
     return flow
 
 
