@@ -30,6 +30,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -57,6 +58,8 @@ from flows.yaml_reader import Document, read
 
 MAX_LINES = 2_000  # of all dialogues in a file
 SAYS = ("user", "tap", "location", "file", "contact", "deep_link", "referred")
+_LINES = (*SAYS, "bot", "message", "buttons", "expect", "after", "http", *happenings.LINES)
+AROUND = 60  # characters before and behind the first difference of long texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,7 @@ class _Stage:
     def _play(self, line: Any, number: int) -> None:
         where = f"{self._name}, line {self._document.line((*self._path, number))}"
         if not isinstance(line, dict) or len(line) != 1:
-            raise RejectedInput("must be one of user, tap, bot, buttons, expect, after …", where=where)
+            raise RejectedInput(_no_line(line), where=where)
         (key, value), *_ = line.items()
         if key in SAYS:
             self._transcript.append(f"{key}: {value}")
@@ -200,7 +203,7 @@ class _Stage:
         elif key == "expect":
             self._expect(value, where)
         else:
-            raise RejectedInput(f"no such line: {key}", where=where)
+            raise RejectedInput(_unknown_line(str(key)), where=where)
 
     def _hear(self, key: str, value: Any, where: str) -> None:
         if key == "referred":
@@ -231,9 +234,18 @@ class _Stage:
         said = text_of(self._current)
         if wanted.startswith("~"):
             if fold(wanted[1:].strip()) not in fold(said):
-                raise _Difference(f"expected {wanted[1:].strip()!r} in {said!r}")
+                raise _Difference(f"expected {wanted[1:].strip()!r} in {said!r}{self._later(wanted)}")
         elif wanted != said:
-            raise _Difference(f"expected {wanted!r}\n       got {said!r}")
+            raise _Difference(unlike(wanted, said) + self._later(wanted))
+
+    def _later(self, wanted: str) -> str:
+        """That it comes, but not as the next message."""
+        part = fold(wanted[1:].strip()) if wanted.startswith("~") else ""
+        for number, content in enumerate(self._unread, 2):
+            said = text_of(content)
+            if said == wanted or (part and part in fold(said)):
+                return f"\n(that is message {number} from here: a message before it was not expected)"
+        return ""
 
     def _message(self, wanted: Any, where: str) -> None:
         if not isinstance(wanted, dict):
@@ -254,7 +266,7 @@ class _Stage:
         content = self._current or (self._shown[-1] if self._shown else None)
         titles = [button.title for button in getattr(content, "buttons", ())]
         if titles != [str(label) for label in wanted]:
-            raise _Difference(f"expected the buttons {wanted}\n                got {titles}")
+            raise _Difference("of the buttons: " + unlike([str(label) for label in wanted], titles))
 
     def _expect(self, wanted: Any, where: str) -> None:
         if not isinstance(wanted, dict):
@@ -265,7 +277,13 @@ class _Stage:
                 actual = sorted(actual)
                 value = sorted(value) if isinstance(value, list) else value
             if actual != value:
-                raise _Difference(f"expected {path} to be {value!r}, but it is {actual!r}")
+                raise _Difference(f"expected {path} to be {value!r}, but it is {actual!r}{self._left(path)}")
+
+    def _left(self, path: str) -> str:
+        """The messages that no line took, where their number is asked for."""
+        if path != "bot_messages" or not self._unread:
+            return ""
+        return "".join(f"\n  also said: {text_of(content)!r}" for content in self._unread)
 
     def _read(self, path: str, where: str) -> Any:
         rehearsal = self._rehearsal
@@ -304,6 +322,39 @@ class _Stage:
                 result = session.results.get(key) if session else None
                 return getattr(result, part[0] if part else "value", None)
         raise RejectedInput(f"{path} leads nowhere", where=where)
+
+
+def unlike(wanted: object, got: object) -> str:
+    """Two things one under the other, with a mark at the first place where they differ; of long ones what is around it.
+
+    expected 'Salve!'
+         got 'Ciao!'
+              ^
+    """
+    first, second = repr(wanted), repr(got)
+    at = next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
+    at = min(len(first), len(second)) if at is None else at
+    begin = max(0, at - AROUND) if max(len(first), len(second)) > 2 * AROUND else 0
+    mark = " " * (len("expected ") + (begin > 0) + at - begin) + "^"
+    return f"expected {_piece(first, begin)}\n     got {_piece(second, begin)}\n{mark}"
+
+
+def _piece(text: str, begin: int) -> str:
+    end = begin + 2 * AROUND
+    return ("…" if begin else "") + text[begin:end] + ("…" if end < len(text) else "")
+
+
+def _no_line(line: Any) -> str:
+    if isinstance(line, dict) and len(line) > 1:
+        return f"one thing a line: {', '.join(map(str, line))} are several; put a dash before each"
+    example = "such as {user: ciao} or {bot: ~benvenuto}"
+    return f"a line is a word and what belongs to it, {example}; there are {', '.join(_LINES)}"
+
+
+def _unknown_line(key: str) -> str:
+    meant = get_close_matches(key, _LINES, 1)
+    hint = f"perhaps {meant[0]} is meant; " if meant else ""
+    return f"no such line: {key}; {hint}there are {', '.join(_LINES)}"
 
 
 def _inside(body: str, path: str, where: str) -> Any:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json as json_module
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,8 +45,9 @@ def check(files: Files, json: Json = False) -> None:
     read = [_examined(path) for path in flow_files(files)]
     library = {flow.key: flow for _path, flow, _faults in read if flow is not None}
     checked: list[dict[str, Any]] = []
+    now = int(time.time() * 1000)
     for path, flow, faults in read:
-        seen = inspection.check(flow, library, beside=library) if flow is not None else []
+        seen = inspection.check(flow, library, beside=library, now=now) if flow is not None else []
         findings = faults if flow is None else [_finding(one) for one in seen]
         checked.append({"file": str(path), "flow": flow.key if flow else None, "findings": findings})
     found = [finding for one in checked for finding in one["findings"]]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from config.commands.flow_files import Files, compiled, flow_files
+from config.commands.flow_files import Files, compiled, flow_files, neighbours
 from config.commands.output import Json, show, words
 
 LOOK_EVERY_S = 0.5  # with --watch: soon enough for somebody who has just saved a file
@@ -52,6 +52,7 @@ def played(files: list[Path]) -> dict[str, Any]:
     if not tests:
         raise RejectedInput(f"there are no tests: {paths[0]} has no *.test.yaml beside it")
     flows = [compiled(path) for path in paths]
+    flows += neighbours(paths, flows)
     results = []
     for test in tests:
         began = time.perf_counter()

@@ -45,10 +45,10 @@ def test_a_dialogue_passes() -> None:
 @pytest.mark.parametrize(
     ("lines", "line", "words"),
     [
-        ("user: ciao\nbot: Salve!", 5, "expected 'Salve!'\n       got 'Ciao!'"),
+        ("user: ciao\nbot: Salve!", 5, "expected 'Salve!'\n     got 'Ciao!'\n          ^"),
         ("user: ciao\nbot: Ciao!\nbot: ~prezzo", 6, "expected 'prezzo' in 'Quanti?'"),
         ("user: ciao\nbot: Ciao!\nbot: Quanti?\nbot: altro", 7, "nothing more was said"),
-        ("user: ciao\nbuttons: [A]", 5, "expected the buttons"),
+        ("user: ciao\nbuttons: [A]", 5, "of the buttons: expected ['A']\n     got []\n"),
         ("user: ciao\nuser: 5\nexpect: {session.n: 6}", 6, "expected session.n to be 6, but it is 5"),
         ("user: buonasera\nbot: Ciao!", 5, "nothing more was said"),
     ],
@@ -71,7 +71,7 @@ def test_a_difference_is_readable(lines: str, line: int, words: str) -> None:
         ("flow: tested", "needs dialogue"),
         ("flow: tested\ndialogue: []", "needs dialogue"),
         ("flow: tested\ndialogue: [{say: x}]", "line 2: no such key|line 2: no such line: say"),
-        ("flow: tested\ndialogue: [x]", "line 2: must be one of"),
+        ("flow: tested\ndialogue: [x]", "line 2: a line is a word"),
         ("flow: tested\nwith: {color: red}\ndialogue: [{bot: x}]", "with: may have"),
         ("flow: tested\nextra: 1\ndialogue: [{bot: x}]", "no such key: extra"),
         ("flow: tested\ndialogue: [{user: ciao}, {expect: {nothing.x: 1}}]", "leads nowhere"),
@@ -141,3 +141,33 @@ def test_somebody_who_has_written_before_starts_nothing_by_a_first_message() -> 
     test = "flow: hi\nwith: {new: %s}\ndialogue: [{user: boh}, {expect: {bot_messages: %s}}]"
     for new, said in (("true", 1), ("false", 0)):
         assert all(one.passed for one in dialogues.run(test % (new, said), "hi.test.yaml", [compiled]))
+
+
+def test_a_long_difference_shows_what_is_around_it() -> None:
+    """The mark stands below the first character that differs, also in long texts."""
+    shown = dialogues.unlike("x" * 300 + "Anna" + "y" * 300, "x" * 300 + "Marco" + "y" * 300)
+    expected, got, mark = shown.split("\n")
+    assert expected[mark.index("^")] == "A"
+    assert got[mark.index("^")] == "M"
+    assert max(map(len, (expected, got))) < 150
+
+
+def test_a_message_that_comes_later_and_messages_nobody_expected_are_named() -> None:
+    """So that nobody has to count."""
+    assert "that is message 2 from here" in run("user: ciao\nbot: Quanti?").difference
+    result = run("user: ciao\nbot: Ciao!\nexpect: {bot_messages: 1}")
+    assert result.difference == "expected bot_messages to be 1, but it is 2\n  also said: 'Quanti?'"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("bto: Ciao!", "no such line: bto; perhaps bot is meant"),
+        ("{bot: a, user: b}", "bot, user are several; put a dash before each"),
+        ("just words", "there are user, tap"),
+    ],
+)
+def test_a_wrong_line_is_told_with_what_was_meant(line: str, words: str) -> None:
+    """With its line, and what there is."""
+    with pytest.raises(RejectedInput, match=f"t.test.yaml, line 4: .*{words}"):
+        run(line)
