@@ -189,7 +189,12 @@ def _inspected(
     store = call.live.flows
     library = store.library(call.workspace_id)
     found = inspection.check(
-        compiled, library, business=store.business(call.workspace_id).view, secrets=secrets, beside=library
+        compiled,
+        library,
+        business=store.business(call.workspace_id).view,
+        secrets=secrets,
+        beside=library,
+        now=call.now(),
     )
     return compiled, {
         "publishable": all(one.severity != "error" for one in found),
