@@ -158,7 +158,7 @@ class _Looked:
                 )  # a failure would have parked it: what ended the process left no word
             elif row.attempts > 0 or row.not_before > self._now:
                 self.closed.add(key)
-                if row.not_before <= self._now:
+                if row.not_before <= self._now and key not in self._counts:  # else fresh ones stand before it
                     self.retries.append((row.not_before, row.id))
             else:
                 self._fresh(row, key)

@@ -270,6 +270,19 @@ async def test_what_comes_just_before_the_answer_is_handled_just_after_it(shop: 
     assert set(await shop.core.states()) == {(DONE, 1)}
 
 
+async def test_what_was_held_and_interrupted_waits_for_what_came_before_it(shop: Shop) -> None:
+    """A process died with some of them in hand: being tried again is no reason to go first."""
+    said = [f"messaggio {n}" for n in range(PER_CONVERSATION)]
+    await shop.core.hears("ciao", *said)
+    await shop.core.work()
+    await shop.core.do(
+        lambda c: c.execute(text("UPDATE intake SET attempts = 1 WHERE id = (SELECT max(id) FROM intake)"))
+    )
+    await shop.call()
+    await shop.core.work()
+    assert await shop.core.received() == ["ciao", *said]
+
+
 async def test_stop_lets_go_what_was_held_in_its_round(shop: Shop) -> None:
     await shop.core.hears("ciao")
     await shop.core.work()
