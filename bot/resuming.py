@@ -138,6 +138,7 @@ def drop(scope: Scope, session_id: int) -> None:
     """A session that was put aside is over, with those behind it."""
     while (paused := _load(scope, session_id)) is not None:
         paused.status, paused.updated_at, paused.changed = "replaced", scope.now, True
+        scope.batch.cancel_timers(paused.id, over=True)
         cause = state.decode(paused.state).cause
         session_id = cause.resumes if cause is not None else 0
 
