@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from config import business, control, serving
 from config.sentences import language
@@ -34,6 +35,8 @@ END_S = 5.0  # for the child to end by itself
 MARK = "this-folder-is-made-anew-by-the-demo"
 
 EXAMPLE = Path(__file__).with_name("business.example.yaml")
+SHOP = "https://shop.example.com"  # whom the gallery's flows ask; in the town the simulators answer in its place
+SHOP_KEY = "demo-key-of-the-shop"
 TELEGRAM_TOKEN = "110201543:DEMO-bottega-esempio-simulated"  # noqa: S105 (means something to the simulators only)
 WHATSAPP = {
     "phone_number_id": "100000000000001",
@@ -101,6 +104,7 @@ async def run(settings: Settings) -> int:
                     "secret_key": None,
                     "telegram_api_url": origin,
                     "whatsapp_api_url": origin,
+                    "outgoing_allow": urlsplit(_shop(origin)).netloc,
                     "log_level": "warning" if settings.log_level == "info" else settings.log_level,
                 }
             )
@@ -145,6 +149,9 @@ async def settle(app: App, simulators_url: str) -> str:
     shop.stored = {
         key: value for key, value in shop.stored.items() if key not in ("quiet_hours", "marketing")
     }
+    for flow in shop.flows:
+        flow.source = flow.source.replace(SHOP, _shop(simulators_url))
+    await operation(context, "secret.set", {"name": "shop_key", "value": SHOP_KEY})
     done = await operation(context, "apply", {"business": msgspec.to_builtins(shop)})
     callback = f"{app.base_url}/webhooks/whatsapp/{done['channels']['bottega-whatsapp']}"
     await app.live.reload()
@@ -165,6 +172,11 @@ async def settle(app: App, simulators_url: str) -> str:
         return accounts.make_sign_in_link(connection, user_id=user_id, **given)
 
     return sign_in_url(app.base_url, await app.database.write(write))
+
+
+def _shop(simulators_url: str) -> str:
+    """The shop's own system, by another name than that of the platforms, which no flow may call."""
+    return f"http://localhost:{urlsplit(simulators_url).port}/shop"
 
 
 def environment() -> Mapping[str, str]:
@@ -270,7 +282,7 @@ def _welcome(sign_in: str, simulators_url: str) -> str:
             f"  il telefono             {simulators_url}/\n"
             f"  la pagina del negozio   {sign_in}\n"
             "                          (il collegamento vale una volta sola)\n\n"
-            "Apri il telefono nel browser e scrivi «ciao»; poi apri la pagina del negozio.\n"
+            "Apri il telefono nel browser e scrivi «ciao», o «menu» per vedere tutto; poi apri la pagina del negozio.\n"
             "Ctrl-C chiude tutto; la prossima volta la città ricomincia da capo.\n"
         )
     return (
@@ -278,6 +290,6 @@ def _welcome(sign_in: str, simulators_url: str) -> str:
         f"  the phone             {simulators_url}/\n"
         f"  the business's page   {sign_in}\n"
         "                        (the link works once)\n\n"
-        'Open the phone in a browser and write "ciao"; then open the page of the business.\n'
+        'Open the phone in a browser and write "ciao", or "menu" for all of it; then open the page of the business.\n'
         "Ctrl-C ends everything; the next time the town begins anew.\n"
     )

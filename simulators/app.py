@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from simulators import routes, telegram, whatsapp
+from simulators import routes, shop, telegram, whatsapp
 from simulators.clock import Clock
 from simulators.log import DEFAULT_LIMIT
 from simulators.people import Plays
@@ -35,6 +35,7 @@ def build_app(
     telegram.attach(app, world)
     whatsapp.attach(app, world)
     routes.attach(app, world, Plays(world))
+    shop.attach(app, world)
     _serve_phone(app)
     return app
 
