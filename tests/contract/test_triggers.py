@@ -254,14 +254,14 @@ async def test_what_was_interrupted_is_offered_again(core: Core) -> None:
     await core.hears("ciao", "orari", "ciao")
     await core.work()
     assert await core.value("SELECT count(*) FROM flow_session WHERE status = 'paused'") == 0, "it began anew"
+    left = "SELECT count(*) FROM timer t JOIN flow_session s ON s.id = t.session_id WHERE t.state = 0"
+    assert await core.value(f"{left} AND s.status <> 'waiting'") == 0, "what is over wakes nobody"
     await core.hears("orari")
     await core.work()
     assert await core.value("SELECT count(*) FROM flow_session WHERE status = 'paused'") == 1
     await core.time(40 * DAY)
     await core.work()
     assert await core.value("SELECT count(*) FROM flow_session WHERE status = 'paused'") == 0, "never taken up again"
-    left = "SELECT count(*) FROM timer t JOIN flow_session s ON s.id = t.session_id WHERE t.state = 0"
-    assert await core.value(f"{left} AND s.status <> 'waiting'") == 0, "what is over wakes nobody"
 
 
 async def test_a_button_of_the_question_is_no_keyword(core: Core) -> None:
