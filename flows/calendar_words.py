@@ -62,13 +62,15 @@ class Day(NamedTuple):
 
 class Clock(NamedTuple):
     """An hour and minute. `sure`: False where it may belong to either half of the day; `bare`: a number alone;
-    `midnight`: around it, where people do not agree which day a night belongs to."""
+    `midnight`: around it, where people do not agree which day a night belongs to; `plain`: nothing but the hour itself
+    says that it is in the morning."""
 
     hour: int
     minute: int = 0
     sure: bool = True
     bare: bool = False
     midnight: bool = False
+    plain: bool = False
 
 
 # --- what answers call
@@ -84,18 +86,20 @@ def read_day(text: str, place: Place) -> date:
 
 def read_clock(text: str, *, low: time | None = None, high: time | None = None) -> time:
     """The time of day. `low` and `high` decide which half of the day a bare `alle 3` means, when only one of them lies
-    between. Raises Refused: time, no_such_time, ambiguous."""
+    between; `alle 8` is in the evening where only that fits. Raises Refused: time, no_such_time, ambiguous."""
     words = _words(text)
     if not words:
         raise Refused("time")
     clock = _one(_clocks(words), "time")
-    if clock.sure:
+    if clock.sure and not clock.plain:
         return time(clock.hour, clock.minute)
     halves = [time(clock.hour, clock.minute), time(clock.hour + 12, clock.minute)]
     fitting = [half for half in halves if (low or time.min) <= half <= (high or time.max)]
-    if len(fitting) != 1:
-        raise Refused("ambiguous")
-    return fitting[0]
+    if len(fitting) == 1:
+        return fitting[0]
+    if clock.sure:
+        return halves[0]
+    raise Refused("ambiguous")
 
 
 def read_moment(text: str, now: datetime, place: Place) -> datetime:
@@ -624,19 +628,19 @@ def _clock(hour: int, minute: int, *, sure: bool = False, bare: bool = False) ->
         raise Refused("ambiguous" if minute == 0 else "no_such_time")
     if hour > 24 or minute > 59:
         raise Refused("no_such_time")
-    return Clock(hour, minute, sure or not 1 <= hour <= 6, bare)
+    return Clock(hour, minute, sure or not 1 <= hour <= 6, bare, plain=not sure and 1 <= hour <= 11)
 
 
 def _before(hour: int, minute: int) -> Clock:
     clock = _clock(hour, 0)
     moved = (clock.hour * 60 - minute) % (24 * 60)
-    return Clock(moved // 60, moved % 60, clock.sure)
+    return Clock(moved // 60, moved % 60, clock.sure, plain=1 <= moved // 60 <= 11)
 
 
 def _placed(clock: Clock, part: str, *, bare: bool) -> Clock:
     """The time in that part of the day."""
     if not part or clock.midnight:
-        return Clock(clock.hour, clock.minute, clock.sure, bare, clock.midnight)
+        return clock._replace(bare=bare)
     hour = _HOURS[part].get(clock.hour)
     if hour is None:
         raise Refused("no_such_time")

@@ -12,7 +12,7 @@ rendered again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -229,6 +229,8 @@ def shown(value: Any, language: str) -> str:
     match value:
         case str():
             return value
+        case {"line": str()}:
+            return _address(value)
         case None | dict():
             return ""
         case bool():
@@ -242,6 +244,20 @@ def shown(value: Any, language: str) -> str:
             return ", ".join(shown(item, language)[:MAX_VALUE] for item in items[:MAX_LIST])
         case _:
             return str(value)
+
+
+def _address(value: Mapping[str, Any]) -> str:
+    """`Via Roma 10, 20121 Milano (MI)`, `10 High Street, London SW1A 1AA`: what is known, in the country's order."""
+    line, code, city, province = (
+        str(value.get(key) or "").strip() for key in ("line", "postal_code", "city", "province")
+    )
+    if value.get("country") in ("GB", "IE", "US", "CA"):
+        town = " ".join(
+            part for part in (f"{city}," * bool(city and province) or city, province, code) if part
+        )
+    else:
+        town = " ".join(part for part in (code, city, f"({province})" * bool(province)) if part)
+    return ", ".join(part for part in (line, town) if part)
 
 
 _syntax = Environment(autoescape=False, keep_trailing_newline=True)  # noqa: S701  only its parser; chat is not HTML

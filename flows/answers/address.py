@@ -4,7 +4,7 @@
 "MI", "country": "IT"}`; `10 High Street, London SW1A 1AA, UK` → `{"line": "10 High Street", "postal_code": "SW1A
 1AA", "city": "London", "country": "GB"}`. `line` is always there, the rest where it was said; `country` is then
 the one that the question or the business is in. A shared place with an address also counts, with its `lat` and
-`lon`.
+`lon`. In a text the whole reads as it would on an envelope, `{{ session.address.city }}` is a part of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`time`: a time of day; `min` and `max` bound it (`'09:00'`, `'18:30'`).
 
 `9:30`, `le nove e mezza`, `half past nine`, `9.30`, `alle 9 e 30` → `"09:30"`; `le otto di sera`, `8pm` → `"20:00"`;
-`mezzogiorno` → `"12:00"`. A bare `alle 3` is ambiguous, unless only 15:00 lies between `min` and `max`.
+`mezzogiorno` → `"12:00"`. A bare `alle 3` is ambiguous, unless only 15:00 lies between `min` and `max`; `alle 8`
+is 08:00, unless only 20:00 lies between them.
 """
 
 from __future__ import annotations

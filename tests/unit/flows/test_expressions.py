@@ -296,6 +296,43 @@ def test_values_are_never_rendered(flow: Callable[..., Any], name: str) -> None:
     assert render(flow, "{{ contact.name }}", contact=ContactView(name=name)) == name
 
 
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ({"line": "Via Roma 10"}, "Via Roma 10"),
+        (
+            {
+                "line": "Via Roma 10",
+                "postal_code": "20121",
+                "city": "Milano",
+                "province": "MI",
+                "country": "IT",
+            },
+            "Via Roma 10, 20121 Milano (MI)",
+        ),
+        (
+            {"line": "10 High Street", "postal_code": "SW1A 1AA", "city": "London", "country": "GB"},
+            "10 High Street, London SW1A 1AA",
+        ),
+        (
+            {
+                "line": "1 Main St",
+                "postal_code": "62701",
+                "city": "Springfield",
+                "province": "IL",
+                "country": "US",
+            },
+            "1 Main St, Springfield, IL 62701",
+        ),
+        ({"city": "Milano"}, ""),
+    ],
+)
+def test_an_address_is_shown_as_people_write_it(flow: Callable[..., Any], address: Any, text: str) -> None:
+    """What `ask: address` keeps is a mapping; in a text it reads like an address, other mappings show nothing."""
+    person = ContactView(fields={"address": address})
+    assert render(flow, "{{ contact.fields.address }}", contact=person) == text
+
+
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.dates().map(str),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
