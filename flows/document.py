@@ -5,6 +5,8 @@ step type. All faults are reported at once, each with its line. What a well-form
 exist, dead ends …) is `inspection`'s business.
 """
 
+import re
+from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
@@ -30,6 +32,8 @@ MAX_PATTERNS = 200  # each may take RE2 eight milliseconds before it is refused
 MAX_TRIGGERS = 50
 MAX_REGEX = 5  # triggers by regular expression, of as many patterns each: every message is held against them
 SHOWN = 20  # faults that are reported at once
+MAX_PROBLEMS = 1_000  # faults that are kept
+MAX_WHERE, MAX_WHAT = 200, 400  # characters of a fault: what was written may be repeated in it
 
 
 class Problem(NamedTuple):
@@ -44,7 +48,9 @@ class DocumentRejected(RejectedInput):
     """A flow that cannot be read or compiled. `problems` holds every fault with its line, in the text's order."""
 
     def __init__(self, name: str, problems: list[Problem]) -> None:
-        ordered = sorted(problems)
+        ordered = sorted(
+            Problem(line, where[:MAX_WHERE], what[:MAX_WHAT]) for line, where, what in problems[:MAX_PROBLEMS]
+        )
         lines = [
             f"line {line}, {where}: {what}" if where else f"line {line}: {what}"
             for line, where, what in ordered
@@ -97,20 +103,24 @@ def load(text: str, name: str) -> FlowDocument:
     5,000 placeholders, 20,000 expressions, 200 patterns.
     """
     if text.count("{{") + text.count("{%") + text.count("@(") > MAX_PLACEHOLDERS:
-        raise RejectedInput(f"at most {MAX_PLACEHOLDERS} placeholders in all texts together", where=name)
+        where = _place(name, text, r"\{\{|\{%|@\(", MAX_PLACEHOLDERS)
+        raise RejectedInput(f"at most {MAX_PLACEHOLDERS} placeholders in all texts together", where=where)
     if "excellent" in text and text.count("@") > MAX_MENTIONS:
-        raise RejectedInput(f"at most {MAX_MENTIONS} expressions in all texts together", where=name)
+        where = _place(name, text, "@", MAX_MENTIONS)
+        raise RejectedInput(f"at most {MAX_MENTIONS} expressions in all texts together", where=where)
     if text.count("matches_pattern") + text.count("has_pattern") > MAX_PATTERNS:
-        raise RejectedInput(f"at most {MAX_PATTERNS} patterns in all conditions together", where=name)
+        where = _place(name, text, "matches_pattern|has_pattern", MAX_PATTERNS)
+        raise RejectedInput(f"at most {MAX_PATTERNS} patterns in all conditions together", where=where)
     document = read(text, name=name)
     if not isinstance(document.data, dict):
-        raise RejectedInput("a flow is a mapping with flow, start and steps", where=name)
+        raise RejectedInput("a flow is a mapping with flow, start and steps", where=f"{name}, line 1")
     lines = document.lines
     data = {key: value for key, value in document.data.items() if key not in ("name", "lines")}
     if len(data) != len(document.data):
         key = "name" if "name" in document.data else "lines"
         raise DocumentRejected(name, [Problem(lines.of(key), key, "there is no such key")])
     data = upgraded(data, name=name)
+    _counted(name, data, lines)
     steps, problems = _steps(data.get("steps"), lines)
     if "triggers" in data:
         data["triggers"], faults = _triggers(data["triggers"], lines)
@@ -124,6 +134,27 @@ def load(text: str, name: str) -> FlowDocument:
     return flow
 
 
+def _place(name: str, text: str, sign: str, most: int) -> str:
+    """The line of the first thing that is too many."""
+    found = next(islice(re.finditer(sign, text), most, None))
+    return f"{name}, line {text.count(chr(10), 0, found.start()) + 1}"
+
+
+def _counted(name: str, data: dict[str, Any], lines: Lines) -> None:
+    """Refuses what is far too much before each of it is looked at."""
+    problems = [
+        Problem(lines.of(key), key, "there is no such key")
+        for key in data
+        if key not in FlowDocument.model_fields
+    ]
+    for key, most in (("steps", MAX_STEPS), ("triggers", MAX_TRIGGERS), ("canvas", MAX_STEPS)):
+        there = data.get(key)
+        if isinstance(there, (dict, list)) and len(there) > most:
+            problems.append(Problem(lines.of(key), key, f"at most {most:,}, not {len(there):,}"))
+    if len(problems) > SHOWN or any(problem.what.startswith("at most") for problem in problems):
+        raise DocumentRejected(name, problems)
+
+
 def _steps(data: Any, lines: Lines) -> tuple[Any, list[Problem]]:
     """Each step read by its own model, so that one faulty step hides no other."""
     if not isinstance(data, dict) or len(data) > MAX_STEPS:
@@ -135,6 +166,8 @@ def _steps(data: Any, lines: Lines) -> tuple[Any, list[Problem]]:
         steps[step_id] = StepDocument()  # a place holder when the step is refused
         if step_id == "end":
             problems.append(Problem(lines.of(*path), "steps.end", "end is a word of ours; choose another id"))
+        if len(problems) > MAX_PROBLEMS:
+            break
         try:
             steps[step_id] = read_step(value)
         except ValidationError as error:

@@ -10,6 +10,7 @@ from pydantic_core import CoreSchema
 
 MAX_TEXT = 4_096  # characters of one text: a message of Telegram, the longest there is
 MAX_WORDINGS = 10
+MAX_LANGUAGES = 20  # as many as a flow may be written in
 ANY = ""  # the language of a text that is the same in all
 
 
@@ -36,8 +37,8 @@ def local_text(data: Any) -> LocalText:
         return data
     if not isinstance(data, dict):
         return LocalText({ANY: _wordings(data)})
-    if not data:
-        raise ValueError("a text needs at least one language")
+    if not 1 <= len(data) <= MAX_LANGUAGES:
+        raise ValueError(f"a text needs at least one language, and has at most {MAX_LANGUAGES}")
     for language, value in data.items():
         if value is None:
             raise ValueError(f"{language!r} has no text; inside {{ }} a text with a comma stands in quotes")

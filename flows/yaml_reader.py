@@ -5,8 +5,8 @@ as 1350 and `012` as 10, resolve tags and follow aliases. Here:
 
 * plain `true`, `false`, `null`, `~`, empty, whole and decimal numbers without leading zeros are values; everything
   else, and everything quoted, is text; keys are always text;
-* refused with their line: tags, anchors and aliases, a key given twice, a second document, more than
-  `MAX_DEPTH` levels, more than `MAX_SIZE` characters.
+* refused with their line: tags, anchors and aliases, a key given twice, a second document, control characters, more
+  than `MAX_DEPTH` levels, `MAX_VALUES` values, `MAX_ITEMS` in one list or mapping, `MAX_SIZE` characters.
 """
 
 from __future__ import annotations
@@ -22,8 +22,14 @@ from domain.errors import RejectedInput
 
 MAX_SIZE = 1_000_000  # characters: a thousand steps in three languages need a third of it
 MAX_DEPTH = 40  # levels: conditions (16) inside a step leave room
+MAX_VALUES = 50_000  # values and keys in all: a thousand steps of fifty each, three times what real ones have
+MAX_ITEMS = 2_000  # of one list or mapping: twice the steps of a flow
+MAX_KEY = 1_000  # characters of a key: paths into the answers of services are the longest
+MAX_SHOWN = 60  # characters of what was written that a message repeats
 Path = tuple[str | int, ...]
 
+# What YAML 1.2 calls printable (5.1); all else is no text.
+_ODD = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\Z", re.ASCII)
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\.[0-9]{1,18}\Z", re.ASCII)
 _CONSTANTS = {
@@ -66,18 +72,28 @@ def read(text: str, *, name: str) -> Document:
     Raises RejectedInput with `where` = `name, line n`.
     """
     if len(text) > MAX_SIZE:
-        raise RejectedInput(f"at most {MAX_SIZE} characters", where=name)
+        raise RejectedInput(f"at most {MAX_SIZE} characters", where=_place(name, text, MAX_SIZE))
+    odd = _ODD.search(text)
+    if odd is not None:
+        raise RejectedInput(_oddity(odd[0]), where=_place(name, text, odd.start()))
     try:
-        text.encode()
         return _Builder(yaml.parse(text, Loader=yaml.CSafeLoader), name).build()
-    except UnicodeEncodeError:
-        raise RejectedInput("holds half of a character pair (a lone surrogate)", where=name) from None
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark or error.context_mark
         where = f"{name}, line {mark.line + 1}" if mark else name
         raise RejectedInput(f"not readable as YAML: {error.problem or error.context}", where=where) from None
     except yaml.YAMLError as error:
         raise RejectedInput(f"not readable as YAML: {str(error).splitlines()[0]}", where=name) from None
+
+
+def _place(name: str, text: str, at: int) -> str:
+    return f"{name}, line {text.count(chr(10), 0, at) + 1}"
+
+
+def _oddity(sign: str) -> str:
+    if "\ud800" <= sign <= "\udfff":
+        return "holds half of a character pair (a lone surrogate)"
+    return f"not readable as YAML: holds the control character U+{ord(sign):04X}"
 
 
 class _Builder:
@@ -87,6 +103,7 @@ class _Builder:
         self._events = events
         self._name = name
         self._document = Document(None)
+        self._count = 0
 
     def build(self) -> Document:
         for event in self._events:
@@ -103,12 +120,17 @@ class _Builder:
         line = event.start_mark.line + 1
         if len(path) > MAX_DEPTH:
             raise self._refused(f"nested more than {MAX_DEPTH} levels deep", line)
+        self._count += 1
+        if self._count > MAX_VALUES:
+            raise self._refused(f"at most {MAX_VALUES} values in all", line)
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             raise self._refused("anchors (&) and aliases (*) are not allowed", line)
         if event.tag is not None and event.tag != "!":
-            raise self._refused(f"tags such as {event.tag} are not allowed", line)
+            raise self._refused(f"tags such as {event.tag[:MAX_SHOWN]} are not allowed", line)
         self._document.lines.by_path[path] = line
         if isinstance(event, yaml.ScalarEvent):
+            if "\x00" in event.value:  # by an escape: no database keeps it
+                raise self._refused("holds the control character U+0000", line)
             return _scalar(event)
         return self._list(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)
 
@@ -117,6 +139,8 @@ class _Builder:
         for event in self._events:
             if isinstance(event, yaml.SequenceEndEvent):
                 break
+            if len(values) >= MAX_ITEMS:
+                raise self._refused(f"a list has at most {MAX_ITEMS} items", event.start_mark.line + 1)
             values.append(self._value(event, (*path, len(values))))
         return values
 
@@ -130,7 +154,11 @@ class _Builder:
                 raise self._refused("a key must be a plain text, without tag or anchor", line)
             key = event.value
             if key in values:
-                raise self._refused(f"the key {key!r} is given twice", line)
+                raise self._refused(f"the key {key[:MAX_SHOWN]!r} is given twice", line)
+            if len(key) > MAX_KEY:
+                raise self._refused(f"a key has at most {MAX_KEY} characters", line)
+            if len(values) >= MAX_ITEMS:
+                raise self._refused(f"a mapping has at most {MAX_ITEMS} keys", line)
             values[key] = self._value(next(self._events), (*path, key))
             self._document.lines.by_path[(*path, key)] = line
         return values
