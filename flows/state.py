@@ -24,6 +24,7 @@ class Result(Struct, frozen=True, omit_defaults=True):
     input: str = ""
     extra: Any = None  # what a test found besides (groups of a pattern …)
     localized: str = ""  # the category in the contact's language, where that is another word
+    at: int = 0  # ms UTC; kept only for flows in RapidPro's expressions, which may show it
 
 
 class Input(Struct, frozen=True, omit_defaults=True):

@@ -13,6 +13,8 @@ from typing import Any
 from zlib import crc32
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from msgspec import structs
+
 from domain.contacts import ContactView
 from domain.effects import CallHttp, Effect, PatchContact, SendMessage, SetTimer
 from domain.errors import FlowError
@@ -190,6 +192,8 @@ class Turn:
 
     def record(self, key: str, result: Result) -> None:
         """Keeps what a question gave."""
+        if self.flow.document.expressions == "excellent":
+            result = structs.replace(result, at=self.now)
         self.state.results[key] = result
 
     def forget(self, key: str) -> None:

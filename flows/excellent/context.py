@@ -177,23 +177,23 @@ def _moment(turn: Turn, ms: int) -> datetime | None:
 # --- results and runs ---------------------------------------------------------------------------------------
 
 
-def _results(results: Mapping[str, Result]) -> Object:
+def _results(turn: Turn, results: Mapping[str, Result]) -> Object:
     return Object(
-        {key: partial(_result, key, result) for key, result in results.items()},
+        {key: partial(_result, turn, key, result) for key, result in results.items()},
         default=lambda: _lines((key, result.value) for key, result in results.items()),
         lazy=True,
     )
 
 
 def _own_results(turn: Turn) -> Object:
-    return _results(turn.state.results)
+    return _results(turn, turn.state.results)
 
 
 def _nothing(turn: Turn) -> None:
     return None
 
 
-def _result(key: str, result: Result) -> Object:
+def _result(turn: Turn, key: str, result: Result) -> Object:
     value = lift(result.value)
     return Object(
         {
@@ -205,6 +205,7 @@ def _result(key: str, result: Result) -> Object:
             "category_localized": result.localized or result.category,
             "input": result.input,
             "extra": lift(result.extra),
+            "created_on": _moment(turn, result.at),
         },
         default="" if value is None else value,
     )
@@ -222,7 +223,7 @@ def _run_of(turn: Turn, flow: str, status: str, results: Mapping[str, Result] | 
             "flow": lambda: Object({"uuid": flow, "name": _title(turn, flow)}, default=_title(turn, flow)),
             "status": lambda: status,
             "run": lambda: Object({"status": status}),  # `@child.run.status` is how exports of 13.0 ask
-            "results": lambda: _results(results or {}),
+            "results": lambda: _results(turn, results or {}),
             "fields": lambda: _fields(turn),
             "urns": lambda: _urns(turn),
             "created_on": lambda: None,
