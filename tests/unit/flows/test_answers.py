@@ -397,3 +397,15 @@ def test_opening_hours_are_those_of_the_business_elsewhere() -> None:
     """Four in the morning in New York is ten in Rome."""
     there = Reading("en", "IT", TODAY, now=NOW, zone=ZoneInfo("America/New_York"), opening=business.sample())
     assert isinstance(answer_type("datetime").read(ReceivedText("monday at 4 am"), there), Valid)
+
+
+@pytest.mark.parametrize("words", ["lunedì alle 4", "monday at 4", "lunedì alle 4 e mezza"])
+def test_of_two_hours_the_open_one_is_meant(words: str) -> None:
+    """Nobody comes at four in the morning; where no hours are known it is asked again."""
+    rome = Reading("it", "IT", TODAY, now=NOW, zone=ZoneInfo("Europe/Rome"), opening=business.sample())
+    found = answer_type("datetime").read(ReceivedText(words), rome)
+    assert isinstance(found, Valid)
+    assert found.value.startswith("2026-11-23T16:")
+    assert answer_type("datetime").read(ReceivedText(words), rome._replace(opening=None)) == Invalid(
+        "ambiguous"
+    )
