@@ -51,6 +51,7 @@ def environment_of(turn: Turn) -> Environment:
         now=datetime.fromtimestamp(turn.now / 1000, zone),
         zone=zone,
         region=region,
+        phone=_phone(turn),
         language=turn.language,
         month_first=region in MONTH_FIRST,
     )
@@ -163,6 +164,16 @@ def _addresses(turn: Turn) -> list[tuple[str, str]]:
     if view.email:
         found.append(("mailto", view.email))
     return found
+
+
+def _phone(turn: Turn) -> str:
+    """A number of the contact with its country; empty when none is known."""
+    for scheme, path in _addresses(turn):
+        if scheme == "tel":
+            return path
+        if scheme == "whatsapp" and path.isdecimal():
+            return f"+{path}"
+    return ""
 
 
 def _three(language: str | None) -> str:

@@ -14,12 +14,14 @@ MONTH_FIRST = frozenset(("US", "PW", "FM", "MH"))  # countries that write 12/31/
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """`now` is aware, in `zone`. `region` (ISO 3166) completes phone numbers. `places` holds known names of places as
+    """`now` is aware, in `zone`. `region` (ISO 3166) completes phone numbers, where the
+    contact's own number, `phone`, does not say whose. `places` holds known names of places as
     paths (`Italia > Lazio > Roma`), by which has_state and its like decide; none: they never match."""
 
     now: datetime
     zone: tzinfo = UTC
     region: str = "IT"
+    phone: str = ""
     language: str = "en"
     month_first: bool = False
     places: tuple[str, ...] = ()

@@ -27,10 +27,11 @@ def has_email(environment: Environment, text: str) -> Match | None:
 
 @register("has_phone", "text, [text]", it="contiene un telefono", en="has a phone number", price=1_000)
 def has_phone(environment: Environment, text: str, country: str | None = None) -> Match | None:
-    """The first number that can be one, in E.164. Without a country code it belongs to `country` or the business's."""
+    """The first number that can be one, in E.164. Without a country code it belongs to `country`, else to that of the
+    contact's own number, else to the business's."""
     import phonenumbers  # metadata is large: only flows that look for numbers pay for it
 
-    region = (country or environment.region).upper()
+    region = (country or _region_of(environment.phone) or environment.region).upper()
     for found in _candidates(text):
         try:
             number: Any = phonenumbers.parse(found, region if len(region) == 2 else None)
@@ -40,6 +41,17 @@ def has_phone(environment: Environment, text: str, country: str | None = None) -
         if known(number):
             return Match(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
     return None
+
+
+def _region_of(phone: str) -> str:
+    """The country of a number with a country code; empty for what is none, and for numbers of no country."""
+    import phonenumbers
+
+    try:
+        found = phonenumbers.region_code_for_number(phonenumbers.parse(phone, None))
+    except phonenumbers.NumberParseException:
+        return ""
+    return found if found is not None and len(found) == 2 else ""
 
 
 def _candidates(text: str) -> list[str]:

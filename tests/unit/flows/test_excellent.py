@@ -98,6 +98,24 @@ def test_table(source: str, expected: str) -> None:
     assert shown == expected, found.faults
 
 
+@pytest.mark.parametrize(
+    ("contact", "expected"),
+    [
+        ({"phone": "+12065550100"}, "+12065550134"),
+        ({"phone": None, "identities": [{"kind": "wa_phone", "value": "12065550100"}]}, "+12065550134"),
+        ({"phone": None, "identities": [{"kind": "tel", "value": "+12065550100"}]}, "+12065550134"),
+        ({"phone": "+1999"}, ""),
+        ({"phone": "nonsense"}, ""),
+        ({"phone": None}, ""),
+    ],
+)
+def test_a_number_without_its_country_is_of_the_contacts(contact: dict[str, Any], expected: str) -> None:
+    """Else of the business's, which is in Italy here."""
+    on = turn(**contact)
+    compiled = excellent.template('@(has_phone("call 206 555 0134").match)', where="x")
+    assert compiled.told(Evaluation(environment_of(on), root_of(on), seed=7)).text == expected
+
+
 def test_every_function_stands_in_a_table() -> None:
     """No function without a row."""
     written = " ".join(path.read_text() for path in FOLDER.glob("*.txt")).lower()
