@@ -15,7 +15,8 @@ from sqlalchemy import Connection, text
 
 from bot.intake import DONE, OPEN, PARKED, WAITING
 from bot.runtime import SLOTS_PER_LANE
-from storage.statements import bulk, bulk_values
+from storage.database import dialect
+from storage.statements import bulk, bulk_values, prepared
 
 ROUND = 64  # events in one transaction: bounds its length and what a crash repeats
 LOOK = 512  # open events looked at to choose them fairly
@@ -53,11 +54,7 @@ class Claimer:
     def claim(self, connection: Connection, lanes: Sequence[int] | None, now: int) -> list[Claimed]:
         """Claims up to `ROUND` open events of these lanes (None: of all), in their order; one that never came to an
         end parks here."""
-        of_lanes = (
-            ""
-            if lanes is None
-            else f"AND slot / {SLOTS_PER_LANE} IN (SELECT CAST(e.value ->> 'v' AS INTEGER) FROM json_each(:lanes) e) "
-        )
+        of_lanes = "" if lanes is None else _OF_LANES
         parameters: dict[str, Any] = {"limit": LOOK, "after": 0}
         if lanes is not None:
             parameters["lanes"] = bulk_values(lanes)
@@ -68,7 +65,7 @@ class Claimer:
                 others = "AND intake_key NOT IN (SELECT e.value ->> 'v' FROM json_each(:closed) e) "
                 parameters["closed"] = bulk_values(key for _, key in looked.closed)
             rows = connection.execute(
-                text(
+                prepared(
                     "SELECT id, workspace_id, channel_id, intake_key, attempts, not_before FROM intake "
                     f"WHERE state = 0 AND id > :after {of_lanes}{others}ORDER BY id LIMIT :limit"
                 ),
@@ -88,6 +85,24 @@ class Claimer:
             return []
         raised = connection.execute(_CLAIM, {"ids": bulk_values(chosen)}).all()
         return sorted((Claimed(*row) for row in raised), key=lambda one: one.id)
+
+    def claim_few(
+        self, connection: Connection, lanes: Sequence[int] | None, now: int
+    ) -> list[Claimed] | None:
+        """`claim` by one statement, where no choice is to be made: few events are open, all of them fresh. None where
+        one is to be made: nothing was done."""
+        hurried = dialect(connection).hurried
+        parameters: dict[str, Any] = {"now": now, "few": PER_CONVERSATION}
+        if lanes is not None:
+            parameters["lanes"] = bulk_values(lanes)
+        of_lanes = _OF_LANES if lanes is not None else ""
+        rows = connection.execute(
+            prepared(_CLAIM_FEW.format(of_lanes=of_lanes, hurried=hurried)), parameters
+        ).all()
+        if rows[0].id is None and rows[0].looked:
+            return None
+        self.more = False
+        return sorted((Claimed(*row[2:]) for row in rows if row.id is not None), key=lambda one: one.id)
 
     def _choose(self, looked: _Looked) -> list[int]:
         """Which open events this round takes: one that was tried before, alone, or fresh ones, fairly."""
@@ -182,6 +197,20 @@ def _in_turns(queues: list[list[int]], limit: int) -> list[int]:
 
 
 _WORN_OUT = "handling it never came to an end: a crash each time, or the store went away"
+_OF_LANES = (
+    f"AND slot / {SLOTS_PER_LANE} IN (SELECT CAST(e.value ->> 'v' AS INTEGER) FROM json_each(:lanes) e) "
+)
+# One row with no event says how many were looked at when none was taken.
+_CLAIM_FEW = (
+    "WITH looked AS MATERIALIZED (SELECT id, attempts, not_before FROM intake WHERE state = 0 {of_lanes}"
+    "ORDER BY id LIMIT CAST(:few AS BIGINT) + 1), "
+    "plain AS (SELECT count(*) AS looked, count(*) <= CAST(:few AS BIGINT) AND "
+    "COALESCE(max(attempts), 0) = 0 AND COALESCE(max(not_before), 0) <= CAST(:now AS BIGINT) AS fresh FROM looked), "
+    "raised AS (UPDATE intake SET attempts = attempts + 1 WHERE state = 0 AND attempts = 0 "
+    "AND id IN (SELECT id FROM looked) AND (SELECT fresh FROM plain) "
+    "RETURNING id, workspace_id, channel_id, slot, intake_key, payload, attempts, received_at) "
+    "SELECT plain.looked, {hurried} AS hurried, raised.* FROM plain LEFT JOIN raised ON true"
+)
 _CLAIM = text(
     "UPDATE intake SET attempts = attempts + 1 WHERE state = 0 AND id IN "
     "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "

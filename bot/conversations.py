@@ -17,8 +17,9 @@ by the write; a mismatch (somebody changed the row outside intake) sends the who
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection, text
@@ -151,7 +152,7 @@ class Worker:
             return self._handle(connection, found, fences)
 
         try:
-            handled = await runtime.database.write_then(claim, handle)
+            handled = await self._claimed_and_handled(fences, claimed, claim, handle)
         except Unavailable as error:
             if claimed:
                 await self._store_failed(claimed, error)
@@ -183,6 +184,29 @@ class Worker:
         if handled.heads:
             runtime.signals.notify("live")
         return True
+
+    async def _claimed_and_handled(
+        self,
+        fences: Mapping[str, int],
+        claimed: list[Claimed],
+        claim: Callable[[Connection], list[Claimed]],
+        handle: Callable[[Connection, list[Claimed]], Handled],
+    ) -> Handled | None:
+        """Both transactions of a round. Where each statement is a way to a server and back, a few fresh events are
+        claimed by a single one."""
+        database = self._runtime.database
+        if not database.dialect.for_update or self._owed:
+            return await database.write_then(claim, handle)
+        numbers, now = lanes.numbers(fences), self._runtime.clock()
+        few = await database.write(
+            lambda c: self._claimer.claim_few(c, numbers, now), queue=Queue.live, durable=False, single=True
+        )
+        if few is None:
+            return await database.write_then(claim, handle)
+        claimed[:], self._more = few, False
+        if not few:
+            return None
+        return await database.write(lambda c: handle(c, few), queue=Queue.live)
 
     async def _store_failed(self, claimed: Sequence[Claimed], error: Unavailable) -> None:
         """The store went away in the middle. That is nobody's fault: an attempt is given back with the next claim, or a
@@ -294,9 +318,8 @@ class Worker:
     ) -> None:
         keys = {(one.channel.id, key) for one in loaded if (key := _conversation_key(one)) is not None}
         ids = {one.event.conversation_id for one in loaded if isinstance(one.event, OwnEvent)}
-        known = _conversations(connection, keys, ids)
-        by_key = {(c.channel_id, c.conversation_key): c for c in known}
-        by_id = {c.id: c for c in known}
+        by_id, sessions = _conversations(connection, keys, ids)
+        by_key = {(c.channel_id, c.conversation_key): c for c in by_id.values()}
         for one in loaded:
             event = one.event
             if isinstance(event, OwnEvent):
@@ -312,9 +335,7 @@ class Worker:
         batch.conversations = {
             one.conversation.id: one.conversation for one in loaded if one.conversation is not None
         }
-        batch.sessions = _sessions(
-            connection, [c.session_id for c in batch.conversations.values() if c.session_id]
-        )
+        batch.sessions = sessions
 
     def _new_conversation(self, one: _Loaded, key: str, now: int) -> ConversationRow:
         identity = one.identity
@@ -505,43 +526,37 @@ _CONVERSATION_COLUMNS = (
 )
 
 
+_CONVERSATIONS = 19  # columns of the conversation; those of its waiting session follow
+_JOINED = (
+    f"SELECT {_CONVERSATION_COLUMNS}, s.id, s.workspace_id, s.conversation_id, s.contact_id, s.flow_id, "
+    "s.flow_version_id, s.state, s.status, s.problem, s.version, s.started_at, s.updated_at FROM "
+)
+_SESSION = " LEFT JOIN flow_session s ON s.id = c.session_id AND s.status = 'waiting'"
+_BY_KEY = text(
+    f"{_JOINED}(SELECT CAST(e.value ->> 'c' AS BIGINT) AS channel_id, "
+    "e.value ->> 'k' AS conversation_key FROM json_each(:rows) e) v JOIN conversation c "
+    f"ON c.channel_id = v.channel_id AND c.conversation_key = v.conversation_key{_SESSION}"
+)
+_BY_ID = text(
+    f"{_JOINED}conversation c{_SESSION} "
+    "WHERE c.id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
+)
+
+
 def _conversations(
     connection: Connection, keys: Iterable[tuple[int, str]], ids: Iterable[int]
-) -> list[ConversationRow]:
-    found: dict[int, ConversationRow] = {}
+) -> tuple[dict[int, ConversationRow], dict[int, SessionRow]]:
+    """Conversations and their waiting sessions, by id."""
+    rows: list[Sequence[Any]] = []
     wanted = [{"c": channel, "k": key} for channel, key in sorted(keys)]
     if wanted:
-        rows = connection.execute(
-            text(
-                f"SELECT {_CONVERSATION_COLUMNS} FROM (SELECT CAST(e.value ->> 'c' AS BIGINT) AS channel_id, "
-                "e.value ->> 'k' AS conversation_key FROM json_each(:rows) e) v JOIN conversation c "
-                "ON c.channel_id = v.channel_id AND c.conversation_key = v.conversation_key"
-            ),
-            {"rows": bulk(wanted)},
-        ).all()
-        found = {row.id: ConversationRow(*row) for row in rows}
+        rows += connection.execute(_BY_KEY, {"rows": bulk(wanted)}).all()
+    found = {row[0] for row in rows}
     missing = [i for i in sorted(ids) if i not in found]
     if missing:
-        rows = connection.execute(
-            text(
-                f"SELECT {_CONVERSATION_COLUMNS} FROM conversation c WHERE c.id IN "
-                "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
-            ),
-            {"ids": bulk_values(missing)},
-        ).all()
-        found |= {row.id: ConversationRow(*row) for row in rows}
-    return list(found.values())
-
-
-def _sessions(connection: Connection, ids: Sequence[int]) -> dict[int, SessionRow]:
-    if not ids:
-        return {}
-    rows = connection.execute(
-        text(
-            "SELECT id, workspace_id, conversation_id, contact_id, flow_id, flow_version_id, state, status, problem, "
-            "version, started_at, updated_at FROM flow_session WHERE status = 'waiting' AND id IN "
-            "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
-        ),
-        {"ids": bulk_values(ids)},
-    ).all()
-    return {row.id: SessionRow(*row) for row in rows}
+        rows += connection.execute(_BY_ID, {"ids": bulk_values(missing)}).all()
+    n = _CONVERSATIONS
+    return (
+        {row[0]: ConversationRow(*row[:n]) for row in rows},
+        {row[n]: SessionRow(*row[n:]) for row in rows if row[n] is not None},
+    )

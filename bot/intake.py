@@ -42,9 +42,9 @@ from domain.events import (
     Reachability,
     Unrecognised,
 )
-from storage.database import Queue, scalar_int
+from storage.database import Queue
 from storage.sealing import Sealer, event_key
-from storage.statements import BulkInsert, bulk, insert_rows
+from storage.statements import BulkInsert, bulk, insert_rows, json_rows, prepared
 
 MAX_WAITING = (
     10_000  # events in memory before their commit: about 20 MB; past it the platform is told to come back
@@ -71,6 +71,15 @@ _INTAKE = {
     "received_at": "BIGINT",
 }
 _INSERT_SEEN = text(insert_rows("seen", _SEEN, conflict="ON CONFLICT DO NOTHING RETURNING channel_id, key"))
+# Keys and rows at once: a row is stored if its key was new. For a batch of which nothing else is to be written.
+_INSERT_FRESH = text(
+    f"WITH v AS MATERIALIZED ({json_rows({**_INTAKE, 'key': 'TEXT'})}), fresh AS (INSERT INTO seen "
+    "(workspace_id, channel_id, key, seen_at) SELECT workspace_id, channel_id, key, CAST(:now AS BIGINT) FROM v "
+    "ON CONFLICT DO NOTHING RETURNING channel_id, key) "
+    f"INSERT INTO intake ({', '.join(_INTAKE)}, attempts, not_before) "
+    f"SELECT {', '.join(f'v.{name}' for name in _INTAKE)}, 0, 0 FROM v JOIN fresh "
+    "ON fresh.channel_id = v.channel_id AND fresh.key = v.key"
+)
 _insert_intake = BulkInsert("intake", _INTAKE, constants={"attempts": "0", "not_before": "0"})
 
 
@@ -174,8 +183,8 @@ class Intake:
 
     def count_open(self, connection: Connection) -> None:
         """Counts what is stored and not handled, by the index of open events, up to a little past the limit."""
-        count = "SELECT count(*) FROM (SELECT 1 FROM intake WHERE state = 0 LIMIT :most) o"
-        self._open = scalar_int(connection, count, {"most": MAX_OPEN + 1})
+        count = prepared("SELECT count(*) FROM (SELECT 1 FROM intake WHERE state = 0 LIMIT :most) o")
+        self._open = int(connection.execute(count, {"most": MAX_OPEN + 1}).scalar_one())
 
     async def _each_alone(self, batch: list[_Waiting]) -> dict[int, Exception]:
         """One of them carries what the database refuses, or somebody was first: event by event, so that only that one
@@ -202,8 +211,16 @@ class Intake:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         runtime = self._runtime
+        plain = bool(runtime.database.dialect.for_update) and not any(
+            isinstance(event, DeliveryStatus) or suppression.locks_rows(event)
+            for one in batch
+            for _, event in one.arrived
+        )
         store = runtime.database.write(
-            lambda connection: _write(connection, batch, runtime), queue=Queue.live, durable=True
+            lambda connection: (_write_plain if plain else _write)(connection, batch, runtime),
+            queue=Queue.live,
+            durable=True,
+            single=plain,
         )
         try:
             async with asyncio.timeout(STUCK_S[runtime.database.dialect.name]):
@@ -351,6 +368,18 @@ def _write(connection: Connection, batch: list[_Waiting], runtime: Runtime) -> N
         )
     if reported:
         statuses.record(connection, reported, new_id=runtime.new_id, now=runtime.clock())
+
+
+def _write_plain(connection: Connection, batch: list[_Waiting], runtime: Runtime) -> None:
+    """`_write` by one statement, of events that need nothing but their keys and rows."""
+    rows: dict[tuple[int, str], dict[str, Any]] = {}
+    for waiting in batch:
+        for channel, event in waiting.arrived:
+            one = _prepare(runtime, channel, event, waiting.at)
+            # Of several with one key the first.
+            rows.setdefault((channel.id, one.seen_key), {**one.row, "key": one.seen_key})
+    ordered = [rows[key] for key in sorted(rows)]  # as in `_drop_seen`
+    connection.execute(_INSERT_FRESH, {"rows": bulk(ordered), "now": runtime.clock()})
 
 
 def _drop_seen(connection: Connection, prepared: list[_Prepared], now: int) -> list[_Prepared]:

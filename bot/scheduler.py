@@ -27,13 +27,16 @@ from domain.errors import Conflict, Unavailable
 from domain.ids import first_id_at
 from storage import leases, partitions
 from storage.database import Queue
+from storage.statements import prepared
 
 LEASE = "scheduler"
 DAY_MS = 86_400_000
 SEEN_LIFE_MS = 8 * DAY_MS  # longer than any platform retries (Meta: 7 days)
 LOG_LIFE_MS = 30 * DAY_MS
 JOB_LIFE_MS = 30 * DAY_MS  # of jobs that are done: so long a second one with the same key is known
-CALL_LIFE_MS = 2 * DAY_MS  # of calls to services: their keys are never used again, and the last day's are counted
+CALL_LIFE_MS = (
+    2 * DAY_MS
+)  # of calls to services: their keys are never used again, and the last day's are counted
 SWEEP = 1_000  # rows of one transaction
 LOOK_EVERY_S = 0.25
 
@@ -78,7 +81,7 @@ class Scheduler:
         self._runtime = runtime
         self._tickers = tickers
         self._held = False
-        self._due: frozenset[str] = frozenset()  # names of tickers, as of the last look
+        self._told = {ticker.name: asyncio.Event() for ticker in tickers if ticker.due}  # by the last look
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -94,6 +97,8 @@ class Scheduler:
     def stop(self) -> None:
         """Starts no further tick."""
         self._stopping.set()
+        for told in self._told.values():
+            told.set()
 
     async def _hold(self) -> None:
         while not self._stopping.is_set():
@@ -110,18 +115,23 @@ class Scheduler:
         while not self._stopping.is_set():
             if self._held:
                 try:
-                    self._due = await self._runtime.database.read(
+                    found = await self._runtime.database.read(
                         lambda c: due(c, self._tickers, now=self._runtime.clock())
                     )
+                    for name in found:
+                        self._told[name].set()
                 except (Unavailable, Conflict) as error:
                     _log.warning("scheduler_waits", problem=str(error))
             await self._pause(LOOK_EVERY_S)
 
     async def _repeat(self, ticker: Ticker) -> None:
-        more = False
+        more, told = False, self._told.get(ticker.name)
         while not self._stopping.is_set():
-            called, more = more or not ticker.due or ticker.name in self._due, False
-            if self._held and called:
+            if told is not None and not more:
+                await told.wait()
+                told.clear()
+            more = False
+            if self._held and not self._stopping.is_set():
                 try:
                     more = await self._tick(ticker)
                 except (Unavailable, Conflict) as error:
@@ -157,7 +167,7 @@ def due(connection: Connection, tickers: Sequence[Ticker], *, now: int) -> froze
     answers = ", ".join(f"CASE WHEN {ticker.due} THEN 1 ELSE 0 END" for ticker in asked)
     if not asked:
         return frozenset()
-    found = connection.execute(text(f"SELECT {answers}"), {"now": now}).one()
+    found = connection.execute(prepared(f"SELECT {answers}"), {"now": now}).one()
     return frozenset(ticker.name for ticker, holds in zip(asked, found, strict=True) if holds)
 
 

@@ -24,6 +24,7 @@ from domain.errors import Conflict, Unavailable
 from storage.database import Database, Queue, dialect
 from storage.sealing import Sealer
 from storage.signals import Signals
+from storage.statements import prepared
 
 LEASE_MS = 60_000
 STEP_SHARE = 0.75  # of its lease a step may take: it must come back with a cursor before that ends
@@ -243,7 +244,7 @@ class Runner:
     def _due(self, connection: Connection) -> bool:
         """Whether there is anything to take: a look is cheaper than a transaction, and mostly there is nothing."""
         found = connection.execute(
-            text(f"SELECT 1 FROM job WHERE {_DUE} LIMIT 1"), {"now": self._clock(), **self._which}
+            prepared(f"SELECT 1 FROM job WHERE {_DUE} LIMIT 1"), {"now": self._clock(), **self._which}
         )
         return found.first() is not None
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, text
 
 from storage.database import dialect
-from storage.statements import bulk_values
+from storage.statements import bulk_values, prepared
 
 LEASE_MS = 30_000
 RENEW_EVERY_S = LEASE_MS / 3000  # a third: two renewals may fail before the lease is lost
@@ -145,7 +145,7 @@ def free_all(connection: Connection) -> None:
 def hold(connection: Connection, fences: dict[str, int]) -> set[str]:
     """Locks the lease rows until the transaction ends; gives the names whose fence is no longer ours."""
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT name, fence FROM lease WHERE name IN (SELECT e.value ->> 'v' FROM json_each(:names) e) "
             f"ORDER BY name {dialect(connection).for_key_share}"
         ),

@@ -24,13 +24,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from domain.errors import Conflict, Unavailable
 from storage import leases
 from storage.database import Database, Queue
 from storage.signals import POLL_S, Signals
-from storage.statements import bulk_values
+from storage.statements import bulk_values, prepared
 
 PATIENCE_S = 3.0  # three looks of the others
 
@@ -74,7 +74,7 @@ def survey(connection: Connection, kind: str, names: Iterable[str], owner: str) 
     """Reads the rows of the members and of these names."""
     names = set(names)
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT name, fence, owner, CASE WHEN expires_at < "
             f"{leases.clock(connection)} THEN 1 ELSE 0 END AS over FROM lease "
             "WHERE name LIKE :members OR name IN (SELECT e.value ->> 'v' FROM json_each(:names) e)"
