@@ -61,7 +61,7 @@ def _due_at(scope: Scope, session_id: int) -> int:
     set_here = [
         timer["due_at"]
         for timer in scope.batch.timers
-        if timer["session_id"] == session_id and timer["purpose"] == TIME  # not the one that ends an idle session
+        if timer["session_id"] == session_id and timer["purpose"] == TIME
     ]
     if set_here:
         return int(max(set_here))

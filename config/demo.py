@@ -35,7 +35,7 @@ END_S = 5.0  # for the child to end by itself
 MARK = "this-folder-is-made-anew-by-the-demo"
 
 EXAMPLE = Path(__file__).with_name("business.example.yaml")
-SHOP = "https://shop.example.com"  # whom the gallery's flows ask; in the town the simulators answer in its place
+SHOP = "https://shop.example.com"  # whom the gallery's flows ask; here the simulators answer in its place
 SHOP_KEY = "demo-key-of-the-shop"
 TELEGRAM_TOKEN = "110201543:DEMO-bottega-esempio-simulated"  # noqa: S105 (means something to the simulators only)
 WHATSAPP = {

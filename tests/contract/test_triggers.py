@@ -261,7 +261,9 @@ async def test_what_was_interrupted_is_offered_again(core: Core) -> None:
     assert await core.value("SELECT count(*) FROM flow_session WHERE status = 'paused'") == 1
     await core.time(40 * DAY)
     await core.work()
-    assert await core.value("SELECT count(*) FROM flow_session WHERE status = 'paused'") == 0, "never taken up again"
+    assert await core.value("SELECT count(*) FROM flow_session WHERE status = 'paused'") == 0, (
+        "never taken up again"
+    )
 
 
 async def test_a_button_of_the_question_is_no_keyword(core: Core) -> None:

@@ -251,7 +251,8 @@ async def chat(phone: str) -> None:
         }
         await call("POST", "/whatsapp/act", whatsapp)
 
-        for person, words in ((5003, "menu"), (5002, "ordine 10482")):  # the gallery; a service that a flow asks
+        # The gallery, and a service that one of its flows asks.
+        for person, words in ((5003, "menu"), (5002, "ordine 10482")):
             await call("POST", "/telegram/act", {**telegram, "person": person, "text": words})
 
         async def answered() -> bool:

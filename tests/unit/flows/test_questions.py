@@ -173,7 +173,14 @@ def test_inspection_knows_the_questions_texts_and_buttons() -> None:
 
 @pytest.mark.parametrize(
     ("words", "option"),
-    [("sì", "book"), ("certo", "book"), ("no grazie", "drop"), ("No", "drop"), ("un altra ora", None), ("👍", "book")],
+    [
+        ("sì", "book"),
+        ("certo", "book"),
+        ("no grazie", "drop"),
+        ("No", "drop"),
+        ("un altra ora", None),
+        ("👍", "book"),
+    ],
 )
 def test_a_plain_yes_means_the_option_that_begins_with_it(words: str, option: str | None) -> None:
     """People write yes where a button says `Yes, book it`, and leave commas out."""
