@@ -147,7 +147,8 @@ def _change(path: str, value: Any, maker: "Maker") -> Change:
         case _:
             read = value_of(value, field, maker)
             if maker.excellent:
-                return _when_readable(read, lambda turn, value: turn.save(path, _trimmed(value)))
+                most = MAX_RESULT if path.startswith("contact.fields.") else MAX_VALUE
+                return _when_readable(read, lambda turn, value: turn.save(path, _trimmed(value, most)))
             return lambda turn: turn.save(path, read(turn))
 
 
@@ -182,8 +183,9 @@ def _when_readable(read: Getter, change: Callable[["Turn", Any], None]) -> Chang
     return changed
 
 
-def _trimmed(value: Any) -> Any:
-    return (value.strip() or None) if isinstance(value, str) else value
+def _trimmed(value: Any, most: int) -> Any:
+    """A text without white space at its ends, of the length that RapidPro keeps; nothing for an empty one."""
+    return (value.strip()[:most] or None) if isinstance(value, str) else value
 
 
 def _list_change(path: str, read: Getter, change: Callable[[list[Any], list[Any]], list[Any]]) -> Change:
