@@ -19,7 +19,8 @@ from bot.flow_store import FlowStore
 from bot.scope import Scope
 from crm import contacts
 from domain.contacts import ContactView
-from domain.effects import PatchContact
+from domain.effects import PatchContact, RecordReferral
+from domain.errors import NotFound
 from domain.events import MessageReceived, SessionCommand
 from domain.ids import first_id_at, to_text
 from flows import changes
@@ -50,6 +51,34 @@ def raise_of_turn(scope: Scope, flows: FlowStore, before: ContactView, transitio
     if found:
         cause = transition.state.cause
         raise_here(scope, flows, found, chain=1 + (cause.chain if cause is not None else 0))
+    for effect in transition.effects:
+        if isinstance(effect, RecordReferral):
+            _raise_count(scope, flows, effect)
+
+
+def _raise_count(scope: Scope, flows: FlowStore, effect: RecordReferral) -> None:
+    """The one who invited hears of the friend, by the field that counts them: `field_changed: invited_summer`."""
+    runtime, workspace_id, now = scope.runtime, scope.workspace_id, scope.now
+
+    def write(connection: Connection) -> None:
+        try:
+            referrer = contacts.get(connection, workspace_id=workspace_id, contact_id=effect.referrer_id)
+        except NotFound:  # forgotten, or never there
+            return
+        key = effect.count.removeprefix("fields.")
+        raise_for(
+            connection,
+            flows,
+            workspace_id=workspace_id,
+            contact_id=effect.referrer_id,
+            occasions=[Occasion(kind="field_changed", what=key, value=referrer.fields.get(key))],
+            sealer=runtime.sealer,
+            new_id=runtime.new_id,
+            now=now,
+        )
+
+    scope.batch.after.append(write)
+    scope.batch.wakes.append("intake")
 
 
 def raise_here(scope: Scope, flows: FlowStore, occasions: Sequence[Occasion], *, chain: int = 0) -> None:

@@ -172,6 +172,19 @@ async def test_who_invites_is_counted_once_for_each_person(core: Core) -> None:
     assert (await core.said(1002)).count("Benvenuto") == 1
 
 
+async def test_who_invited_hears_of_the_friend(core: Core) -> None:
+    """A flow that listens to the field that counts them starts for the one who invited, not for the friend."""
+    await core.publish(
+        "flow: thanks\ntriggers: [{field_changed: invited_summer}]\nstart: a\n"
+        "steps: {a: {send: 'Amici: {{ session.value }}', next: end}}"
+    )
+    await says(core, "ciao", "10")
+    payload = (await link_of(core, 1001)).partition("?start=")[2]
+    await says(core, f"/start {payload}", person=1002, deep_link=payload)
+    assert "Amici: 1" in await core.said(1001)
+    assert "Amici: 1" not in await core.said(1002)
+
+
 async def test_somebody_who_was_here_before_is_no_new_person(core: Core) -> None:
     await says(core, "ciao", "10")
     await says(core, "ciao", "10", person=1002)
