@@ -49,10 +49,11 @@ class Assistant:
         )
 
 
-def key_prefix(contact_id: int) -> str:
-    """How keys of a contact's calls to the assistant begin; the number behind it grows with time. Both are of one
-    length, so that a range of keys is the same range by whatever rules a database sorts text."""
-    return f"{SERVICE}:{contact_id:019d}:"
+def key_prefix(contact_id: int, service: str = SERVICE) -> str:
+    """How keys of a contact's calls to a service begin ("": to one that a flow names by its address); the number behind
+    it grows with time. Both are of one length, so that a range of keys is the same range by whatever rules a database
+    sorts text."""
+    return f"{service or 'http'}:{contact_id:019d}:"
 
 
 def used_today(connection: Connection, workspace_id: int, contact_id: int, now: int) -> int:

@@ -99,8 +99,8 @@ def call_later(scope: Scope, effect: CallHttp) -> None:
 
 
 def _key(service: str, contact_id: int, number: int) -> str:
-    """Keys of the assistant's calls say whose they are, so that they can be counted."""
-    return f"{assistant.key_prefix(contact_id) if service else ''}{number:019d}"
+    """Keys say whose calls they are: those of the assistant are counted, and all of them go with the person."""
+    return f"{assistant.key_prefix(contact_id, service)}{number:019d}"
 
 
 @job(KIND)

@@ -13,8 +13,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
+from bot import assistant
 from crm.privacy import erases, exports
 
+# What a flow asks for somebody, with what they wrote in it; one that is on its way finds nobody to answer.
+_FORGET_CALLS = text(
+    "DELETE FROM job WHERE workspace_id = :w AND kind = 'http_call' AND key >= :first AND key <= :last"
+)
 AT_ONCE = 1_000  # rows of one table in one transaction
 _SHOWN = 5_000  # messages of an export; the newest
 
@@ -23,7 +28,7 @@ _SHOWN = 5_000  # messages of an export; the newest
 def erase_conversations(
     connection: Connection, workspace_id: int, contact_id: int, identity_ids: Sequence[int], now: int
 ) -> bool:
-    """Deletes messages, turns, sessions, timers and open events of the person's conversations; true: call again."""
+    """Deletes messages, turns, sessions, timers, calls and open events of the person's conversations; true: once more."""
     values = {"workspace": workspace_id, "contact": contact_id, "n": AT_ONCE}
     mine = "workspace_id = :workspace AND contact_id = :contact"
     threads = f"workspace_id = :workspace AND conversation_id IN (SELECT id FROM conversation WHERE {mine})"
@@ -32,6 +37,7 @@ def erase_conversations(
     for table, whose in (
         ("turn", threads),
         ("timer", walks),
+        ("timer", f"session_id = 0 AND {threads}"),  # silence, the hour of a schedule
         # What is on the wire settles first, and goes with the next call.
         ("outbox", f"state <> 3 AND conversation_id <> 0 AND {threads}"),
         ("outbox", f"state <> 3 AND id IN (SELECT id FROM message WHERE {campaigns})"),
@@ -41,6 +47,9 @@ def erase_conversations(
         statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {whose} LIMIT :n)"
         if connection.execute(text(statement), values).rowcount >= AT_ONCE:
             return True
+    for service in ("", assistant.SERVICE):
+        prefix = assistant.key_prefix(contact_id, service)
+        connection.execute(_FORGET_CALLS, {"w": workspace_id, "first": prefix, "last": prefix + "9" * 19})
     keys = f"(channel_id, intake_key) IN (SELECT channel_id, intake_key FROM conversation WHERE {mine})"
     for statement in (
         f"DELETE FROM intake WHERE state = 0 AND {keys}",

@@ -17,6 +17,7 @@ from bot.claiming import HELD_MS, PER_CONVERSATION
 from bot.intake import DONE, WAITING
 from bot.outgoing import Limits, Outgoing, Policy
 from bot.runtime import Runtime
+from crm import privacy
 from domain.events import MessageEdited, Origin, Place
 from domain.messages import ReceivedText
 from storage import jobs
@@ -309,6 +310,28 @@ async def test_a_correction_stays_behind_a_message_held_in_its_round(shop: Shop)
     await shop.call()
     await shop.core.work()
     assert await shop.core.received() == ["ciao", "pronto?"]
+
+
+async def test_nothing_is_asked_for_who_has_been_forgotten(shop: Shop) -> None:
+    """The request holds what they wrote: it goes with them, and only with them; also one that had failed for good."""
+    core = shop.core
+    await core.hears("ciao")
+    await core.hears("ciao", person=1002)
+    await core.work()
+    first, second = [
+        row.contact_id for row in await core.rows("SELECT contact_id FROM flow_session ORDER BY id")
+    ]
+    await core.do(lambda c: c.execute(text("UPDATE job SET state = 1 WHERE id = (SELECT min(id) FROM job)")))
+    for contact, left in ((first, 1), (second, 0)):
+        await core.do(
+            lambda c, contact=contact: privacy.erase(  # type: ignore[misc]
+                c, workspace_id=WORKSPACE, contact_id=contact, actor="test", new_id=core.new_id, now=core.now
+            )
+        )
+        assert await core.value("SELECT count(*) FROM job") == left
+        assert await core.value("SELECT count(*) FROM timer") == 2 * left
+    assert await shop.call() == 0
+    assert shop.canary.asked == []
 
 
 async def test_a_flood_does_not_hide_the_answer(shop: Shop) -> None:
