@@ -224,8 +224,9 @@ def template(source: str, *, where: str) -> Template:
         raise RejectedInput(f"template: {error}", where=where) from None
 
 
-def shown(value: Any, language: str) -> str:
-    """A value as text for people. Nothing for what is missing or has no plain form."""
+def shown(value: Any, language: str, *, most: int = MAX_LIST) -> str:
+    """A value as text for people. Nothing for what is missing or has no plain form. `most`: items of a list; of lists
+    within lists a tenth each."""
     match value:
         case str():
             return value
@@ -241,7 +242,7 @@ def shown(value: Any, language: str) -> str:
             return str(value).replace(".", ",") if language == "it" else str(value)
         case list() | tuple() | set() | frozenset():
             items = sorted(value) if isinstance(value, (set, frozenset)) else list(value)
-            return ", ".join(shown(item, language)[:MAX_VALUE] for item in items[:MAX_LIST])
+            return ", ".join(shown(item, language, most=most // 10)[:MAX_VALUE] for item in items[:most])
         case _:
             return str(value)
 

@@ -20,6 +20,7 @@ from flows.excellent.environment import Environment
 from flows.excellent.evaluation import ALLOWANCE, Evaluation, TooComplex
 from flows.excellent.functions import registry
 from flows.excellent.grammar import Notes, Part, Refused, parse
+from flows.excellent.operations import whole
 from flows.excellent.values import MAX_TEXT, Fault, Object, plain, text
 from flows.expressions import MAX_OUTPUT, MAX_VALUE, Template
 
@@ -104,6 +105,13 @@ class Expression(Template):
         """The pieces on a turn, which pays. Raises Runaway (a FlowError) when the turn has nothing left."""
         evaluation = _evaluation(turn)
         values = self._values(evaluation)
+        for value in values:
+            if isinstance(value, tuple):
+                evaluation.left -= whole(value[0])
+        if evaluation.left < 0:
+            values = [
+                one if isinstance(one, str) or not whole(one[0]) else (Fault(_TOO_COMPLEX),) for one in values
+            ]
         turn.spend(ALLOWANCE - max(evaluation.left, 0))
         for value in values:
             if isinstance(value, tuple) and isinstance(value[0], Fault):

@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.excellent.evaluation import Evaluation
 from flows.excellent.functions.arguments import CONVERT, read_signature
-from flows.excellent.operations import size
+from flows.excellent.operations import size, whole
 from flows.excellent.values import MAX_ITEMS, MAX_TEXT, Fault, Function, Object
 
 Call = Callable[..., Any]
@@ -69,6 +69,8 @@ def _wrapped(
                 characters += len(argument) if isinstance(argument, str) else size(argument)
             convert = kinds[position] if position < most else more
             assert convert is not None
+            if convert is CONVERT["text"]:
+                evaluation.spend(whole(argument))
             value = convert(argument, evaluation.environment)
             if isinstance(value, Fault) and not tolerant:
                 return Fault(f"error calling {key}: {value.what}")

@@ -8,6 +8,7 @@ from typing import Any
 from flows.excellent import dates
 from flows.excellent.evaluation import Evaluation
 from flows.excellent.functions import function, times
+from flows.excellent.operations import whole
 from flows.excellent.values import MAX_ITEMS, Fault, Object, integer, lift, to_json
 from flows.excellent.values import text as text_of
 
@@ -71,6 +72,7 @@ def object_(evaluation: Evaluation, *pairs: Any) -> Any:
 @function("any", per_character=1)
 def json(evaluation: Evaluation, value: Any) -> Any:
     """The JSON of a value."""
+    evaluation.spend(whole(value))
     return to_json(value)
 
 

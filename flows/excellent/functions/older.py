@@ -19,7 +19,7 @@ from flows.excellent.values import ARITHMETIC, Fault, checked, number
 from flows.excellent.values import text as text_of
 
 
-@function("text")
+@function("text", per_character=1)
 def proper(evaluation: Evaluation, value: str) -> str:
     """`title`."""
     return str(texts.title(evaluation, value))

@@ -125,13 +125,13 @@ def text_slice(evaluation: Evaluation, value: str, start: int, end: int | None =
     return value[start:end]
 
 
-@function("text")
+@function("text", per_character=1)
 def lower(evaluation: Evaluation, value: str) -> str:
     """In lower case."""
     return value.lower()
 
 
-@function("text")
+@function("text", per_character=1)
 def upper(evaluation: Evaluation, value: str) -> str:
     """In upper case, letter by letter: ß stays, as there."""
     if value.isascii():
@@ -185,7 +185,7 @@ def replace(evaluation: Evaluation, value: str, needle: str, replacement: str, c
     return evaluation.made(value.replace(needle, replacement, times))
 
 
-@function("text")
+@function("text", per_character=1)
 def url_encode(evaluation: Evaluation, value: str) -> str:
     """`url_encode("two & words")` → two%20%26%20words."""
     return quote(value, safe="-_.~")
