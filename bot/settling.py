@@ -10,7 +10,7 @@
 A result settles by (item, attempt): the true result of a former owner still counts. Answer timeouts of a turn start
 when its last message was accepted. Those who own runs and posts hear outcomes in the same transaction (`@settles`).
 
-Nearly every result says that the attempt which is under way was sent: that has a way of its own, of two statements.
+Nearly every result says that the attempt which is under way was sent: that has a way of its own, of few statements.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def settle(
 
 
 _TAKE_SENT = {
-    name: text(
+    name: (
         "DELETE FROM outbox WHERE id IN (SELECT o.id FROM "
         f"({json_rows({'id': 'BIGINT', 'attempt': 'SMALLINT'})}) v JOIN outbox o ON o.id = v.id "
         f"WHERE o.state = {SENDING} AND o.attempt = v.attempt "
@@ -130,12 +130,17 @@ _TAKE_SENT = {
     for name, kind in DIALECTS.items()
 }
 _SENT_RANK = RANK[MessageStatus.sent]
-_APPLY_SENT = text(
+_APPLY_SENT = (
     f"UPDATE message SET status = CASE WHEN status_rank < {_SENT_RANK} THEN 'sent' ELSE status END, "
     f"status_rank = CASE WHEN status_rank < {_SENT_RANK} THEN {_SENT_RANK} ELSE status_rank END, "
     "external_id = CASE WHEN v.external_id <> '' THEN v.external_id ELSE message.external_id END, "
     "reason = '', code = '', sent_at = COALESCE(sent_at, v.at) "
     f"FROM ({json_rows({'id': 'BIGINT', 'external_id': 'TEXT', 'at': 'BIGINT'})}) v WHERE message.id = v.id"
+)
+# Where a statement is a way to a server and back, one does both.
+_TAKE_AND_APPLY = (
+    f"WITH taken AS ({_TAKE_SENT['postgresql']}), "
+    f"applied AS ({_APPLY_SENT} AND v.id IN (SELECT id FROM taken)) SELECT * FROM taken"
 )
 
 
@@ -144,30 +149,48 @@ def _settle_sent(
 ) -> tuple[Settled, Sequence[Result]]:
     """What was sent by the attempt that is under way is out. Gives those results, too, of which that is not so."""
     by_id = {result.id: result for result in results}
-    rows = connection.execute(
-        _TAKE_SENT[dialect(connection).name],
-        {"rows": bulk({"id": r.id, "attempt": r.attempt} for r in by_id.values())},
-    ).all()
+    rows = _take_sent(connection, by_id)
     if not rows:
         return Settled([], []), results
     outcomes: list[Outcome] = []
-    changes: list[dict[str, Any]] = []
     turns: dict[int, int] = {}
     for row in rows:
         result = by_id.pop(row.id)
-        changes.append({"id": result.id, "external_id": result.external_id, "at": result.at})
         outcomes.append(_outcome(row, result, "sent", campaign_id=row.campaign_id))
         if row.turn_id:
             turns[row.turn_id] = now + ORDER_WAIT_MS if result.ordered else 0
-    connection.execute(_APPLY_SENT, {"rows": bulk(changes)})
     released = _go_on(connection, turns, now) if turns else []
     tell(connection, outcomes, new_id=new_id, now=now)
     settled = Settled(released, outcomes)
     return settled, list(by_id.values())
 
 
+def _take_sent(connection: Connection, results: dict[int, Result]) -> Sequence[Any]:
+    """The outbox's rows of these attempts, which it has no longer; their messages are sent."""
+    asked = {
+        "rows": bulk(
+            {"id": r.id, "attempt": r.attempt, "external_id": r.external_id, "at": r.at}
+            for r in results.values()
+        )
+    }
+    kind = dialect(connection)
+    if kind.for_update:
+        return connection.execute(prepared(_TAKE_AND_APPLY), asked).all()
+    rows = connection.execute(prepared(_TAKE_SENT[kind.name]), asked).all()
+    if len(rows) < len(results):
+        sent = [results[row.id] for row in rows]
+        asked = {"rows": bulk({"id": r.id, "external_id": r.external_id, "at": r.at} for r in sent)}
+    if rows:
+        connection.execute(prepared(_APPLY_SENT), asked)
+    return rows
+
+
 def _go_on(connection: Connection, turns: dict[int, int], now: int) -> list[Item]:
     """These turns lost their head: the next is queued, or the turn is through."""
+    if dialect(connection).for_update:
+        rows = bulk({"turn": turn, "at": at} for turn, at in turns.items())
+        found = connection.execute(prepared(_RELEASE_OR_END), {"rows": rows, "now": now}).all()
+        return [Item(*row) for row in found]
     released = release_next(connection, turns)
     ended = turns.keys() - {item.turn_id for item in released}
     if ended:
@@ -417,7 +440,7 @@ def _skip_rest(connection: Connection, turns: dict[int, Result]) -> list[Outcome
     return outcomes
 
 
-_RELEASE = text(
+_RELEASE = (
     "UPDATE outbox SET state = 1, not_before = v.at FROM "
     f"({json_rows({'turn': 'BIGINT', 'at': 'BIGINT'})}) v WHERE outbox.turn_id = v.turn AND outbox.state = 0 "
     "AND outbox.id = (SELECT min(o.id) FROM outbox o WHERE o.turn_id = v.turn) "
@@ -428,12 +451,20 @@ _RELEASE = text(
 def release_next(connection: Connection, turns: dict[int, int]) -> list[Item]:
     """Queues the next held item of each turn, not before the given time (ms, 0: now)."""
     rows = bulk({"turn": turn, "at": at} for turn, at in turns.items())
-    return [Item(*row) for row in connection.execute(_RELEASE, {"rows": rows})]
+    return [Item(*row) for row in connection.execute(prepared(_RELEASE), {"rows": rows})]
 
 
-_START_TIMEOUTS = text(
-    "UPDATE timer SET due_at = :now + after_sent, turn_id = 0 WHERE state = 0 AND after_sent IS NOT NULL "
-    "AND turn_id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:turns) e)"
+_START = (
+    "UPDATE timer SET due_at = :now + after_sent, turn_id = 0 "
+    "WHERE state = 0 AND after_sent IS NOT NULL AND turn_id IN "
+)
+_START_TIMEOUTS = text(f"{_START}(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:turns) e)")
+# Both on PostgreSQL: what is not released has ended. It looks at rows after those that it was locked by have been
+# committed, as a statement of its own behind the one that took the head.
+_RELEASE_OR_END = (
+    f"WITH released AS ({_RELEASE}), started AS ({_START}"
+    "(SELECT CAST(e.value ->> 'turn' AS BIGINT) FROM json_each(:rows) e) "
+    "AND turn_id NOT IN (SELECT turn_id FROM released)) SELECT * FROM released"
 )
 
 

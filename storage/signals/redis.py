@@ -1,9 +1,10 @@
 """Signals between processes over Redis: one pub/sub channel carries the names of topics, nothing else.
 
 `notify` wakes this process at once and hands the topic to a task that publishes it; topics that come while one is on
-its way go together. Losing Redis costs nothing but time: everyone who waits also looks by itself (`POLL_S`), and both
-tasks go on trying to connect. A listener that hears nothing asks for a sign of life: a server that went away without
-a word (a cut cable, a frozen machine) would otherwise leave it deaf for ever.
+its way go together, and `live`, which every step gives twice and only open pages hear, goes a few times a second.
+Losing Redis costs nothing but time: everyone who waits also looks by itself (`POLL_S`), and both tasks go on trying to
+connect. A listener that hears nothing asks for a sign of life: a server that went away without a word (a cut cable, a
+frozen machine) would otherwise leave it deaf for ever.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ CHANNEL = "passaparola:signals"
 RETRY_S = 1.0  # between attempts to connect
 TIMEOUT_S = 2.0  # a server that neither answers nor refuses counts as away
 SILENCE_S = 5.0  # heard nothing for so long: ask whether anybody is there
+LIVE_S = 0.25  # between two times that others are told of something to show
 MAX_TOPIC = 64  # bytes of a topic; what is longer did not come from us
 
 _log = structlog.get_logger("signals")
@@ -39,10 +41,14 @@ class RedisSignals:
         self._redis: Any = Redis.from_url(
             url, socket_connect_timeout=TIMEOUT_S, protocol=2, retry=Retry(NoBackoff(), 0)
         )
+        self._loop = asyncio.get_running_loop()
         self._local = LocalSignals()
         self._own = secrets.token_hex(4)  # tells our own messages from those of others
         self._waiting: set[str] = set()  # topics to publish; bounded by how many topics there are
         self._notified = asyncio.Event()
+        self._live: asyncio.TimerHandle | None = (
+            None  # when others will be told that there is something to show
+        )
         self._troubles: dict[str, str] = {}  # by task: what its last attempt ended with
         self._tasks = [
             asyncio.create_task(self._for_ever("publish", self._publish), name="signals-publish"),
@@ -57,7 +63,16 @@ class RedisSignals:
     def notify(self, topic: str) -> None:
         """Wakes the waiter here now and those of other processes as soon as Redis carries it."""
         self._local.notify(topic)
+        if topic == "live":
+            if self._live is None:
+                self._live = self._loop.call_later(LIVE_S, self._tell_live)
+            return
         self._waiting.add(topic)
+        self._notified.set()
+
+    def _tell_live(self) -> None:
+        self._live = None
+        self._waiting.add("live")
         self._notified.set()
 
     async def wait(self, topic: str, timeout_s: float) -> bool:
@@ -70,6 +85,8 @@ class RedisSignals:
 
     async def close(self) -> None:
         """Lets go of the connections; what was not published yet is not needed any more."""
+        if self._live is not None:
+            self._live.cancel()
         pending = set(self._tasks)
         while (
             pending
