@@ -23,9 +23,10 @@ def apply(
     import msgspec
 
     from config import business
+    from config.sentences import language, say
     from config.settings import environment
 
     found = business.read(file, environment())
-    result = perform("apply", {"business": msgspec.to_builtins(found)})
+    result = perform("apply", {"business": msgspec.to_builtins(found), "language": language()})
     unchanged = words("Era già tutto così.", "Everything was so already.")
-    show(result, json, lambda: result["changes"] or [unchanged])
+    show(result, json, lambda: [say(change) for change in result["changes"]] or [unchanged])

@@ -11,6 +11,7 @@ import typer
 
 from config.commands.flow_files import Files, compiled, flow_files, neighbours
 from config.commands.output import Json, show, words
+from config.sentences import say
 
 LOOK_EVERY_S = 0.5  # with --watch: soon enough for somebody who has just saved a file
 
@@ -87,7 +88,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
             lines += [
                 f"!!  {one['file']}:{one['line']}: {one['name']}",
                 *(f"      {said}" for said in one["transcript"]),
-                *(f"    {line}" for line in one["difference"].splitlines()),
+                *(f"    {say(line)}" for line in one["difference"].splitlines()),
             ]
     total = words(
         f"{result['passed']} passati, {result['failed']} falliti",

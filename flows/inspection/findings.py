@@ -23,8 +23,11 @@ class Finding:
 
     def sentence(self, language: str = "en") -> str:
         """One line for a person."""
-        at = f"line {self.line}, {self.step}" if self.step else f"line {self.line}"
-        return f"{self.severity}: {at}: {self.text[language]} ({self.remedy[language]})"
+        line, severity = "line", self.severity
+        if language == "it":
+            line, severity = "riga", {"error": "errore", "warning": "avviso"}.get(severity, severity)
+        at = f"{line} {self.line}, {self.step}" if self.step else f"{line} {self.line}"
+        return f"{severity}: {at}: {self.text[language]} ({self.remedy[language]})"
 
 
 def at(

@@ -299,6 +299,29 @@ def test_a_refused_business_file_leaves_nothing(passaparola: Command) -> None:
     assert passaparola.done("channel", "list") == {"channels": []}
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "error: line 4, a: the purpose news has no wording in the business file"),
+        ("it", "errore: riga 4, a: lo scopo news non ha un testo nei dati dell'attività"),
+    ],
+)
+def test_a_flow_that_cannot_work_is_not_applied(language: str, said: str, passaparola: Command) -> None:
+    """What publishing would refuse, a business file does not publish either; with the purpose it does."""
+    path = passaparola.folder / "business.yaml"
+    path.write_text(BUSINESS + "flows: [asks.yaml]\n")
+    (passaparola.folder / "asks.yaml").write_text(
+        "flow: asks\nstart: a\nsteps:\n  a: {consent: news, exits: {yes: b, no: b}}\n  b: {end: done}\n"
+    )
+    answer = passaparola("apply", str(path), language=language)
+    assert (answer.status, said in answer.err) == (1, True)
+    path.write_text(
+        BUSINESS
+        + "flows: [asks.yaml]\npurposes: {news: {version: '1', wording: {it: Va bene?, en: May I?}}}\n"
+    )
+    assert "flow asks: version 1" in passaparola.done("apply", str(path))["changes"]
+
+
 def test_what_nobody_foresaw_is_a_sentence_too(passaparola: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: object) -> None:
         raise ZeroDivisionError(f"division\nby {CANARY_TOKEN}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from config import sentences
+from flows.dialogues import unlike
 
 
 def test_every_pair_carries_the_same_values() -> None:
@@ -37,3 +38,15 @@ def test_values_stay_and_unknown_sentences_stay_english() -> None:
     assert sentences.say("there is no channel 'shop {x}'", "it") == "il canale 'shop {x}' non esiste"
     assert sentences.say("there is no channel 'shop'", "en") == "there is no channel 'shop'"
     assert sentences.say("nobody has said this before", "it") == "nobody has said this before"
+
+
+def test_a_failed_test_is_told_in_italian_with_the_mark_at_its_place() -> None:
+    """The lines one under the other stay as wide as the English ones, or the mark below them would point elsewhere."""
+    difference = unlike("Salve!", "Ciao!")
+    english, italian = (
+        difference.splitlines(),
+        [sentences.say(line, "it") for line in difference.splitlines()],
+    )
+    assert italian[:2] == ["  atteso 'Salve!'", "ricevuto 'Ciao!'"]
+    assert [len(line) for line in italian] == [len(line) for line in english]
+    assert sentences.say("expected 'a' in 'b'", "it") == "atteso 'a' in 'b'"
