@@ -173,6 +173,7 @@ def _other_parts(data: Any) -> list[Unsupported]:
 
 def _written(each: Definition, document: dict[str, Any], unsupported: list[Unsupported]) -> str:
     heading = [f"Imported from RapidPro: {each.name} ({each.uuid})."]
+    heading += [f"Note: {note}" for note in each.notes]
     heading += [f"Not carried over: {one.what} ({one.where}): {one.why}." for one in unsupported[:50]]
     if len(document["steps"]) > MAX_STEPS:
         raise refused(

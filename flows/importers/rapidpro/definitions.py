@@ -24,11 +24,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from domain.events import storable
 from flows.importers.sources import Item, refused
 
 MAX_NODES = 1_000  # RapidPro's own limit
 MAX_ENTRIES = 500  # actions, cases, categories or exits of one node: RapidPro takes 100, older versions more
 MAX_NAME = 128  # characters of a category
+MAX_NOTES, MAX_NOTE = 50, 500  # notes that are kept, and characters of each
 MAX_ID = 64  # characters of an id
 MAX_LANGUAGES = 19  # besides the flow's own: a document of ours has twenty
 
@@ -121,6 +123,7 @@ class Definition:
     nodes: list[Node]
     translations: Mapping[str, Mapping[str, Texts]]
     positions: Mapping[str, tuple[float, float]]
+    notes: list[str]  # what authors have stuck on the canvas
 
 
 def definition(data: object, where: str) -> Definition:
@@ -140,6 +143,7 @@ def definition(data: object, where: str) -> Definition:
         nodes=[_node(node, known, seen) for node in nodes],
         translations=_translations(flow),
         positions=_positions(flow),
+        notes=_notes(flow),
     )
 
 
@@ -302,6 +306,19 @@ def _positions(flow: Item) -> dict[str, tuple[float, float]]:
             left, top = _coordinate(place.get("left")), _coordinate(place.get("top"))
             if left is not None and top is not None:
                 found[uuid] = (left, top)
+    return found
+
+
+def _notes(flow: Item) -> list[str]:
+    """The notes on the source's canvas, each as a line. What is no note is not needed."""
+    ui = flow.data.get("_ui")
+    notes = ui.get("stickies") if isinstance(ui, dict) else None
+    found = []
+    for note in list(notes.values())[:MAX_NOTES] if isinstance(notes, dict) else []:
+        parts = [note.get("title"), note.get("body")] if isinstance(note, dict) else []
+        line = ": ".join(part.strip()[:MAX_NOTE] for part in parts if isinstance(part, str) and part.strip())
+        if line:
+            found.append(storable(line))
     return found
 
 

@@ -111,3 +111,18 @@ def test_positions_become_the_canvas() -> None:
     first = definition(source["flows"][0], "flow").nodes[0].uuid
     place = source["flows"][0]["_ui"]["nodes"][first]["position"]
     assert loaded.canvas[loaded.start] == (place["left"], place["top"])
+
+
+def test_notes_on_the_canvas_stand_above_the_flow() -> None:
+    """Of both kinds of definitions."""
+    text = importers.read((FOLDER / "45_nothing_fits.json").read_text(), "rapidpro").flows[0].text
+    assert "# Note: Careful: Nobody answers here\n" in text
+    old = json.loads((FOLDER / "44_legacy_sums.json").read_text())
+    old["flows"][0]["metadata"]["notes"] = [
+        {"x": 1, "y": 2, "title": "Old", "body": "note"},
+        {"body": None},
+        7,
+    ]
+    text = importers.read(json.dumps(old), "rapidpro").flows[0].text
+    assert text.count("# Note: ") == 1
+    assert "# Note: Old: note\n" in text

@@ -100,9 +100,14 @@ class _Migration:
                 "nodes": {
                     node["uuid"]: {"position": {"left": each.number("x"), "top": each.number("y")}}
                     for node, each in placed
-                }
+                },
+                **self._notes(metadata),
             },
         }
+
+    def _notes(self, metadata: Item) -> Flow:
+        notes = metadata.data.get("notes")
+        return {"stickies": dict(enumerate(notes))} if isinstance(notes, list) and notes else {}
 
     # --- texts in several languages
 
