@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from flows.excellent.environment import Environment
 from flows.excellent.tokens import words
 from flows.matchers import Match, register
@@ -13,8 +15,9 @@ WORDS = 100  # price
 def has_phrase(environment: Environment, text: str, phrase: str) -> Match | None:
     """The words one after the other, with none between. An empty phrase is in every text."""
     said, folded, wanted = _split(text, phrase)
+    first = wanted[0] if wanted else None
     for at in range(len(said) - len(wanted) + 1):
-        if folded[at : at + len(wanted)] == wanted:
+        if (first is None or folded[at] == first) and folded[at : at + len(wanted)] == wanted:
             return Match(" ".join(said[at : at + len(wanted)]))
     return None
 
@@ -51,5 +54,12 @@ def has_all_words(environment: Environment, text: str, wanted: str) -> Match | N
 
 def _split(text: str, wanted: str) -> tuple[list[str], list[str], list[str]]:
     """The words said, the same without case, and the words wanted without case."""
-    said = words(text)
-    return said, [word.lower() for word in said], [word.lower() for word in words(wanted)]
+    said, folded = _told(text)
+    return list(said), list(folded), list(_told(wanted)[1])
+
+
+@lru_cache(maxsize=32)
+def _told(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The words of a text and the same without case: a step's rules ask for those of one message many times."""
+    said = tuple(words(text))
+    return said, tuple(word.lower() for word in said)
