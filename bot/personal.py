@@ -28,7 +28,7 @@ _SHOWN = 5_000  # messages of an export; the newest
 def erase_conversations(
     connection: Connection, workspace_id: int, contact_id: int, identity_ids: Sequence[int], now: int
 ) -> bool:
-    """Deletes messages, turns, sessions, timers, calls and open events of the person's conversations; true: once more."""
+    """Deletes messages, turns, sessions, timers, calls, open events of a person's conversations; true: once more."""
     values = {"workspace": workspace_id, "contact": contact_id, "n": AT_ONCE}
     mine = "workspace_id = :workspace AND contact_id = :contact"
     threads = f"workspace_id = :workspace AND conversation_id IN (SELECT id FROM conversation WHERE {mine})"
