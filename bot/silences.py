@@ -29,6 +29,8 @@ def begin(scope: Scope, flows: FlowStore, at: state.SessionState, *, said: bool)
     conversation = scope.conversation
     if conversation is None or not said or conversation.place != "private":
         return
+    if not flows.hears(scope.workspace_id, "no_answer"):  # nearly always
+        return
     if isinstance(scope.event, TimerDue) or (at.cause is not None and at.cause.chain):
         return
     waiting = flows.doors(scope.workspace_id, scope.channel.id, scope.channel.kind.kind).of_kind("no_answer")

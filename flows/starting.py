@@ -51,7 +51,7 @@ class _Entry:
 class Doors:
     """Everything that may start a flow on one channel, in order; made once for the flows that are published there."""
 
-    __slots__ = ("_exact", "_kinds", "_others")
+    __slots__ = ("_exact", "_kinds", "_others", "_types")
 
     def __init__(self, flows: Iterable[CompiledFlow], channel_kind: str) -> None:
         found = [
@@ -74,6 +74,7 @@ class Doors:
                     self._exact.setdefault(words, []).append(entry)
             elif trigger.hears == "message":
                 self._others.append(entry)
+        self._types = {entry.trigger.type for entry in self._others}
 
     def of_kind(self, hears: str) -> list[tuple[CompiledFlow, Trigger]]:
         """The triggers that hear one kind of occasion, in order; empty: nobody cares, and it need not be raised."""
@@ -81,7 +82,7 @@ class Doors:
 
     def wants(self, type: str) -> bool:
         """Whether there is a trigger of that type for messages (see `of_kind` for the others)."""
-        return any(entry.trigger.type == type for entry in self._others)
+        return type in self._types
 
     def hears(self, *kinds: str) -> bool:
         """Whether anybody hears one of these kinds of occasions."""
