@@ -37,7 +37,11 @@ def erase_conversations(
     for table, whose in (
         ("turn", threads),
         ("timer", walks),
-        ("timer", f"session_id = 0 AND {threads}"),  # silence, the hour of a schedule
+        ("timer", f"session_id IN (SELECT id FROM conversation WHERE {mine})"),  # of silences
+        (
+            "timer",
+            f"session_id IN (SELECT id FROM flow_schedule WHERE workspace_id = :workspace) AND {threads}",
+        ),
         # What is on the wire settles first, and goes with the next call.
         ("outbox", f"state <> 3 AND conversation_id <> 0 AND {threads}"),
         ("outbox", f"state <> 3 AND id IN (SELECT id FROM message WHERE {campaigns})"),

@@ -143,6 +143,9 @@ def silent(scope: Scope, flows: FlowStore, event: TimerDue) -> None:
     trigger = before.document.triggers[event.visit]
     if not isinstance(trigger, NoAnswerTrigger) or trigger not in flow.document.triggers:
         return
+    written = scope.conversation.last_inbound_at if scope.conversation is not None else None
+    if written is not None and written > scope.now - trigger.span_ms:
+        return  # they wrote when this was on its way already
     waits = state.decode(scope.session.state).waiting if scope.session is not None else ""
     occasion = Occasion(kind="no_answer", what=trigger.no_answer, value=waits)
     fit = trigger.fits(occasion)

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from bot import doors, handover, intake, occasions, outbox, schedules, settling, timers
 from bot.settling import Result
 from bot.triggering import MAX_CHAIN, MAX_STARTS
+from crm import privacy
 from domain.effects import PatchContact
 from domain.events import (
     ExternalId,
@@ -789,6 +790,35 @@ async def test_an_answer_ends_the_silence_and_a_person_of_ours_too(core: Core) -
     await core.time(DAY)
     await core.work()
     assert await core.said() == [], "somebody has the conversation"
+
+
+async def test_an_answer_that_stands_before_the_end_of_the_silence_ends_it(core: Core) -> None:
+    """It was accepted in time and is handled late: by then the timer is on its way."""
+    for source in (SILENT, LAST):
+        await core.publish(source)
+    await core.hears("ciao")
+    await core.work()
+    await deliver(core)
+    core.now += DAY - 1
+    await core.hears("bene")
+    await core.time(1)
+    await core.work()
+    assert await core.said() == []
+
+
+async def test_a_silence_goes_with_the_person(core: Core) -> None:
+    for source in (SILENT, REMIND, LAST):
+        await core.publish(source)
+    await core.hears("ciao")
+    await core.work()
+    assert await core.value("SELECT count(*) FROM timer WHERE purpose = 'silence'") == 2
+    contact = await contact_of(core)
+    await core.do(
+        lambda c: privacy.erase(
+            c, workspace_id=WORKSPACE, contact_id=contact, actor="test", new_id=core.new_id, now=core.now
+        )
+    )
+    assert await core.value("SELECT count(*) FROM timer") == 0
 
 
 async def test_a_silence_of_a_trigger_that_was_changed_does_nothing(core: Core) -> None:
