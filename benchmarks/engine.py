@@ -1,4 +1,5 @@
-"""`engine`: `advance` alone: turns per CPU second with the state from and to JSON, and a step of a long turn."""
+"""`engine`: `advance` alone, with every step type in place: turns per CPU second with the state from and to JSON, a
+step of a long turn, and a step of a loop."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from domain.events import MessageReceived, Origin, Person, Place
 from domain.messages import Received, ReceivedText, Tap
 from flows import compiler, document, engine, state
 from flows.business import BusinessView, Purpose
+from flows.steps import registry
 from flows.versions import CompiledFlow
 
 WALKS = 1_000  # of one round: five turns each
@@ -34,23 +36,30 @@ ANSWERS: list[Received] = [
 
 
 async def run(options: Options) -> list[Row]:
-    """The form of `pipeline`, and a turn of a hundred steps."""
+    """The form of `pipeline`, a turn of a hundred steps, and one that goes round until it has entered as many."""
+    registry()  # all of them, as in a server
     form = compiler.compile(document.load(FORM.read_text(), "form.yaml"), 1)
     long = compiler.compile(document.load(_long(), "long"), 2)
-    rates, steps = [], []
+    loop = compiler.compile(document.load(_loop(), "loop"), 3)
+    rates, steps, rounds = [], [], []
     async with calibrated(options.folder / "engine-echo") as calibration:
         _walk(form)
         _turn(long)
+        _turn(loop)
         for _ in range(options.rounds):
             await calibration.echo()
             rates.append(_rate(form, options.amount(WALKS)))
             steps.append(_step_us(long, options.amount(LONG_TURNS)))
+            rounds.append(_step_us(loop, options.amount(LONG_TURNS)))
     least, most = TURNS_PER_S / calibration.scale, STEP_US * calibration.scale
     return [
         measured(
             "turns per CPU second", rates, "turns/s", at_least=least, budget=f"≥ 10,000, here {least:,.0f}"
         ),
         measured("a step in a turn of 100", steps, "µs", at_most=most, budget=f"≤ 50 µs, here {most:.0f} µs"),
+        measured(
+            "a step in a loop of 100", rounds, "µs", at_most=most, budget=f"≤ 50 µs, here {most:.0f} µs"
+        ),
         measured("bare echo beside the engine", calibration.echo_us, "µs"),
         measured("fixed pure-Python work", calibration.python_ms, "ms"),
     ]
@@ -113,6 +122,29 @@ def _turn(flow: CompiledFlow) -> None:
 
 def _event(content: Received) -> MessageReceived:
     return MessageReceived(key="k", person=Person(ids=()), origin=Origin(Place.private, "1"), content=content)
+
+
+def _loop() -> str:
+    """Counted, remembered, looked at, again and again: four steps a round, twenty-five rounds."""
+    steps: dict[str, object] = {
+        "count": {"set": {"session.n": {"add": 1}}, "next": "remember"},
+        "remember": {
+            "set": {"session.last": "round {{ session.n }} of {{ contact.name | default('you') }}"},
+            "next": "sort",
+        },
+        "sort": {
+            "route": "{{ session.last }}",
+            "rules": [{"test": "has_phrase", "value": "round 100", "goto": "look"}],
+            "otherwise": "look",
+        },
+        "look": {
+            "branch": [{"when": {"subject": "session.n", "op": "less", "value": LONG // 4}, "goto": "count"}],
+            "otherwise": "end",
+        },
+    }
+    return json.dumps(
+        {"flow": "loop", "languages": ["en"], "triggers": ["first_message"], "start": "count", "steps": steps}
+    )
 
 
 def _long() -> str:
