@@ -5,7 +5,7 @@ Both happen once per `Idempotency-Key`, and in order with what the person writes
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from sqlalchemy import Connection
@@ -17,9 +17,11 @@ from crm import contacts
 from domain.errors import RejectedInput
 from flows.triggers import Occasion
 
-Value = str | int | float | bool | None
 MAX_VALUES = 50  # variables of a start, data of an event: they are part of the session's row
+MAX_VALUE = 4_000  # characters of each: a long text of a person's
 MAX_NAME = 100
+Name = Annotated[str, Field(max_length=MAX_NAME)]
+Value = Annotated[str, Field(max_length=MAX_VALUE)] | int | float | bool | None
 EVENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$"
 
 
@@ -29,7 +31,7 @@ class NewStart(Input):
 
     contact_id: ContactId | None = None
     conversation_id: ConversationId | None = None
-    variables: dict[str, Value] = Field(default_factory=dict, max_length=MAX_VALUES)
+    variables: dict[Name, Value] = Field(default_factory=dict, max_length=MAX_VALUES)
     interrupts: bool = True
 
 
@@ -37,7 +39,7 @@ class NewEvent(Input):
     """Something that happened with a contact: `{event: name}` is the trigger that hears it, `data` become variables."""
 
     name: str = Field(pattern=EVENT_NAME, max_length=MAX_NAME)
-    data: dict[str, Value] = Field(default_factory=dict, max_length=MAX_VALUES)
+    data: dict[Name, Value] = Field(default_factory=dict, max_length=MAX_VALUES)
 
 
 class Taken(Output):

@@ -175,6 +175,26 @@ async def test_bad_input(shop: Shop) -> None:
     assert await shop.dump() == before
 
 
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [({"order": "x" * 4_001}, "order"), ({"x" * 101: 1}, "x"), ({str(n): n for n in range(51)}, "")],
+)
+async def test_what_becomes_part_of_a_session_is_bounded(
+    shop: Shop, given: dict[str, Any], where: str
+) -> None:
+    """Variables of a start, data of an event: every turn of the session reads and writes them."""
+    ids = shop.mine.ids
+    start = {"conversation_id": ids["conversation"], "variables": given}
+    for path, body, place in (
+        (f"/flows/{ids['flow']}/start", start, "variables"),
+        (f"/contacts/{ids['contact']}/events", {"name": "paid", "data": given}, "data"),
+    ):
+        status, problem, _ = await shop.call("POST", path, json=body)
+        assert status == 422
+        assert f"{place}.{where}".rstrip(".") in str(problem)
+        assert len(str(problem)) < 1_000
+
+
 async def test_types_of_bodies(shop: Shop) -> None:
     """What is not JSON by its type, or compressed, is 415."""
     for headers in ({"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}):
