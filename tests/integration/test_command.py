@@ -326,3 +326,14 @@ async def people_and_campaign(folder: Path, channel: str) -> int:
         return await database.write(write)
     finally:
         await database.close()
+
+
+def test_flows_that_are_run_are_found_beside(passaparola: Command) -> None:
+    """`flow test` of one folder plays the flows of its neighbours that it needs."""
+    for key, step in (("first", "{sub_flow: second, next: end}"), ("second", "{send: Ciao!, next: end}")):
+        folder = passaparola.folder / key
+        folder.mkdir()
+        (folder / "flow.yaml").write_text(f"flow: {key}\nstart: a\nsteps:\n  a: {step}\n")
+    (passaparola.folder / "first" / "a.test.yaml").write_text("flow: first\ndialogue:\n  - bot: Ciao!\n")
+    tried = passaparola.done("flow", "test", str(passaparola.folder / "first"))
+    assert (tried["passed"], tried["failed"]) == (1, 0)

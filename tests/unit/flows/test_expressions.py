@@ -260,10 +260,10 @@ HOSTILE = [
 @pytest.mark.parametrize("source", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_templates_are_refused_at_once(source: str) -> None:
     """Whatever is not a path with our filters is refused when it is saved, quickly and with its place."""
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(RejectedInput, match=r"steps\.a\.send"):
         template(source, where="steps.a.send")
-    assert time.perf_counter() - started < 0.2  # seconds
+    assert time.process_time() - started < 0.2  # seconds
 
 
 def test_refused_in_a_document_with_line(flow: Callable[..., Any]) -> None:

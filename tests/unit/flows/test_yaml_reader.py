@@ -88,10 +88,10 @@ LAUGHS = "a: &a [x,x,x,x]\n" + "".join(
 )
 def test_refused_with_line_and_reason(text: str, words: str) -> None:
     """Hostile or broken input is refused at once, with its place."""
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(RejectedInput, match=f"(?s)^flow.yaml.*{words}"):
         read(text, name="flow.yaml")
-    assert time.perf_counter() - started < 0.2  # seconds
+    assert time.process_time() - started < 0.2  # seconds
 
 
 def test_nothing_is_nothing() -> None:
