@@ -76,7 +76,9 @@ TELEGRAM_FORM: list[dict[str, Any]] = [
     {"wait_for": "ti terremo aggiornato"},
 ]
 WHATSAPP_FORM = [
-    {**step, "title": step["text"]} if step.get("do") == "tap" else step for step in TELEGRAM_FORM
+    {**step, "title": step["text"]} if step.get("do") == "tap" else step
+    for step in TELEGRAM_FORM
+    if step.get("text") != CANARY_PHONE  # their number is known there, and what is known is not asked again
 ]
 
 
