@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -14,7 +15,7 @@ from api.models import ChannelId, ConversationId, FlowId, Input, JobId, Output, 
 from api.resources.flows import MAX_DOCUMENT, Finding
 from api.routing import Call, route
 from bot import connecting, flow_drafts, flow_history, flow_publishing, replay, standing
-from bot.flow_drafts import MAX_NOTE
+from bot.flow_drafts import MAX_NOTE, DraftChanged
 from bot.flow_moves import MAX_MAP
 from bot.flow_publishing import Outcome, Source, Wish
 from crm.accounts import audit
@@ -260,7 +261,7 @@ async def save_draft(call: Call[DraftToSave, None]) -> DraftSaved:
         )
         return _saved(flow_id, revision, findings)
 
-    return await call.write(work)
+    return await _write_draft(call, work)
 
 
 @route("DELETE", "/flows/{flow_id}/draft", scope="flows:write", status=204)
@@ -279,7 +280,7 @@ async def new_draft(call: Call[NewDraft, None]) -> DraftSaved:
     """Saves the first draft of a flow, which is made when there is none of its key."""
     body = call.body
     findings = await _findings(call, body.document)
-    key = flow_drafts.key_of(body.document, name="document")
+    key = await asyncio.to_thread(flow_drafts.key_of, body.document, name="document")
 
     def work(connection: Connection) -> DraftSaved:
         flow_id = flow_drafts.flow_of(
@@ -297,7 +298,16 @@ async def new_draft(call: Call[NewDraft, None]) -> DraftSaved:
         )
         return _saved(flow_id, revision, findings)
 
-    return await call.write(work)
+    return await _write_draft(call, work)
+
+
+async def _write_draft(call: Call[Any, None], work: Callable[[Connection], DraftSaved]) -> DraftSaved:
+    """Saves; what a stale save would have changed is found out where it holds nobody up."""
+    try:
+        return await call.write(work)
+    except DraftChanged as stale:
+        await asyncio.to_thread(str, stale)
+        raise
 
 
 @route(
@@ -307,7 +317,7 @@ async def publish_version(call: Call[ToPublish, None]) -> PublishedVersion:
     """Publishes the draft (or a document) as the current version, and moves people if that is wished."""
     body, flow_id = call.body, call.ids["flow"]
 
-    def read(connection: Connection) -> Source:
+    def read(connection: Connection) -> tuple[str, str]:
         flow = flow_history.by_id(connection, call.workspace_id, flow_id)
         text = body.document
         if text is None:
@@ -317,12 +327,12 @@ async def publish_version(call: Call[ToPublish, None]) -> PublishedVersion:
             text = draft.document
         for channel_id in body.channel_ids:
             connecting.channel(connection, call.workspace_id, channel_id)
-        written = flow_drafts.key_of(text, name="document")
-        if written != flow.key:
-            raise RejectedInput(f"must be {flow.key}, not {written}", where="document, flow")
-        return Source("document", text)
+        return flow.key, text
 
-    source = await call.read(read)
+    key, source = await call.read(read)
+    written = await asyncio.to_thread(flow_drafts.key_of, source, name="document")
+    if written != key:
+        raise RejectedInput(f"must be {key}, not {written}", where="document, flow")
     wish = Wish(
         note=body.note,
         by=call.actor,
@@ -332,7 +342,7 @@ async def publish_version(call: Call[ToPublish, None]) -> PublishedVersion:
         mapping=body.map,
         dry_run=body.dry_run,
     )
-    return await _publish(call, source, wish)
+    return await _publish(call, Source("document", source), wish)
 
 
 @route(
@@ -392,14 +402,15 @@ async def get_differences(call: Call[None, DifferencesQuery]) -> Differences:
     """What has changed from one text of a flow to another, in words."""
     query = call.query
 
-    def read(connection: Connection) -> flow_history.Compared:
+    def read(connection: Connection) -> flow_history.ToCompare:
         flow = flow_history.by_id(connection, call.workspace_id, call.ids["flow"])
         before = query.before
         if before is None and query.after is not None:
             before = flow.number
-        return flow_history.compare(connection, call.workspace_id, flow, before, query.after)
+        return flow_history.to_compare(connection, call.workspace_id, flow, before, query.after)
 
-    found = await call.read(read)
+    texts = await call.read(read)
+    found = await asyncio.to_thread(texts.compared)
     return Differences(
         before=found.before,
         after=found.after,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows import yaml_reader
 from tests.support.shop import FLOW, Shop
 
 TEST = "flow: hello\ndialogue:\n  - user: hello\n  - bot: Hello!\n"
@@ -134,3 +136,36 @@ async def test_replay_needs_the_right_to_read_and_is_audited(shop: Shop) -> None
     other = f"/conversations/{shop.other.ids['conversation']}/replay"
     await done(shop.call("POST", other, json={}), 404)
     assert await shop.value("SELECT count(*) FROM audit_entry WHERE action = 'conversation_replayed'") == 1
+
+
+async def test_documents_are_read_where_they_hold_nobody_up(
+    any_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flow of a thousand steps takes a third of a second to read: never on the thread that answers everybody."""
+    build = yaml_reader._Builder.build
+    reads: list[bool] = []
+
+    def watched(builder: yaml_reader._Builder) -> yaml_reader.Document:
+        reads.append(threading.current_thread() is threading.main_thread())
+        return build(builder)
+
+    async with Shop(any_database_url, tmp_path) as shop:
+        monkeypatch.setattr(yaml_reader._Builder, "build", watched)
+        flow = f"/flows/{shop.mine.ids['flow']}"
+        stale = {"document": FLOW.replace("Hello!", "Hi!"), "revision": 7}
+        for method, path, body, expected in (
+            ("POST", "/flows/check", {"document": FLOW}, 200),
+            ("POST", "/flows", {"document": FLOW.replace("Hello!", "One")}, 201),
+            ("GET", f"{flow}/differences", None, 200),
+            ("PUT", f"{flow}/draft", stale, 409),
+            ("POST", "/flows/drafts", {"document": stale["document"]}, 409),
+            ("POST", f"{flow}/publish", {"document": FLOW.replace("Hello!", "Two"), "people": "move"}, 201),
+            ("POST", f"{flow}/publish", {"document": FLOW, "dry_run": True}, 201),
+            ("POST", f"{flow}/publish", {"document": FLOW.replace("flow: hello", "flow: other")}, 422),
+            ("POST", f"{flow}/rollback", {"number": 1}, 201),
+        ):
+            reads.clear()
+            status, answer, _ = await shop.call(method, path, json=body)
+            assert status == expected, (path, answer)
+            assert reads, path
+            assert not any(reads), path
