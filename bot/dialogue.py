@@ -241,7 +241,9 @@ def _permitted(scope: Scope, transition: engine.Transition) -> list[Effect]:
     permitted: list[Effect] = []
     for effect in transition.effects:
         if isinstance(effect, SendMessage) and cause.kind == "consent_withdrawn" and effect.purpose:
-            scope.log("trigger", "left out", f"step {effect.step_id}: no marketing after a consent was taken back")
+            scope.log(
+                "trigger", "left out", f"step {effect.step_id}: no marketing after a consent was taken back"
+            )
             continue
         if isinstance(effect, SendMessage) and cause.purpose and not effect.purpose:
             effect = structs.replace(effect, purpose=cause.purpose)
@@ -326,7 +328,9 @@ def _lasting(scope: Scope, tap: Tap, message_id: int) -> bool:
         text("SELECT content FROM message WHERE id = :id AND workspace_id = :workspace"),
         {"id": message_id, "workspace": scope.workspace_id},
     ).one_or_none()
-    buttons: tuple[Button, ...] = getattr(decode_content(row.content), "buttons", ()) if row is not None else ()
+    buttons: tuple[Button, ...] = (
+        getattr(decode_content(row.content), "buttons", ()) if row is not None else ()
+    )
     return any(button.lasting and button.id == tap.option_id for button in buttons)
 
 

@@ -43,7 +43,10 @@ _TOLD = {
     "failed": {"it": "Un flusso si è interrotto per un errore", "en": "A flow has failed"},
     "handed_over": {"it": "Qualcuno aspetta una persona", "en": "Somebody waits for a person"},
     "unanswered": {"it": "Una domanda senza risposta", "en": "A question without an answer"},
-    "runaway": {"it": "Flussi che si avviano a vicenda: fermati", "en": "Flows that start one another: stopped"},
+    "runaway": {
+        "it": "Flussi che si avviano a vicenda: fermati",
+        "en": "Flows that start one another: stopped",
+    },
 }
 
 

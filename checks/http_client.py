@@ -1,5 +1,5 @@
-"""Two places make HTTP sessions, each with its rules: one for the platforms' addresses, which the owner has set, and one
-for every other address, behind the outgoing guard. Nothing else in the shipped rooms asks the network by HTTP.
+"""Two places make HTTP sessions, each with its rules: one for the platforms' addresses, which the owner has set, and
+one for every other address, behind the outgoing guard. Nothing else in the shipped rooms asks the network by HTTP.
 
 So no URL that a flow, a user or a webhook names can find a way around the guard: no other `ClientSession`, no other
 client of aiohttp, the standard library or somebody else. The simulators are a program of their own and speak to the

@@ -129,7 +129,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "timeline_flow_started": ("flusso iniziato", "flow started"),
     "timeline_flow_ended": ("flusso finito", "flow ended"),
     "timeline_flow_failed": ("flusso interrotto da un errore", "flow failed"),
-    "timeline_flow_runaway": ("flussi che si avviano a vicenda, fermati", "flows that start one another, stopped"),
+    "timeline_flow_runaway": (
+        "flussi che si avviano a vicenda, fermati",
+        "flows that start one another, stopped",
+    ),
     "timeline_consent": ("consenso", "consent"),
     "timeline_opted_out": ("non vuole più novità", "opted out"),
     "timeline_preference_on": ("vuole di nuovo novità", "wants news again"),

@@ -250,8 +250,8 @@ class HttpAnswered(
 ):
     """A call of this session has come back. Stale when the session is no longer at (`step_id`, `visit`).
 
-    `status` 0: there is no answer, and `problem` says why in one word: timeout | unreachable | not_allowed | too_large |
-    redirects | unreadable | busy | unknown (it may have arrived) | no_secret | unavailable | limit. A status with a
+    `status` 0: there is no answer, and `problem` says why in one word: timeout | unreachable | not_allowed | too_large
+    | redirects | unreadable | busy | unknown (it may have arrived) | no_secret | unavailable | limit. A status with a
     problem is an answer that cannot be used. `body` is text, at most 256 kB.
     """
 

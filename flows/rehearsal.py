@@ -161,7 +161,10 @@ class Rehearsal:
     def _await_answer(self) -> None:
         if self.messages:
             self._silences = [
-                (self.now + trigger.span_ms, starting.Match(flow, trigger.type, trigger.no_answer, trigger, {}))
+                (
+                    self.now + trigger.span_ms,
+                    starting.Match(flow, trigger.type, trigger.no_answer, trigger, {}),
+                )
                 for flow, trigger in self._doors.of_kind("no_answer")
                 if isinstance(trigger, NoAnswerTrigger)
             ]
@@ -375,7 +378,13 @@ def received(data: Mapping[str, Any], shown: Sequence[Content], *, where: str) -
             return ReceivedText(text)
         case {"tap": (str() | int() | float()) as wanted}:
             return _tap(str(wanted), shown)
-        case {"location": {"lat": (int() | float() | str()) as lat, "lon": (int() | float() | str()) as lon, **rest}}:
+        case {
+            "location": {
+                "lat": (int() | float() | str()) as lat,
+                "lon": (int() | float() | str()) as lon,
+                **rest,
+            }
+        }:
             with suppress(ValueError):  # YAML leaves 45.4640 as it is written
                 return ReceivedLocation(float(lat), float(lon), name=str(rest.get("name", "")))
         case {"file": {"kind": str(kind), **rest}} if kind in MediaKind.__members__:

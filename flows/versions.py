@@ -47,7 +47,8 @@ class Exit:
 class TemplateUse:
     """A platform's template that a step sends. `language` "" is the session's; `values`: the names of what the body is
     filled with, "" for a value by its place; `buttons`: the numbers of those that take a value. `sources` are the
-    values as they were written, (field, source), and `open` the paths of those that come out empty when nothing is there."""
+    values as they were written, (field, source), and `open` the paths of those that come out empty when nothing is
+    there."""
 
     name: str
     category: str
@@ -77,7 +78,9 @@ class CompiledStep:
     buttons: tuple[tuple[str, LocalText], ...]  # (option id, label)
     costs: str | None = None  # what each passing costs money for ("ai")
     secrets: frozenset[str] = frozenset()  # names of the installation's values that it uses
-    own_scope: frozenset[str] | None = None  # of the sub-flow: the variables that it begins with; None: it shares ours
+    own_scope: frozenset[str] | None = (
+        None  # of the sub-flow: the variables that it begins with; None: it shares ours
+    )
     shows: str = ""  # what its message is, where that has limits of its own: media, template
     weight: int = 1  # comparisons, placeholders and filters in it: about the microseconds that it may take
     counts: bool = False  # a text of it asks how often it was entered

@@ -94,9 +94,18 @@ WORDS: dict[str, dict[str, Any]] = {
         "it": "Si può capire in due modi: scrivi il giorno in cifre e l'ora come 15:30 o 03:30.",
         "en": "That can be taken in two ways: write the day in figures and the time like 15:30 or 03:30.",
     },
-    "invalid.past": {"it": "È già passato: scegli un altro momento.", "en": "That is over: choose another time."},
-    "invalid.too_early": {"it": "È troppo presto: scegline un altro.", "en": "That is too early: choose another."},
-    "invalid.too_late": {"it": "È troppo tardi: scegline un altro.", "en": "That is too late: choose another."},
+    "invalid.past": {
+        "it": "È già passato: scegli un altro momento.",
+        "en": "That is over: choose another time.",
+    },
+    "invalid.too_early": {
+        "it": "È troppo presto: scegline un altro.",
+        "en": "That is too early: choose another.",
+    },
+    "invalid.too_late": {
+        "it": "È troppo tardi: scegline un altro.",
+        "en": "That is too late: choose another.",
+    },
     "invalid.closed": {
         "it": "In quel momento siamo chiusi: scegline un altro, per favore.",
         "en": "We are closed then: please choose another time.",
@@ -175,7 +184,9 @@ YES = frozenset(
     "|sì grazie|si grazie|sì certo|si certo|certo che sì|certo che si|ma certo|come no|sicuro|sicuramente|senz'altro"
     "|assolutamente sì|assolutamente si|sì per favore|si per favore|sì va bene|si va bene|ok va bene|ovvio|ovviamente"
     "|esattamente|giusto|corretto|yes|y|yep|yup|yeah|sure|of course|true|yes please|yes thanks|yes thank you|sure thing"
-    "|absolutely|definitely|certainly|correct|right|that's right|exactly|alright|all right|👍|👌|✅|✔|🆗".split("|")
+    "|absolutely|definitely|certainly|correct|right|that's right|exactly|alright|all right|👍|👌|✅|✔|🆗".split(
+        "|"
+    )
 )
 NO = frozenset(
     "no|n|no grazie|non|nope|nah|no thanks|no thank you|mai|falso|false|per niente|certo che no|assolutamente no"
@@ -184,7 +195,9 @@ NO = frozenset(
 # of several choices
 ALL = frozenset("tutti|tutte|tutto|tutti quanti|tutte quante|all|all of them|everything".split("|"))
 NONE = frozenset(
-    "nessuno|nessuna|niente|nessuno di questi|nessuna di queste|none|nothing|none of them|none of these".split("|")
+    "nessuno|nessuna|niente|nessuno di questi|nessuna di queste|none|nothing|none of them|none of these".split(
+        "|"
+    )
 )
 DONE = frozenset("fatto|finito|basta così|ho finito|done|finished|that's all".split("|"))
 

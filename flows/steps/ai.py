@@ -52,7 +52,8 @@ GUARD = (
 
 @step("ai")
 class Ai(StepDocument):
-    """The main argument is what the model is told to do. `say` false keeps it unsaid; `notice` adds that a machine wrote it.
+    """The main argument is what the model is told to do. `say` false keeps it unsaid; `notice` adds that a
+    machine wrote it.
 
     `history` is how many of the last messages go along; `max_tokens` and `per_day` (calls of one contact in 24 hours)
     bound what it costs.

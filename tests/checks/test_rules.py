@@ -181,7 +181,9 @@ def test_a_second_http_session(house: Path) -> None:
         (house / room / "calls.py").write_text("session = aiohttp.ClientSession()")
     (house / "bot/outgoing").mkdir()
     (house / "bot/outgoing/client.py").write_text("session = aiohttp.ClientSession()")
-    (house / "campaigns/feeds.py").write_text("from urllib.request import urlopen\nimport http.client, httpx\n")
+    (house / "campaigns/feeds.py").write_text(
+        "from urllib.request import urlopen\nimport http.client, httpx\n"
+    )
     (house / "campaigns/links.py").write_text("aiohttp.request('GET', url)\n")
     assert sorted(http_client.problems(house)) == [
         "bot/calls.py makes an HTTP session of its own; ask through bot/outgoing/client.py",
