@@ -13,6 +13,7 @@ from config import business
 from config.demo import environment
 from domain.errors import RejectedInput
 from domain.ids import IdMaker
+from flows import business as businesses
 from flows import compiler, document
 from flows.business import Place
 from storage import schema
@@ -41,7 +42,7 @@ def test_the_example_is_sound() -> None:
     [
         ({}, "en", ""),
         ({"mon": ["09:00-13:00"]}, "it", "lun 09:00–13:00"),
-        ({day: ["09:00-13:00"] for day in business.DAYS[:5]}, "en", "Mon–Fri 09:00–13:00"),
+        ({day: ["09:00-13:00"] for day in businesses.DAYS[:5]}, "en", "Mon–Fri 09:00–13:00"),
         (
             {"mon": ["09:00-13:00"], "tue": ["09:00-13:00"], "thu": ["09:00-13:00", "15:00-19:00"]},
             "it",
@@ -50,7 +51,7 @@ def test_the_example_is_sound() -> None:
     ],
 )
 def test_opening_hours_in_words(hours: dict[str, list[str]], language: str, sentence: str) -> None:
-    assert business.opening_sentence(hours, language) == sentence
+    assert businesses.opening_sentence(hours, language) == sentence
 
 
 async def test_applying_twice_changes_nothing(any_database_url: str, tmp_path: Path) -> None:
