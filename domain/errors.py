@@ -5,6 +5,7 @@ Every message names *what* was wrong and *where*; none carries a token, a phone 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -108,3 +109,11 @@ class SendError(AppError):
         self.code = code  # the vendor's own code, as text
         self.new_address = new_address
         self.growth = growth
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """`perhaps default is meant; ` for a slip such as `defalt`, to stand before the list of what is known; else ""."""
+    from difflib import get_close_matches  # only mistakes need it
+
+    nearest = get_close_matches(word, list(known), 1, cutoff=0.7)  # nxt is next, exits is not
+    return f"perhaps {nearest[0]} is meant; " if nearest else ""

@@ -162,7 +162,8 @@ class Maker:
             self._decides.update(subjects)
             self._weight += len(subjects)
         except RejectedInput as error:
-            self._fault(tuple(_parts(field)), f"{error.what}" if error.where == field else str(error))
+            inside = f"{error.where}.".startswith(f"{field}.")
+            self._fault(tuple(_parts(error.where if inside else field)), error.what if inside else str(error))
             return lambda turn: False
         return decided
 

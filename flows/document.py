@@ -18,7 +18,7 @@ from pydantic import (
     field_validator,
 )
 
-from domain.errors import RejectedInput
+from domain.errors import RejectedInput, meant
 from flows.steps import Duration, FlowKey, StepDocument, StepId, read_step
 from flows.texts import Texts
 from flows.triggers import Trigger, read_trigger
@@ -203,8 +203,22 @@ def _problems(error: ValidationError, above: tuple[str | int, ...], lines: Lines
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         path = (*above, *fault["loc"])
         where = ".".join(str(part) for part in path if not _is_label(part))
-        found.append(Problem(lines.of(*path), where, _said(fault["type"], fault["msg"])))
+        said = _said(fault["type"], fault["msg"])
+        if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
+            said += _meant(str(fault["loc"][0]), error.title)
+        found.append(Problem(lines.of(*path), where, said))
     return found
+
+
+def _meant(key: str, title: str) -> str:
+    """The key of that step, trigger or flow that looks like this one."""
+    models: list[type[Any]] = [FlowDocument, StepDocument, Trigger]
+    for model in models:
+        models += model.__subclasses__()
+    known = [
+        name for model in models if model.__name__ == title for name in getattr(model, "model_fields", ())
+    ]
+    return f"; {meant(key, known)}".removesuffix("; ")
 
 
 def _is_label(part: str | int) -> bool:
@@ -222,5 +236,14 @@ def _said(kind: str, message: str) -> str:
             return "is missing"
         case "string_pattern_mismatch":
             return "must be an id: letters, figures, _ and -, at most 64"
+        case "string_type":
+            return "must be a text; a number, a date or yes and no become one in quotation marks"
+        case "bool_type" | "bool_parsing":
+            return "must be true or false"
+        case "tuple_type" | "list_type" | "set_type" | "frozen_set_type":
+            return "must be a list, such as [a, b]"
+        case "dict_type" | "mapping_type" | "model_type" | "dataclass_type" | "model_attributes_type":
+            return "must be a mapping, such as {key: value}"
         case _:
-            return message.removeprefix("Value error, ")
+            said = message.removeprefix("Value error, ")
+            return re.sub(r"^(Input|String|Tuple|List|Dictionary) should ", "must ", said)

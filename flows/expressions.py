@@ -20,7 +20,7 @@ from jinja2 import Environment, TemplateError, nodes
 
 from domain import predicates
 from domain.comparisons import is_number
-from domain.errors import RejectedInput
+from domain.errors import RejectedInput, meant
 from domain.messages import escape_markup
 from domain.operators import Operator, operator
 from flows.business import is_open, opening_sentence
@@ -306,7 +306,8 @@ class _Maker:
         apply = FILTERS.get(node.name)
         if apply is None or node.node is None:
             known = ", ".join(sorted(FILTERS))
-            raise RejectedInput(f"no filter {node.name}; there are {known}", where=self._where)
+            hint = meant(node.name, FILTERS)
+            raise RejectedInput(f"no filter {node.name}; {hint}there are {known}", where=self._where)
         if node.kwargs or node.dyn_args or node.dyn_kwargs or len(node.args) > 2:
             raise RejectedInput(
                 f"the filter {node.name} takes at most two plain arguments", where=self._where

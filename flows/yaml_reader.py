@@ -81,13 +81,45 @@ def read(text: str, *, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark or error.context_mark
         where = f"{name}, line {mark.line + 1}" if mark else name
-        raise RejectedInput(f"not readable as YAML: {error.problem or error.context}", where=where) from None
+        said = _plain(str(error.problem or error.context), _line_of(text, mark))
+        raise RejectedInput(f"not readable as YAML: {said}", where=where) from None
     except yaml.YAMLError as error:
         raise RejectedInput(f"not readable as YAML: {str(error).splitlines()[0]}", where=name) from None
 
 
 def _place(name: str, text: str, at: int) -> str:
     return f"{name}, line {text.count(chr(10), 0, at) + 1}"
+
+
+def _line_of(text: str, mark: Any) -> str:
+    lines = text.splitlines()
+    return lines[mark.line] if mark and mark.line < len(lines) else ""
+
+
+def _plain(problem: str, line: str) -> str:
+    """What is most likely the matter, for those who do not know YAML's words; with the reader's own words behind it."""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return "lines are indented with spaces, not with tabs"
+    for words, meaning in _MEANINGS.items():
+        if words in problem:
+            return f"{meaning} ({problem})"
+    return problem
+
+
+_QUOTE = "a text with a comma, a colon or quotation marks in it needs quotation marks around it"
+_INDENT = "this line, or one just above it, is not indented like its neighbours"
+_MEANINGS = {
+    "mapping values are not allowed": "a text with a colon in it needs quotation marks around it",
+    "expected ',' or '}'": f"between {{ and }} {_QUOTE}, and the }} must be there",
+    "expected ',' or ']'": f"between [ and ] {_QUOTE}, and the ] must be there",
+    "expected key": _INDENT,
+    "expected <block end>": _INDENT,
+    "expected '-' indicator": _INDENT,
+    "find expected ':'": "a key without a colon behind it, or a text of several lines without quotation marks",
+    "unexpected end of stream": "a quotation mark is never closed",
+    "cannot start any token": "a text that begins with this sign needs quotation marks around it",
+    "alphabetic or numeric": "a text that begins with * or & needs quotation marks around it",
+}
 
 
 def _oddity(sign: str) -> str:
@@ -124,7 +156,10 @@ class _Builder:
         if self._count > MAX_VALUES:
             raise self._refused(f"at most {MAX_VALUES} values in all", line)
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise self._refused("anchors (&) and aliases (*) are not allowed", line)
+            raise self._refused(
+                "anchors (&) and aliases (*) are not allowed; a text that begins so needs quotation marks around it",
+                line,
+            )
         if event.tag is not None and event.tag != "!":
             raise self._refused(f"tags such as {event.tag[:MAX_SHOWN]} are not allowed", line)
         self._document.lines.by_path[path] = line

@@ -18,7 +18,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from domain.errors import RejectedInput
+from domain.errors import RejectedInput, meant
 from domain.events import storable
 from domain.messages import Received, ReceivedText
 from flows.business import BusinessView
@@ -116,7 +116,9 @@ def answer_type(key: str, *, where: str = "ask") -> AnswerType:
     found = registry().get(key)
     if found is None:
         known = ", ".join(sorted(registry()))
-        raise RejectedInput(f"unknown kind of answer {key!r}; known are {known}", where=where)
+        raise RejectedInput(
+            f"unknown kind of answer {key!r}; {meant(key, registry())}known are {known}", where=where
+        )
     return found
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from domain import durations
-from domain.errors import FlowError, RejectedInput
+from domain.errors import FlowError, RejectedInput, meant
 from domain.events import HttpAnswered
 from domain.messages import Received
 from flows.texts import LocalText
@@ -145,5 +145,6 @@ def read_step(data: Any) -> StepDocument:
             if named
             else f"found only {', '.join(map(str, data)) or 'nothing'}"
         )
-        raise ValueError(f"exactly one key names the step's type ({known}); {found}")
+        hint = "" if named else "".join(meant(str(key), registry()) for key in list(data)[:1])
+        raise ValueError(f"exactly one key names the step's type ({known}); {hint}{found}")
     return registry()[named[0]].model_validate(data)

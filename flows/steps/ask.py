@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
+from domain.errors import meant
 from domain.messages import Received
 from flows import bounds
 from flows.answers import AnswerType, Bound, Invalid, Reading, Valid, answer_type, registry
@@ -46,7 +47,8 @@ MAX_GRADE = 100  # of a rating: percent
 
 def _known(key: str) -> str:
     if key not in registry():
-        raise ValueError(f"unknown kind of answer {key!r}; known are {', '.join(sorted(registry()))}")
+        known = sorted(registry())
+        raise ValueError(f"unknown kind of answer {key!r}; {meant(key, known)}known are {', '.join(known)}")
     return key
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 from msgspec import Struct, field
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from domain.errors import meant
 from domain.events import Referral
 
 MAX_KEYWORDS = 100
@@ -154,7 +155,8 @@ def read_trigger(data: Any) -> Trigger:
     if len(named) != 1:
         known = ", ".join(sorted(registry()))
         found = " and ".join(map(str, named)) if named else f"only {', '.join(map(str, data)) or 'nothing'}"
-        raise ValueError(f"a trigger is one of {known}; found {found}")
+        hint = "" if named else "".join(meant(str(key), registry()) for key in list(data)[:1])
+        raise ValueError(f"a trigger is one of {known}; {hint}found {found}")
     return registry()[named[0]].model_validate(data)
 
 

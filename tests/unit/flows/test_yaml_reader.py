@@ -98,3 +98,26 @@ def test_nothing_is_nothing() -> None:
     """An empty text holds no data."""
     assert read("", name="f").data is None
     assert read("# only a comment\n", name="f").data is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("a:\n\tb: 1", 2, "lines are indented with spaces, not with tabs"),
+        ("a: Your e-mail: which?", 1, "a text with a colon in it needs quotation marks"),
+        ("a: {it: L'una?: sì, en: 'x'}", 1, "between { and } a text with a comma, a colon"),
+        ("a: [one, two\nb: 1", 2, "between [ and ] a text with a comma"),
+        ("a:\n    b: 1\n   c: 2", 3, "not indented like its neighbours"),
+        ("a: @now", 1, "a text that begins with this sign needs quotation marks"),
+        ("a: *bold*", 1, "a text that begins with * or & needs quotation marks"),
+        ("a: *bold", 1, "a text that begins so needs quotation marks"),
+        ('a: "never closed\nb: 1\n', 3, "a quotation mark is never closed"),
+    ],
+)
+def test_slips_are_told_in_plain_words(text: str, line: int, words: str) -> None:
+    """What people get wrong in YAML, told by what to do about it; the line is where it was noticed."""
+    with pytest.raises(RejectedInput) as caught:
+        read(text, name="f.yaml")
+    assert words in caught.value.what
+    assert caught.value.where.startswith("f.yaml, line ")
+    assert abs(int(caught.value.where.rsplit(" ", 1)[1]) - line) <= 1
