@@ -2,8 +2,8 @@
 
 A row of `flow_schedule` is made when a flow is published. `cursor` holds `{"date", "after", "last", "n"}`: the date
 which is due next or being dealt with, the last contact that was looked at, the last date that was begun, and how many
-starts wait for their hour. A slice moves the cursor and appends its events in one transaction: each person starts once for
-each date, whatever crashes. Where the hour of each person counts, those whose hour has not come get a timer.
+starts wait for their hour. A slice moves the cursor and appends its events in one transaction: each person starts
+once for each date, whatever crashes. Where the hour of each person counts, those whose hour has not come get a timer.
 
 Slices are small, and only made while few events are open: what people write meanwhile is answered as ever.
 """
