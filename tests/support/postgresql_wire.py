@@ -27,7 +27,8 @@ class Faults:
     """What is wrong with the server; changed by the test at any time, counted by the taps.
 
     `lose_commit`: a pattern; the next `times` transactions that ran a statement in which it is found lose their
-    connection at COMMIT: `committed` says whether the server did it before.
+    connection at COMMIT (a statement outside BEGIN and COMMIT: at its end): `committed` says whether the server did it
+    before.
     """
 
     disk_full: bool = False
@@ -51,6 +52,8 @@ class Wire:
         self._started = False
         self._statements: dict[bytes, str] = {}
         self._ran: list[str] = []  # in the open transaction
+        self._open = False  # between BEGIN and COMMIT
+        self._alone = False  # a statement outside them was bound: the next Sync commits it
         self._failing = False  # the rest of this batch, up to its Sync, is replaced
         self._committing = False
 
@@ -89,15 +92,21 @@ class Wire:
         if self._failing:
             if kind != b"S":
                 return b""
-            self._failing = False
+            self._failing = self._alone = False
             return _query(DISK_FULL)
         if kind == b"P":
             name, sql = body.split(b"\0", 2)[:2]
             self._statements[name] = sql.decode()
         elif kind == b"B":
+            self._alone = not self._open
+            if self._alone:
+                self._ran.clear()
             if self._refuses(self._statements.get(body.split(b"\0", 2)[1], "")):
                 self._failing = True
                 return b""
+        elif kind == b"S" and self._alone:
+            self._alone = False
+            self._lose_commit()
         elif kind == b"Q":
             return self._simple(body.rstrip(b"\0").decode(), message)
         return message
@@ -106,8 +115,12 @@ class Wire:
         word = sql.strip(" ;").upper()
         if word.startswith("BEGIN"):
             self._ran.clear()
+            self._open = True
         elif word == "COMMIT":
+            self._open = False
             self._lose_commit()
+        elif word == "ROLLBACK":
+            self._open = False
         elif self._refuses(sql):
             return _query(DISK_FULL)
         return message

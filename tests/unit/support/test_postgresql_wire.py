@@ -72,3 +72,14 @@ async def test_a_commit_whose_answer_is_lost(place: Place, committed: bool) -> N
     assert place.connection.is_closed()
     assert await place.rows() == ([1] if committed else [])
     assert (place.faults.lost, place.faults.times) == (1, 0)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_a_statement_of_its_own_whose_answer_is_lost(place: Place, committed: bool) -> None:
+    place.faults.lose("INSERT INTO t", committed=committed)
+    assert await place.connection.fetchval("SELECT count(*) FROM t") == 0  # not this one
+    with pytest.raises((asyncpg.ConnectionDoesNotExistError, ConnectionResetError)):
+        await place.connection.execute("INSERT INTO t VALUES ($1)", 1)
+    assert place.connection.is_closed()
+    assert await place.rows() == ([1] if committed else [])
+    assert (place.faults.lost, place.faults.times) == (1, 0)
