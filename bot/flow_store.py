@@ -8,6 +8,7 @@ and compiles first, so a version in the table can always run.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -131,6 +132,10 @@ class FlowStore:
         self._flow_ids: dict[int, int] = {}  # version → flow
         self._sizes: dict[int, int] = {}  # version → characters of its document
         self._published: frozenset[int] = frozenset()
+        self._in_hand: frozenset[int] = frozenset()  # versions of the sessions that are being handled
+        self._changing = (
+            threading.Lock()
+        )  # on SQLite `load` runs in a reader's thread, `ensure` in the writer's
         self.kept: set[tuple[int, str]] = (
             set()
         )  # businesses (workspace, digest) known to stand in `business_seen`
@@ -140,7 +145,7 @@ class FlowStore:
         rows = connection.execute(_PUBLISHED).all()
         self._published = frozenset(row.version_id for row in rows)
         self._compile(connection, self._published, ready)
-        self._forget(self._published)
+        self._forget()
         workspaces: dict[int, _Workspace] = {}
         for row in rows:
             flow = self._versions.get(row.version_id)
@@ -235,11 +240,14 @@ class FlowStore:
     def ensure(self, connection: Connection, version_ids: Iterable[int]) -> None:
         """Compiles versions that sessions are pinned to and that are not at hand. Those named stay at hand until the
         next call."""
-        wanted = {version_id for version_id in version_ids if version_id}
-        for version_id in wanted & self._versions.keys():
-            self._versions.move_to_end(version_id)
+        wanted = frozenset(version_id for version_id in version_ids if version_id)
+        self._in_hand = wanted
+        with self._changing:
+            for version_id in wanted:
+                if version_id in self._versions:
+                    self._versions.move_to_end(version_id)
         if self._compile(connection, wanted):
-            self._forget(self._published | wanted)
+            self._forget()
 
     def missing(self, connection: Connection) -> Sequence[Any]:
         """The published versions that `load` would have to compile, for `compiled`."""
@@ -252,21 +260,24 @@ class FlowStore:
         """Compiles those that are not at hand; whether there were any."""
         rows = _documents(connection, wanted - self._versions.keys())
         made = {**compiled(row for row in rows if row.id not in ready), **ready}
-        for row in rows:
-            if row.id in made:
-                self._versions[row.id] = made[row.id]
-                self._flow_ids[row.id], self._sizes[row.id] = row.flow_id, len(row.document)
+        with self._changing:
+            for row in rows:
+                if row.id in made:
+                    self._versions[row.id] = made[row.id]
+                    self._flow_ids[row.id], self._sizes[row.id] = row.flow_id, len(row.document)
         return bool(rows)
 
-    def _forget(self, kept: Set[int]) -> None:
-        """Lets go of the versions unused longest, past the limits; `kept` ones stay."""
-        old = [version_id for version_id in self._versions if version_id not in kept]
-        size = sum(self._sizes[version_id] for version_id in old)
-        for number, version_id in enumerate(old):
-            if len(old) - number <= OLD_VERSIONS and size <= OLD_CHARACTERS:
-                break
-            size -= self._sizes.pop(version_id)
-            del self._versions[version_id], self._flow_ids[version_id]
+    def _forget(self) -> None:
+        """Lets go of the versions unused longest, past the limits; those that are published or in hand stay."""
+        kept = self._published | self._in_hand
+        with self._changing:
+            old = [version_id for version_id in self._versions if version_id not in kept]
+            size = sum(self._sizes[version_id] for version_id in old)
+            for number, version_id in enumerate(old):
+                if len(old) - number <= OLD_VERSIONS and size <= OLD_CHARACTERS:
+                    break
+                size -= self._sizes.pop(version_id)
+                del self._versions[version_id], self._flow_ids[version_id]
 
 
 def compiled(rows: Iterable[Any]) -> dict[int, CompiledFlow]:
