@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from config.commands.output import Json, show, words
+from config.sentences import say
 
 MAX_BYTES = 64_000_000  # of a source: what a text of the importers' limit can take in UTF-8
 
@@ -39,7 +40,7 @@ def import_flows(
         told = [f"{flow.id}: {paths[flow.id]}" for flow in imported.flows]
         if imported.unsupported:
             told.append(words("Non riportato:", "Not carried over:"))
-        return told + [f"  {one.what} ({one.where}): {one.why}" for one in imported.unsupported]
+        return told + [f"  {one.what} ({one.where}): {say(one.why)}" for one in imported.unsupported]
 
     show(result, json, lines)
 
