@@ -177,7 +177,10 @@ def _table(
     for name in names:
         described = schema["properties"][name]
         default = "required" if name in schema.get("required", ()) else _default(described)
-        meaning = shared.get(name) or meaning_of(kind, name)
+        if name == "timeout" and described.get("type") == "string":
+            meaning = "how long the call may take"
+        else:
+            meaning = shared.get(name) or meaning_of(kind, name)
         form = _takes(described, schema.get("$defs", defs or {}))
         rows.append(f"| `{name}` | {_cell(form)} | {_cell(default)} | {_cell(meaning)} |\n")
     return "".join(rows)

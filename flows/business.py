@@ -102,8 +102,8 @@ def sample() -> BusinessView:
             "applications": Purpose(
                 version="1",
                 wording={
-                    "it": "Usiamo i tuoi dati solo per questa selezione e li cancelliamo dopo sei mesi. Sei d'accordo?",
-                    "en": "We use your data for this selection only and delete them after six months. Do you agree?",
+                    "it": "I tuoi dati servono solo a questa selezione. Per cancellarli scrivi /forget. Sei d'accordo?",
+                    "en": "We use your data for this selection only. Write /forget to have them deleted. Do you agree?",
                 },
             ),
         },
