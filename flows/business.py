@@ -102,7 +102,7 @@ def sample() -> BusinessView:
             "applications": Purpose(
                 version="1",
                 wording={
-                    "it": "I tuoi dati servono solo a questa selezione. Per cancellarli scrivi /forget. Sei d'accordo?",
+                    "it": "Usiamo i tuoi dati solo per questa selezione. Per cancellarli scrivi /forget. D'accordo?",
                     "en": "We use your data for this selection only. Write /forget to have them deleted. Do you agree?",
                 },
             ),
