@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from tests.canary import CANARY_SECRET, CANARY_TOKEN
-from tests.faults.load import TELEGRAM_FORM, WHATSAPP_FORM
+from tests.faults.load import NUMBERLESS_FORM, TELEGRAM_FORM
 from tests.support.processes import ROOT, Child, Server, Simulators
 from tests.support.run import Run
 from tests.support.town import ACCESS, BUSINESS, NUMBER, VERIFY, until
@@ -72,7 +72,7 @@ async def test_a_day_in_the_shop(run: Run, tmp_path: Path) -> None:
         plays = [
             await control.play("telegram", CANARY_TOKEN, TELEGRAM_FORM, people=WALKERS),
             await control.play(
-                "whatsapp", NUMBER, WHATSAPP_FORM, people=WALKERS, person={"name": "Anna {n}"}
+                "whatsapp", NUMBER, NUMBERLESS_FORM, people=WALKERS, person={"name": "Anna {n}"}
             ),
         ]
         for play in plays:

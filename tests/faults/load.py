@@ -75,11 +75,11 @@ TELEGRAM_FORM: list[dict[str, Any]] = [
     {"wait_for": {"button": "Sì, confermo"}, "do": "tap", "text": "Sì, confermo"},
     {"wait_for": "ti terremo aggiornato"},
 ]
-WHATSAPP_FORM = [
-    {**step, "title": step["text"]} if step.get("do") == "tap" else step
-    for step in TELEGRAM_FORM
-    if step.get("text") != CANARY_PHONE  # their number is known there, and what is known is not asked again
+# On WhatsApp; people without a number there are asked for it, of the others it is known and not asked again.
+NUMBERLESS_FORM = [
+    {**step, "title": step["text"]} if step.get("do") == "tap" else step for step in TELEGRAM_FORM
 ]
+WHATSAPP_FORM = [step for step in NUMBERLESS_FORM if step.get("text") != CANARY_PHONE]
 
 
 @dataclass(frozen=True)

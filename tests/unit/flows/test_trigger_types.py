@@ -162,7 +162,7 @@ def test_a_message_of_any_length_takes_no_time() -> None:
         ({"keyword": ["!!"]}, "needs a letter"),
         ({"keyword": []}, "names no word"),
         ({"keyword": {"italiano": ["x"]}}, "not a language code"),
-        ({"keyword": "x", "match": "nearly"}, "should be"),
+        ({"keyword": "x", "match": "nearly"}, "must be 'exact'"),
         ({"keyword": "x", "priority": 101}, "less than or equal"),
         ({"tag_added": []}, "at least 1"),
         ({"schedule": "daily"}, "is missing"),
