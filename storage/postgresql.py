@@ -194,8 +194,11 @@ def translate(error: BaseException) -> BaseException:
         return Conflict(f"changed by somebody else in the meantime ({state})")
     if state.startswith(_REFUSED):
         return Unavailable(f"PostgreSQL does not let us in ({_first_line(error)})")
-    if isinstance(error.orig and error.orig.__cause__, asyncpg.InvalidCachedStatementError):
+    cause = error.orig and error.orig.__cause__
+    if isinstance(cause, asyncpg.InvalidCachedStatementError):
         return Conflict("the schema was changed in the meantime")
+    if isinstance(cause, asyncpg.InternalClientError):  # the driver lost count while a connection broke off
+        return Unavailable("the store does not answer (the connection broke off)")
     lost = error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
     if lost or state.startswith(_AWAY):
         return Unavailable(f"the store does not answer ({state or type(error.orig).__name__})")

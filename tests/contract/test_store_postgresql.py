@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import Connection, literal, select, text
+from sqlalchemy.exc import InternalError
 
 from domain.errors import Conflict, Unavailable
 from storage import postgresql
 from storage.database import Database, Queue, rows_of
-from storage.postgresql import POOL, PostgresqlDatabase
+from storage.postgresql import POOL, PostgresqlDatabase, translate
 from tests.support.databases import PostgresServer
 from tests.support.postgresql_wire import Faults, Wire
 from tests.support.proxy import Proxy
@@ -364,3 +366,11 @@ async def test_idle_connections_are_looked_after_by_the_kernel(
         )
 
     assert await database.read(options) == (1, 10_000)
+
+
+def test_a_driver_that_lost_count_is_an_absent_server() -> None:
+    """What breaks off while it is being connected may be told as the driver's own confusion: it comes back."""
+    told = RuntimeError("cannot switch to state 11; another operation (2) is in progress")
+    told.__cause__ = asyncpg.InternalClientError(str(told))
+    error = InternalError("SET transaction_timeout = 1", {}, told)
+    assert isinstance(translate(error), Unavailable)
