@@ -72,8 +72,11 @@ def versions(connection: Connection, workspace_id: int, ids: Iterable[int]) -> V
 
 
 def by_key(connection: Connection, workspace_id: int, key: str) -> FlowOf:
-    """The flow with this key. Raises NotFound."""
-    return _flow(connection, "f.key = :value", workspace_id, key)
+    """The flow with this key. Raises NotFound naming it."""
+    try:
+        return _flow(connection, "f.key = :value", workspace_id, key)
+    except NotFound as error:
+        raise NotFound(f"{key}: {error}") from None
 
 
 def by_id(connection: Connection, workspace_id: int, flow_id: int) -> FlowOf:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pydantic import Field
+from sqlalchemy import Connection
 
 from api.models import FlowId, Input, Output, VersionId
 from api.routing import Call, route
-from bot import flow_views, step_counts
-from bot.step_counts import DAY_MS
-from domain.errors import NotFound
+from bot import flow_history, passages
+from bot.passages import MAX_DAYS, Passage
 
 
 class StepsQuery(Input):
     """`number`: which version, 0 for the published one; `days`: today and so many days before it, at most a year."""
 
     number: int = Field(0, ge=0)
-    days: int = Field(30, ge=1, le=366)
+    days: int = Field(30, ge=1, le=MAX_DAYS)
 
 
 class StepCounts(Output):
@@ -48,21 +48,17 @@ class FlowSteps(Output):
 async def list_flow_steps(call: Call[None, StepsQuery]) -> FlowSteps:
     """How people got through a version of a flow."""
     flow_id, query = call.ids["flow"], call.query
-    versions = await call.read(lambda c: flow_views.versions(c, call.workspace_id, flow_id))
-    flow = await call.read(lambda c: flow_views.flow(c, call.workspace_id, flow_id))
-    number = query.number or flow.number
-    version = next((one for one in versions if one.number == number), None)
-    if version is None:
-        raise NotFound("there is no such version of this flow")
-    today = call.now() // DAY_MS
-    found = await call.read(
-        lambda c: step_counts.passage(
-            c, call.workspace_id, version.id, first_day=today - query.days + 1, last_day=today
+
+    def read(connection: Connection) -> tuple[int, Passage]:
+        flow = flow_history.by_id(connection, call.workspace_id, flow_id)
+        return passages.of_version(
+            connection, call.workspace_id, flow, query.number, days=query.days, now=call.now()
         )
-    )
+
+    number, found = await call.read(read)
     return FlowSteps(
         flow_id=flow_id,
-        version_id=version.id,
+        version_id=found.flow_version_id,
         number=number,
         starts=found.starts,
         ends=found.ends,

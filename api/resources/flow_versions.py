@@ -12,7 +12,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from api.models import ChannelId, ConversationId, FlowId, Input, JobId, Output, Query, SessionId, VersionId
-from api.resources.flows import MAX_DOCUMENT, Finding
+from api.resources.flows import MAX_DOCUMENT, Finding, finding
 from api.routing import Call, route
 from bot import connecting, flow_drafts, flow_history, flow_publishing, replay, standing
 from bot.flow_drafts import MAX_NOTE, DraftChanged
@@ -518,17 +518,7 @@ async def _findings(call: Call[Any, None], source: str) -> list[Finding]:
         return [_unreadable(problem.line, problem.where, problem.what) for problem in error.problems]
     except RejectedInput as error:
         return [_unreadable(1, "", str(error))]
-    return [
-        Finding(
-            severity=one.severity,
-            code=one.code,
-            step=one.step,
-            line=one.line,
-            text=dict(one.text),
-            remedy=dict(one.remedy),
-        )
-        for one in found
-    ]
+    return [finding(one) for one in found]
 
 
 def _unreadable(line: int, where: str, what: str) -> Finding:

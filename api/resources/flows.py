@@ -198,18 +198,20 @@ def _inspected(
     )
     return compiled, {
         "publishable": all(one.severity != "error" for one in found),
-        "findings": [
-            Finding(
-                severity=one.severity,
-                code=one.code,
-                step=one.step,
-                line=one.line,
-                text=dict(one.text),
-                remedy=dict(one.remedy),
-            )
-            for one in found
-        ],
+        "findings": [finding(one) for one in found],
     }
+
+
+def finding(one: inspection.Finding) -> Finding:
+    """What inspection found, as it is shown."""
+    return Finding(
+        severity=one.severity,
+        code=one.code,
+        step=one.step,
+        line=one.line,
+        text=dict(one.text),
+        remedy=dict(one.remedy),
+    )
 
 
 def _flow(one: flow_views.FlowView) -> Flow:

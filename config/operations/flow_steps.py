@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from bot import step_counts
-from bot.step_counts import DAY_MS
+from bot import flow_history, passages
+from bot.passages import MAX_DAYS
 from config.operations import Context, Result, operation
 from domain.errors import RejectedInput
 
@@ -22,31 +22,22 @@ class Steps(msgspec.Struct, forbid_unknown_fields=True):
 @operation("flow.steps", Steps)
 async def steps(context: Context, arguments: Steps) -> Result:
     """The counts of a version, steps in the order in which most people entered them."""
-    if not 1 <= arguments.days <= 366:
-        raise RejectedInput("must be 1 to 366", where="days")
+    if not 1 <= arguments.days <= MAX_DAYS:
+        raise RejectedInput(f"must be 1 to {MAX_DAYS}", where="days")
 
     def read(connection: Connection) -> Result:
-        version = connection.execute(
-            text(
-                "SELECT v.id, v.number FROM flow f JOIN flow_version v ON v.flow_id = f.id "
-                "AND v.workspace_id = f.workspace_id WHERE f.workspace_id = :workspace AND f.key = :key "
-                "AND (v.number = :number OR (:number = 0 AND v.id = f.current_version_id))"
-            ),
-            {"workspace": context.workspace_id, "key": arguments.flow, "number": arguments.number},
-        ).one_or_none()
-        if version is None:
-            raise RejectedInput("there is no such flow, or no such version of it", where=arguments.flow)
-        today = context.now // DAY_MS
-        found = step_counts.passage(
+        flow = flow_history.by_key(connection, context.workspace_id, arguments.flow)
+        number, found = passages.of_version(
             connection,
             context.workspace_id,
-            version.id,
-            first_day=today - arguments.days + 1,
-            last_day=today,
+            flow,
+            arguments.number,
+            days=arguments.days,
+            now=context.now,
         )
         return {
             "flow": arguments.flow,
-            "version": version.number,
+            "version": number,
             "starts": found.starts,
             "ends": found.ends,
             "steps": [msgspec.to_builtins(one) for one in found.steps],

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import text
 
-from bot import step_counts
-from bot.step_counts import Passage, StepView
+from bot import passages, step_counts
+from bot.passages import Passage, StepView
 from tests.support.core import OTHER_WORKSPACE, WORKSPACE, Core
 
 FLOW = """
@@ -36,7 +36,7 @@ async def core(store_url: str) -> AsyncIterator[Core]:
 
 async def passage(core: Core, workspace_id: int = WORKSPACE) -> Passage:
     version = (await core.rows("SELECT current_version_id AS v FROM flow WHERE key = 'survey'"))[0].v
-    return await core.database.read(lambda c: step_counts.passage(c, workspace_id, version))
+    return await core.database.read(lambda c: passages.passage(c, workspace_id, version))
 
 
 def step(found: Passage, step_id: str) -> StepView:

@@ -64,7 +64,7 @@ def test_nothing_counted_yet(published: Command) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "where"),
-    [(("nowhere",), "nowhere"), (("hello", "--version", "7"), "hello"), (("hello", "--days", "0"), "days")],
+    [(("nowhere",), "nowhere"), (("hello", "--version", "7"), "7"), (("hello", "--days", "0"), "days")],
 )
 def test_refused(published: Command, arguments: tuple[str, ...], where: str) -> None:
     """A flow, a version or a span that does not exist is named."""
