@@ -5,8 +5,9 @@ replies may overdraw where the platform does not count them) and its address's (
 exactly the scope that it names. Tokens are released in slices, not by a sleep per message. A new owner of a channel
 starts with empty buckets and is told what the last 60 seconds sent (`remember`).
 
-Limits: address buckets that are full again and stops that are over are forgotten, so memory follows the busy
-addresses only.
+Limits: address buckets that are full again and stops that are over are forgotten whenever there are twice as many as
+the last look left, so memory follows the busy addresses only, and a look costs each new address a fraction of a
+microsecond, however many there are.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from bot.channels.base import Pace, Rate
 # How often bulk is released. A slice costs a commit, so it is not shorter; a bucket holds 50 ms' worth, so it is not
 # longer: a waking that comes late may lose no token.
 SLICE_S = 0.020
-MAX_ADDRESSES = 50_000  # buckets kept; at 30 messages/s far more than a window's worth
+ADDRESSES = 1_000  # kept before any are forgotten, 0.3 MB; at 30 messages/s more than a window's worth
 
 
 class Bucket:
@@ -68,6 +69,7 @@ class Pacing:
         self._replies = None if replies is None else Bucket(replies, now, full=fresh)
         self._addresses: dict[str, Bucket] = {}
         self._stopped: dict[str, float] = {}  # address → until
+        self._look_at = ADDRESSES  # so many of both
         self._channel_stopped_until = 0.0
         self._bulk_stopped_until = 0.0
 
@@ -104,8 +106,7 @@ class Pacing:
         channel; replies go on until they get their own."""
         until = now + seconds
         if scope == "address":
-            if len(self._stopped) >= MAX_ADDRESSES:
-                self._forget(now)
+            self._make_room(now)
             self._stopped[address] = max(until, self._stopped.get(address, 0.0))
         elif lane == 0:
             self._channel_stopped_until = max(until, self._channel_stopped_until)
@@ -138,12 +139,14 @@ class Pacing:
             return None
         bucket = self._addresses.get(address)
         if bucket is None:
-            if len(self._addresses) >= MAX_ADDRESSES:
-                self._forget(now)
+            self._make_room(now)
             # An address that this owner has not written to starts full: what others sent is told by `remember`.
             bucket = self._addresses[address] = Bucket(rate, now, full=True)
         return bucket
 
-    def _forget(self, now: float) -> None:
+    def _make_room(self, now: float) -> None:
+        if len(self._addresses) + len(self._stopped) < self._look_at:
+            return
         self._addresses = {a: b for a, b in self._addresses.items() if not b.full(now)}
         self._stopped = {a: until for a, until in self._stopped.items() if until > now}
+        self._look_at = max(ADDRESSES, 2 * (len(self._addresses) + len(self._stopped)))

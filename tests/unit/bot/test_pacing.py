@@ -179,7 +179,7 @@ def test_a_clock_that_steps_back_gives_nothing_and_takes_nothing() -> None:
 
 def test_memory_follows_the_busy_addresses_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quiet addresses are forgotten, stopped ones when their time is over, also where addresses have no rate."""
-    monkeypatch.setattr(pacing, "MAX_ADDRESSES", 100)
+    monkeypatch.setattr(pacing, "ADDRESSES", 100)
     unpaced = Pace(per_channel=Rate(1e6, 1_000), replies_per_channel=None, per_address=None, per_group=None)
     for pace in (TELEGRAM, unpaced):
         gate, now = Pacing(pace, 0.0), 0.0
@@ -187,17 +187,30 @@ def test_memory_follows_the_busy_addresses_only(monkeypatch: pytest.MonkeyPatch)
             now += 0.1
             gate.release(f"{number}", "address", 0, now)
             gate.stop("address", f"{number}", 0, 1.0, now)
-            assert len(gate._addresses) <= 101
-            assert len(gate._stopped) <= 101
+            assert len(gate._addresses) + len(gate._stopped) <= 101
         assert not gate.release("4999", "address", 0, now + 0.5), "what is stopped stays so"
 
 
 def test_forgetting_gives_nobody_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only an address whose bucket is full again is forgotten: it starts full anew."""
-    monkeypatch.setattr(pacing, "MAX_ADDRESSES", 10)
+    monkeypatch.setattr(pacing, "ADDRESSES", 10)
     gate = Pacing(STRICT, 0.0)
     for _ in range(3):
         gate.remember("busy", "address", 0, 0.0)
     for number in range(50):
         gate.remember(f"{number}", "address", 0, 0.0)
     assert not gate.release("busy", "address", 0, 0.9)
+
+
+def test_busy_addresses_are_not_looked_through_for_every_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks come at twice as many as the last one left, so the work for each new address does not grow; and when it is
+    quiet again, nothing is left of the many."""
+    monkeypatch.setattr(pacing, "ADDRESSES", 10)
+    gate, looks = Pacing(STRICT, 0.0), set()
+    for number in range(10_000):
+        gate.remember(f"{number}", "address", 0, 0.0)
+        looks.add(gate._look_at)
+    assert looks == {10 * 2**n for n in range(11)}
+    for number in range(10_000, 20_000):
+        gate.remember(f"{number}", "address", 0, number * 10.0)
+    assert len(gate._addresses) <= 10
