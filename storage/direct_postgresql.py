@@ -2,9 +2,11 @@
 
 The counterpart of `storage.direct`: a textual statement runs as a prepared statement of the driver's, with its `:names`
 as `$numbers`, and its result is read at once. A statement of a millisecond's work costs some 150 µs of CPU on this side
-instead of 500. Everything else is the real connection's, and so are the prepared statements and what an error means for
-the pool. The transaction begins with the first statement, as with SQLAlchemy's adapter, in a word with how durable it
-is; where each statement may stand alone (`Begin.never`, `Begin.single`) the two ways for BEGIN and COMMIT are spared.
+instead of 500. The connection is one of SQLAlchemy's pool, with the statements that it has prepared; SQLAlchemy's own
+`Connection` over it (`real`) is made for what only that can do: other statements, rolling back, saying what an error
+means for the pool. The transaction begins with the first statement, as with SQLAlchemy's adapter, in a word with how
+durable it is; where each statement may stand alone (`Begin.never`, `Begin.single`) the two ways for BEGIN and COMMIT
+are spared.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ import re
 from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
+from types import TracebackType
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Connection, TextClause
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, RootTransaction, TextClause
 from sqlalchemy.util import await_only
 
 from storage.direct import Rows, row_kind
@@ -37,16 +40,44 @@ class Begin(Enum):
 
 
 class DirectPostgresqlConnection:
-    """Stands in for a SQLAlchemy `Connection` over asyncpg, within its greenlet; `real` is that one."""
+    """One transaction on a pooled asyncpg connection, within its greenlet, in place of a SQLAlchemy `Connection`: left
+    as a context it is committed, or rolled back by an error, and the connection given back."""
 
-    __slots__ = ("_adapter", "_begin", "_ran", "dialect", "real")
+    __slots__ = ("_adapter", "_begin", "_engine", "_pooled", "_ran", "_real", "_transaction", "dialect")
 
-    def __init__(self, real: Connection, begin: Begin) -> None:
-        self.real = real
-        self._adapter: Any = real.connection.dbapi_connection
+    def __init__(self, engine: Engine, pooled: PoolProxiedConnection, begin: Begin) -> None:
+        self._engine = engine
+        self._pooled = pooled
+        self._adapter: Any = pooled.dbapi_connection
         self._begin = begin
         self._ran = False
-        self.dialect: Any = real.dialect
+        self._real: Connection | None = None
+        self._transaction: RootTransaction | None = None
+        self.dialect: Any = engine.dialect
+
+    def __enter__(self) -> DirectPostgresqlConnection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None and self._real is None:
+                self._commit()
+            else:
+                self.real  # noqa: B018 (rolled back as SQLAlchemy does it, with its connection)
+                assert self._transaction is not None
+                self._transaction.__exit__(kind, error, trace)
+        finally:
+            (self._real or self._pooled).close()
+
+    @property
+    def real(self) -> Connection:
+        """SQLAlchemy's connection, in the same transaction."""
+        if self._real is None:
+            self._real = Connection(self._engine, connection=self._pooled)
+            self._transaction = self._real.begin()
+        return self._real
 
     def execute(self, statement: Any, parameters: Any = None, **options: Any) -> Any:
         """Runs a textual statement on the driver, any other on the real connection."""
@@ -88,6 +119,12 @@ class DirectPostgresqlConnection:
         driver = self._adapter._connection
         await driver.execute(self._begin.value)
         self._adapter._transaction = _Transaction(driver)
+
+    def _commit(self) -> None:
+        try:
+            self._adapter.commit()
+        except Exception as error:
+            self.real._handle_dbapi_exception(error, None, None, None, None)
 
     def _explain(self, error: Exception, sql: str) -> None:
         """Raises the error as SQLAlchemy would, and lets go of the connection when it is dead."""

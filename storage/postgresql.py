@@ -26,7 +26,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 import asyncpg
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, PoolProxiedConnection, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -94,6 +94,7 @@ class PostgresqlDatabase(Database):
             pool_size=POOL,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_S,
+            pool_use_lifo=True,  # few connections that know all statements, rather than many that must learn each
             pool_pre_ping=False,  # `_prepare` knows without a question what the server has closed
             hide_parameters=True,  # an error's text must not carry what people wrote
             connect_args={
@@ -158,24 +159,26 @@ class PostgresqlDatabase(Database):
 
     def _run(self, work: Work[T], begin: Begin, limit_s: float, durations: Durations | None) -> T:
         """One transaction, in the greenlet."""
-        with self._connected() as connection:
-            driver: Any = connection.connection.driver_connection
-            started = time.monotonic()
-            limit = self._loop.call_later(limit_s, driver.terminate)
-            try:
-                with connection.begin():
-                    return work(cast(Connection, DirectPostgresqlConnection(connection, begin)))
-            finally:
-                limit.cancel()
-                if durations is not None:
-                    durations.note(time.monotonic() - started)
-
-    def _connected(self) -> Connection:
+        pooled = self._checked_out()
+        driver: Any = pooled.driver_connection
+        started = time.monotonic()
+        limit = self._loop.call_later(limit_s, driver.terminate)
         try:
-            return self._engine.sync_engine.connect()
-        except (DBAPIError, OSError, asyncpg.InterfaceError):  # the last: cut while it was being made
+            with DirectPostgresqlConnection(self._engine.sync_engine, pooled, begin) as connection:
+                return work(cast(Connection, connection))
+        finally:
+            limit.cancel()
+            if durations is not None:
+                durations.note(time.monotonic() - started)
+
+    def _checked_out(self) -> PoolProxiedConnection:
+        engine = self._engine.sync_engine
+        try:
+            return engine.raw_connection()
+        except (engine.dialect.loaded_dbapi.Error, OSError, asyncpg.InterfaceError) as error:
+            # The last: cut while it was being made.
             self._again_at = time.monotonic() + self._chance(*AGAIN_S)
-            raise
+            Connection._handle_dbapi_exception_noconnection(error, engine.dialect, engine)
 
 
 async def _shielded(transaction: Coroutine[Any, Any, T]) -> T:
