@@ -224,10 +224,16 @@ class ChannelSender:
         if len(self._ready) >= READY:  # only answers find room, and they stand first
             wanted = len(self.busy) + SLICE
         clock, channel_id = self._runtime.clock(), self._channel.id
-        found = await self._runtime.database.read(
-            lambda c: outbox.due(c, channel_id, now=clock, limit=wanted, after=after)
-        )
-        self._more = len(found) == wanted
+        # Bulk that is here stays as it was read or offered; what an answer waits for may have come meanwhile.
+        known = frozenset(self._lines[MARKETING_LANE])
+
+        def read(connection: Connection) -> tuple[list[Item], bool]:
+            if known and not after:
+                return outbox.due_besides(connection, channel_id, now=clock, limit=wanted, known=known)
+            found = outbox.due(connection, channel_id, now=clock, limit=wanted, after=after)
+            return found, len(found) == wanted
+
+        found, self._more = await self._runtime.database.read(read)
         for item in found:
             self.offer(item)
 
@@ -268,12 +274,16 @@ class ChannelSender:
             return POLL_S  # a finished request wakes us
         now, clock = self._runtime.monotonic(), self._runtime.clock()
         waits = [max(0.0, self._look_at - now)]
+        slice_in = self._bulk_at - now
+        if slice_in > 0 and self._lines[MARKETING_LANE]:  # before that none of the bulk has to be asked about
+            waits.append(max(slice_in, LEAST_PAUSE_S))
         for item in list(self._ready.values())[:SLICE]:
+            if slice_in > 0 and item.lane == MARKETING_LANE:
+                continue
             scope = self._channel.kind.rate_scope(item.address)
             due_in = max(0.0, (item.not_before - clock) / 1000)
-            slice_in = self._bulk_at - now if item.lane == MARKETING_LANE else 0.0
             pause = self._pacing.pause_s(item.address, scope, item.lane, now)
-            waits.append(max(due_in, slice_in, pause, LEAST_PAUSE_S))
+            waits.append(max(due_in, pause, LEAST_PAUSE_S))
         return min(waits)
 
     async def _send(self, slice_: list[Item]) -> None:

@@ -66,7 +66,7 @@ class Live:
         self.pollers = Pollers(
             runtime, self.channels, self.intake, clients, webhooks_reach_us=webhooks_reach_us
         )
-        self.scheduler = Scheduler(runtime, (*scheduler.tickers(runtime), *tickers))
+        self.scheduler = Scheduler(runtime, (*scheduler.tickers(runtime), *tickers), offer=self.sender.offer)
         self.outgoing = Outgoing(outgoing or Policy())
         self.limits = Limits(runtime.monotonic)
         self.assistant = assistant or Assistant()

@@ -7,7 +7,7 @@ person's consent row), and `bot.settling` takes it out with what is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -20,6 +20,7 @@ from storage.statements import BulkInsert, bulk, bulk_values, insert_rows, json_
 
 HELD, QUEUED, SENDING = 0, 1, 3
 LANE = {MessageClass.reply: 0, MessageClass.service: 1, MessageClass.marketing: 2}
+_MARKETING_LANE = LANE[MessageClass.marketing]
 REPLY_LIFE_MS = 15 * 60_000  # a reply later than this answers a question that nobody asks any more
 
 
@@ -120,6 +121,7 @@ _insert_outbox = BulkInsert(
     "outbox", _OUTBOX, constants={"attempt": "0", "tries": "0", "waits": "0", "part": "0"}
 )
 _COLUMNS = ", ".join(Item._fields)
+_IDS = "SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e"
 
 
 def enqueue(connection: Connection, items: Sequence[Outgoing], *, now: int) -> list[Item]:
@@ -243,7 +245,7 @@ _INSERT_QUEUED = text(
             **_SHARED,
             "campaign_id": "CAST(:campaign AS BIGINT)",
             "place": "'private'",
-            "lane": str(LANE[MessageClass.marketing]),
+            "lane": str(_MARKETING_LANE),
             "state": str(QUEUED),
             **dict.fromkeys(("position", "attempt", "tries", "waits", "part"), "0"),
         },
@@ -251,10 +253,12 @@ _INSERT_QUEUED = text(
 )
 
 
-def enqueue_run(connection: Connection, shared: Shared, messages: Sequence[Addressed], *, now: int) -> None:
+def enqueue_run(
+    connection: Connection, shared: Shared, messages: Sequence[Addressed], *, now: int
+) -> list[Item]:
     """Stores a campaign's messages and their outbox rows: as `enqueue` does, with less to carry."""
     if not messages:
-        return
+        return []
     values = {
         "rows": bulk(messages),
         "workspace": shared.workspace_id,
@@ -265,6 +269,35 @@ def enqueue_run(connection: Connection, shared: Shared, messages: Sequence[Addre
     }
     connection.execute(_INSERT_MESSAGES, values)
     connection.execute(_INSERT_QUEUED, {**values, "campaign": shared.campaign_id})
+    return [
+        Item(
+            one.id,
+            shared.workspace_id,
+            shared.channel_id,
+            one.conversation_id,
+            one.contact_id,
+            one.identity_id,
+            0,
+            0,
+            shared.run_id,
+            shared.campaign_id,
+            _MARKETING_LANE,
+            MessageClass.marketing.value,
+            shared.purpose,
+            one.address,
+            None,
+            "private",
+            one.language,
+            one.content,
+            0,
+            0,
+            0,
+            0,
+            one.not_before,
+            None,
+        )
+        for one in messages
+    ]
 
 
 def lines(connection: Connection, conversation_ids: Iterable[int]) -> dict[int, int]:
@@ -295,6 +328,28 @@ def due(connection: Connection, channel_id: int, *, now: int, limit: int, after:
     return [Item._make(row) for row in rows]
 
 
+def due_besides(
+    connection: Connection, channel_id: int, *, now: int, limit: int, known: Collection[int]
+) -> tuple[list[Item], bool]:
+    """Those of the first `limit` due items that are not `known`, and whether there may be more behind them. Of the
+    others no more than their ids is read: while a campaign runs that is a second's worth of messages."""
+    rows = connection.execute(
+        prepared(
+            "SELECT id FROM outbox WHERE channel_id = :channel AND state = 1 AND not_before <= :now "
+            "ORDER BY lane, id LIMIT :limit"
+        ),
+        {"channel": channel_id, "now": now, "limit": limit},
+    ).all()
+    unknown = [row[0] for row in rows if row[0] not in known]
+    if not unknown:
+        return [], len(rows) == limit
+    found = connection.execute(
+        prepared(f"SELECT {_COLUMNS} FROM outbox WHERE state = 1 AND id IN ({_IDS}) ORDER BY lane, id"),
+        {"ids": bulk_values(unknown)},
+    ).all()
+    return [Item._make(row) for row in found], len(rows) == limit
+
+
 def orphans(connection: Connection, channel_id: int) -> list[Item]:
     """Items that a former owner of the channel had marked `sending` and never settled."""
     rows = connection.execute(
@@ -319,7 +374,6 @@ def recent(connection: Connection, channel_id: int, *, since: int) -> list[tuple
 
 # Where others write at the same time rows are locked in the order of their ids, here as everywhere: a worker that puts
 # new turns behind those that still have to leave (`lines`) would else meet us crosswise.
-_IDS = "SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e"
 _ORDERED = f"SELECT o.id FROM outbox o WHERE o.state = 1 AND o.id IN ({_IDS}) ORDER BY o.id FOR UPDATE"
 _MARK = (
     "UPDATE outbox SET state = 3, attempt = attempt + 1, sending_at = :now WHERE state = 1 "

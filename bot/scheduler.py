@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy import Connection, text
 
 from bot import holding, intake, schedules, statuses, step_counts, timers
+from bot.outbox import Item
 from bot.runtime import Runtime
 from crm import proof
 from domain.crash import crash_point
@@ -45,10 +46,12 @@ _log = structlog.get_logger("scheduler")
 
 @dataclass(frozen=True)
 class Ticked:
-    """What one tick did. `more`: call again without waiting. `channels`: whose sender has something new."""
+    """What one tick did. `more`: call again without waiting. `channels`: whose sender has something new. `items`: of
+    that, what need not be read from the outbox by a sender in this process; all that there is in their channels."""
 
     more: bool = False
     channels: tuple[int, ...] = ()
+    items: tuple[Item, ...] = ()
 
 
 class Tick(Protocol):
@@ -77,8 +80,12 @@ class Ticker:
 class Scheduler:
     """Runs tickers in this process while it holds the lease."""
 
-    def __init__(self, runtime: Runtime, tickers: Sequence[Ticker]) -> None:
+    def __init__(
+        self, runtime: Runtime, tickers: Sequence[Ticker], *, offer: Callable[[Sequence[Item]], None]
+    ) -> None:
+        """`offer`: takes queued items to this process's sender, or tells others to look."""
         self._runtime = runtime
+        self._offer = offer
         self._tickers = tickers
         self._held = False
         self._told = {ticker.name: asyncio.Event() for ticker in tickers if ticker.due}  # by the last look
@@ -152,7 +159,10 @@ class Scheduler:
         if ticked.more or ticked.channels:
             if ticker.crash_at:
                 crash_point(ticker.crash_at)
-            runtime.signals.notify(ticker.wakes)
+            if ticked.items:
+                self._offer(ticked.items)
+            if ticked.more or set(ticked.channels).difference(item.channel_id for item in ticked.items):
+                runtime.signals.notify(ticker.wakes)
         return ticked.more
 
     async def _pause(self, seconds: float) -> None:

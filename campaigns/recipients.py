@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, text
 
 from bot import outbox, settling
-from bot.outbox import Addressed, Shared
+from bot.outbox import Addressed, Item, Shared
 from bot.settling import Outcome
 from bot.withdrawals import Withdrawn, withdraw_run
 from campaigns import contents
@@ -51,18 +51,29 @@ _CHANGE = {
 }
 
 
-def feed(connection: Connection, run_id: int, *, room: int, new_id: Callable[[], int], now: int) -> int:
-    """Queues up to `room` pending recipients of a running run; gives how many rows it dealt with."""
+class Fed(NamedTuple):
+    """What feeding did: how many recipients were dealt with, and the messages that may leave at once. Those with a
+    time of their own are not among them: the sender finds them in the outbox when it has come."""
+
+    people: int
+    items: list[Item]
+
+
+_NOTHING = Fed(0, [])
+
+
+def feed(connection: Connection, run_id: int, *, room: int, new_id: Callable[[], int], now: int) -> Fed:
+    """Queues up to `room` pending recipients of a running run."""
     run = _locked_run(connection, run_id)
     if run is None or run.state != "running":
-        return 0
+        return _NOTHING
     slots = _slots(run.rate, run.next_slot_at, room, now)
     room = min(room, len(slots))
     if room <= 0:
-        return 0
+        return _NOTHING
     people = _pending(connection, run, room, now)
     if not people:
-        return 0
+        return _NOTHING
     made, changes = _compose(connection, run, people, new_id, now)
     taken = _queue(connection, run.id, made, now) | _take(connection, changes, now)
     leaving = [item for item in made if item.contact_id in taken]
@@ -70,7 +81,7 @@ def feed(connection: Connection, run_id: int, *, room: int, new_id: Callable[[],
         for item, slot in zip(leaving, slots, strict=False):
             item.not_before = slot
     shared = Shared(run.workspace_id, run.channel_id, run.id, run.campaign_id, run.purpose)
-    outbox.enqueue_run(connection, shared, leaving, now=now)
+    items = outbox.enqueue_run(connection, shared, leaving, now=now)
     if run.rate and leaving:
         connection.execute(
             prepared("UPDATE campaign_run SET next_slot_at = :slot WHERE id = :run"),
@@ -82,7 +93,7 @@ def feed(connection: Connection, run_id: int, *, room: int, new_id: Callable[[],
             outcome = outcome_name(change["state"])
             deltas.move(run.workspace_id, run_id, ("pending", ""), (outcome, change["reason"]))
     deltas.append(connection, new_id=new_id)
-    return len(taken)
+    return Fed(len(taken), [] if run.rate else items)
 
 
 @settling.settles

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import Connection, text
 
+from bot.outbox import Item
 from bot.scheduler import Ticked, Ticker
 from campaigns import (
     audiences,
@@ -23,6 +24,7 @@ from campaigns import (
     totals,
 )
 from campaigns.brakes import ahead
+from campaigns.recipients import Fed
 from storage.database import Queue
 
 
@@ -69,12 +71,15 @@ def feed(connection: Connection, *, new_id: Callable[[], int], now: int) -> Tick
     by_channel: dict[int, list[_Running]] = {}
     for run in _running(connection, now):
         by_channel.setdefault(run.channel_id, []).append(run)
-    fed = [
-        channel_id
-        for channel_id, running in sorted(by_channel.items())
-        if _feed_channel(connection, channel_id, running, new_id, now)
-    ]
-    return Ticked(channels=tuple(fed))
+    channels: list[int] = []
+    items: list[Item] = []
+    for channel_id, running in sorted(by_channel.items()):
+        fed = _feed_channel(connection, channel_id, running, new_id, now)
+        if any(one.people for one in fed):
+            channels.append(channel_id)
+        if all(one.items for one in fed if one.people):  # else its sender has to look anyway
+            items += [item for one in fed for item in one.items]
+    return Ticked(channels=tuple(channels), items=tuple(items))
 
 
 def take_back(connection: Connection, *, new_id: Callable[[], int], now: int) -> Ticked:
@@ -186,12 +191,12 @@ def _running(connection: Connection, now: int) -> list[_Running]:
 
 def _feed_channel(
     connection: Connection, channel_id: int, running: list[_Running], new_id: Callable[[], int], now: int
-) -> int:
-    """Fills one channel's outbox; gives how many recipients were dealt with."""
-    fed = 0
+) -> list[Fed]:
+    """Fills one channel's outbox."""
+    fed = []
     for n, run in enumerate(running):
         free = recipients.AHEAD - recipients.queued_on(connection, channel_id)
         room = min(free // (len(running) - n), run.allowed - recipients.queued_of(connection, run.id))
         if room > 0:
-            fed += recipients.feed(connection, run.id, room=room, new_id=new_id, now=now)
+            fed.append(recipients.feed(connection, run.id, room=room, new_id=new_id, now=now))
     return fed
