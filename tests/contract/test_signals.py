@@ -26,6 +26,7 @@ class PubSubServer:
         self.connected: set[asyncio.StreamWriter] = set()
         self.server: asyncio.Server | None = None
         self.changed = asyncio.Event()  # the set of listeners
+        self.published: list[bytes] = []
 
     async def start(self) -> None:
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", self.port)
@@ -64,6 +65,7 @@ class PubSubServer:
                 self.changed.set()
                 writer.write(b"*3\r\n" + bulk(b"subscribe") + bulk(parts[1]) + b":1\r\n")
             case b"PUBLISH":
+                self.published.append(parts[2])
                 self.publish(parts[2])
                 writer.write(b":%d\r\n" % len(self.listeners))
             case _:
@@ -72,6 +74,9 @@ class PubSubServer:
     def publish(self, data: bytes) -> None:
         for listener in self.listeners:
             listener.write(b"*3\r\n" + bulk(b"message") + bulk(b"passaparola:signals") + bulk(data))
+
+    def topics(self) -> list[str]:
+        return [each.decode().partition(" ")[2] for each in self.published]
 
     async def until(self, listeners: int) -> None:
         async with asyncio.timeout(10):
@@ -218,6 +223,53 @@ class TestManyProcesses:
             assert await other.wait("outbox", 5)
 
 
+class TestAlone:
+    """Who hears nobody else publishes nothing, until somebody says that they are there."""
+
+    async def test_nothing_is_published_where_nobody_would_hear_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = [0.0]
+        async with odd_server(monotonic=lambda: now[0]) as (server, signals):
+            await until(lambda: server.published != [])  # "here", as soon as it listens
+            signals.notify("intake")
+            await until(lambda: server.topics() == ["here", "intake"])
+            now[0] = adapter.ALONE_S
+            signals.notify("intake")
+            signals.notify("live")
+            assert await signals.wait("intake", 5)
+            server.publish(b"other here")
+            await until(lambda: signals._alone_at > now[0])
+            assert not await signals.wait("here", 0)
+            signals.notify("outbox")
+            await until(lambda: "outbox" in server.topics())
+            assert [topic for topic in server.topics() if topic != "here"] == ["intake", "outbox"]
+
+    async def test_a_newcomer_is_told_of_everything(
+        self, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(adapter, "ALONE_S", 0.2)
+        async with connected(shared_redis) as (one,):
+            await until(lambda: time.monotonic() > one._alone_at)
+            async with connected(shared_redis) as (other,):
+                await until(lambda: time.monotonic() < one._alone_at)
+                one.notify("outbox")
+                assert await other.wait("outbox", 5)
+
+    async def test_while_it_does_not_listen_it_publishes(
+        self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(adapter, "ALONE_S", 0.0)
+        async with connected(redis_server) as (one,):
+            await until(lambda: one._alone_at < time.monotonic())
+            redis_server.kill()
+            await until(lambda: one._alone_at > time.monotonic())
+            one.notify("intake")
+            await until(lambda: "publish" in one._troubles)
+            redis_server.start()
+            await until(lambda: listeners(redis_server) == 1)
+
+
 class TestOddServers:
     """What a real server does not do."""
 
@@ -241,11 +293,13 @@ class TestOddServers:
 
 
 @asynccontextmanager
-async def odd_server() -> AsyncIterator[tuple[PubSubServer, RedisSignals]]:
+async def odd_server(
+    *, monotonic: Callable[[], float] = time.monotonic
+) -> AsyncIterator[tuple[PubSubServer, RedisSignals]]:
     """The test's own server, and signals that listen there."""
     server = PubSubServer()
     await server.start()
-    signals = RedisSignals(f"redis://127.0.0.1:{server.port}/0")
+    signals = RedisSignals(f"redis://127.0.0.1:{server.port}/0", monotonic=monotonic)
     try:
         await server.until(listeners=1)
         yield server, signals
