@@ -19,7 +19,7 @@ from crm import consent, contacts, outcomes
 from domain.messages import Ephemeral
 from flows.state import EXPIRE
 from storage.sealing import Sealer
-from storage.statements import BulkInsert, bulk, expect, gathered, json_rows, send
+from storage.statements import BulkInsert, BulkUpdate, bulk, gathered, send
 
 
 @dataclass
@@ -212,7 +212,6 @@ _CONVERSATION = {
 _CONVERSATION_CHANGES = (
     "intake_key",
     "slot",
-    "contact_id",
     "address",
     "topic",
     "status",
@@ -303,18 +302,19 @@ _LOG = {
 }
 
 
-def _update(table: str, columns: dict[str, str], changes: tuple[str, ...]) -> str:
-    sets = ", ".join(f"{name} = v.{name}" for name in changes)
-    return (
-        f"UPDATE {table} SET {sets}, version = {table}.version + 1 FROM ({json_rows(columns)}) v "
-        f"WHERE {table}.id = v.id AND {table}.version = v.version RETURNING {table}.id"
+def _update(table: str, columns: dict[str, str], changes: tuple[str, ...]) -> BulkUpdate:
+    return BulkUpdate(
+        table,
+        {name: columns[name] for name in ("id", "version", *changes)},
+        sets=", ".join([*(f"{name} = v.{name}" for name in changes), f"version = {table}.version + 1"]),
+        where=f"{table}.id = v.id AND {table}.version = v.version",
     )
 
 
 _insert_conversations = BulkInsert("conversation", _CONVERSATION)
-_UPDATE_CONVERSATIONS = text(_update("conversation", _CONVERSATION, _CONVERSATION_CHANGES))
+_update_conversations = _update("conversation", _CONVERSATION, _CONVERSATION_CHANGES)
 _insert_sessions = BulkInsert("flow_session", _SESSION)
-_UPDATE_SESSIONS = text(_update("flow_session", _SESSION, _SESSION_CHANGES))
+_update_sessions = _update("flow_session", _SESSION, _SESSION_CHANGES)
 _RECEIVED_CONSTANTS = {
     "outlet_id": "0",
     "run_id": "0",
@@ -392,12 +392,10 @@ def _write_sessions(gathering: Connection, batch: Batch) -> None:
     sessions = list(batch.sessions.values())
     _insert_conversations(gathering, [vars(c) for c in conversations if c.new])
     _insert_sessions(gathering, [vars(s) for s in sessions if s.new])
-    for statement, changed in (
-        (_UPDATE_CONVERSATIONS, [vars(c) for c in conversations if c.changed and not c.new]),
-        (_UPDATE_SESSIONS, [vars(s) for s in sessions if s.changed and not s.new]),
-    ):
-        if not expect(gathering, statement, changed):
-            raise VersionConflict
+    changed = [vars(c) for c in conversations if c.changed and not c.new]
+    walked = [vars(s) for s in sessions if s.changed and not s.new]
+    if not (_update_conversations.expect(gathering, changed) and _update_sessions.expect(gathering, walked)):
+        raise VersionConflict
 
 
 def _write_timers(gathering: Connection, batch: Batch, line: dict[int, int]) -> None:

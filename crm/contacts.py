@@ -16,14 +16,14 @@ import msgspec
 from sqlalchemy import Connection
 
 from crm.gate import zone_of
-from crm.identities import INSERT_TIMELINE, NewId
+from crm.identities import NewId, insert_timeline
 from domain.comparisons import number
 from domain.contacts import ContactView
 from domain.effects import PatchContact
 from domain.errors import NotFound, RejectedInput
 from domain.events import storable
 from storage.database import dialect
-from storage.statements import bulk, insert_rows, json_rows, prepared
+from storage.statements import BulkUpdate, bulk, insert_rows, json_rows, prepared
 
 TEXT_COLUMNS = ("name", "first_name", "last_name", "email", "phone", "language", "timezone")
 _EMPTY = {"name": "", "first_name": "", "last_name": ""}  # what an unset column holds; the others hold NULL
@@ -140,12 +140,17 @@ _WRITTEN = {
 _REFS = json_rows({"workspace_id": "BIGINT", "contact_id": "BIGINT"})
 _TAGS = {"workspace_id": "BIGINT", "contact_id": "BIGINT", "tag": "TEXT"}
 
-_UPDATE = f"""
-UPDATE contact SET {", ".join(f"{name} = r.{name}" for name in _WRITTEN if name not in ("id", "workspace_id"))},
-    updated_at = CAST(:now AS BIGINT)
-FROM ({json_rows(_WRITTEN)}) AS r
-WHERE contact.id = r.id AND contact.workspace_id = r.workspace_id
-"""
+_update = BulkUpdate(
+    "contact",
+    _WRITTEN,
+    sets=", ".join(
+        [
+            *(f"{name} = v.{name}" for name in _WRITTEN if name not in ("id", "workspace_id")),
+            "updated_at = CAST(:now AS BIGINT)",
+        ]
+    ),
+    where="contact.id = v.id AND contact.workspace_id = v.workspace_id",
+)
 _ADD_TAGS = f"""
 INSERT INTO contact_tag (workspace_id, contact_id, tag)
 SELECT r.workspace_id, r.contact_id, r.tag FROM ({json_rows(_TAGS)}) r
@@ -222,7 +227,7 @@ def _write_columns(
         if after != before:
             rows.append(after)
     if rows:
-        writes.execute(prepared(_UPDATE), {"rows": bulk(rows), "now": now})
+        _update(writes, rows, now=now)
 
 
 def _patched(before: dict[str, Any], change: _Merged) -> dict[str, Any]:
@@ -306,7 +311,7 @@ def append_timeline(connection: Connection, lines: Sequence[TimelineLine], *, ne
         }
         for line in lines
     ]
-    connection.execute(prepared(INSERT_TIMELINE), {"rows": bulk(rows)})
+    insert_timeline(connection, rows)
 
 
 def timeline(

@@ -19,8 +19,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from domain.events import ExternalId, Person, storable
-from storage.database import dialect
-from storage.statements import bulk, bulk_values, insert_rows, json_rows, prepared
+from storage.database import DIALECTS, dialect
+from storage.statements import BulkInsert, BulkUpdate, bulk, bulk_values, insert_rows, json_rows, prepared
 
 KeyedHash = Callable[..., str]  # `Sealer.keyed_hash`
 NewId = Callable[[], int]
@@ -409,7 +409,7 @@ def _filled(records: list[_Record | None]) -> list[_Record]:
     return [record for record in records if record is not None]
 
 
-_INSERT_CONTACTS = insert_rows(
+_new_contacts = BulkInsert(
     "contact",
     {
         "id": "BIGINT",
@@ -425,7 +425,7 @@ _INSERT_CONTACTS = insert_rows(
         "updated_at": "BIGINT",
     },
 )
-_INSERT_IDENTITIES = insert_rows(
+_new_identities = BulkInsert(
     "identity",
     {
         "id": "BIGINT",
@@ -511,12 +511,12 @@ def _insert_contacts(
             }
         )
         record.changed = False
-    connection.execute(prepared(_INSERT_CONTACTS), {"rows": bulk(contacts)})
-    connection.execute(prepared(_INSERT_IDENTITIES), {"rows": bulk(identities)})
-    connection.execute(prepared(INSERT_TIMELINE), {"rows": bulk(lines)})
+    _new_contacts(connection, contacts)
+    _new_identities(connection, identities)
+    insert_timeline(connection, lines)
 
 
-INSERT_TIMELINE = insert_rows(
+insert_timeline = BulkInsert(
     "timeline_entry",
     {
         "id": "BIGINT",
@@ -626,21 +626,27 @@ _CHANGED = {
 }
 
 
-def _update_identities(for_update: str, greatest: str) -> str:
-    """Locked in ascending id first: a person who writes in two places is in two lanes at once. A block that was
-    committed after we read stands."""
-    return f"""
-UPDATE identity SET address = r.address, kind = r.kind, username = r.username, display_name = r.display_name,
-    language = r.language,
-    last_inbound_at = {greatest}(COALESCE(identity.last_inbound_at, r.last_inbound_at),
-                                 COALESCE(r.last_inbound_at, identity.last_inbound_at)),
-    state = CASE WHEN COALESCE(identity.state_at, 0) > COALESCE(r.state_at, 0) THEN identity.state ELSE r.state END,
-    state_at = CASE WHEN COALESCE(identity.state_at, 0) > COALESCE(r.state_at, 0) THEN identity.state_at
-                    ELSE r.state_at END
-FROM (SELECT r.* FROM ({json_rows(_CHANGED)}) r JOIN identity i ON i.id = r.id AND i.workspace_id = r.workspace_id
-      ORDER BY i.id {for_update}) AS r
-WHERE identity.id = r.id AND identity.workspace_id = r.workspace_id
-"""
+# Locked in ascending id first: a person who writes in two places is in two lanes at once. A block that was committed
+# after we read stands.
+_update_identities = {
+    name: BulkUpdate(
+        "identity",
+        _CHANGED,
+        sets=(
+            "address = v.address, kind = v.kind, username = v.username, display_name = v.display_name, "
+            f"language = v.language, last_inbound_at = {kind.greatest}"
+            "(COALESCE(identity.last_inbound_at, v.last_inbound_at), "
+            "COALESCE(v.last_inbound_at, identity.last_inbound_at)), "
+            "state = CASE WHEN COALESCE(identity.state_at, 0) > COALESCE(v.state_at, 0) "
+            "THEN identity.state ELSE v.state END, "
+            "state_at = CASE WHEN COALESCE(identity.state_at, 0) > COALESCE(v.state_at, 0) "
+            "THEN identity.state_at ELSE v.state_at END"
+        ),
+        where="identity.id = v.id AND identity.workspace_id = v.workspace_id",
+        ordered=True,
+    )
+    for name, kind in DIALECTS.items()
+}
 
 
 def _write_changes(connection: Connection, batch: _Batch, records: list[_Record | None], *, now: int) -> None:
@@ -650,8 +656,7 @@ def _write_changes(connection: Connection, batch: _Batch, records: list[_Record 
     changed = {record.id: record for record in _filled(records) if record.changed and not record.created}
     if changed:
         rows = [{name: getattr(changed[one], name) for name in _CHANGED} for one in sorted(changed)]
-        d = dialect(connection)
-        connection.execute(prepared(_update_identities(d.for_update, d.greatest)), {"rows": bulk(rows)})
+        _update_identities[dialect(connection).name](connection, rows)
     phones = [
         {"id": r.contact_id, "workspace_id": r.workspace_id, "phone": r.learnt_phone}
         for r in {r.id: r for r in _filled(records)}.values()

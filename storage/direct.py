@@ -50,10 +50,10 @@ class DirectConnection:
                 sql, None, error, sqlite3.Error, hide_parameters=True, dialect=self.dialect
             ) from error
 
-    def repeat(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Runs a statement that gives nothing once for every row."""
+    def repeat(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Runs a statement that gives nothing once for every row; how many rows they changed in all."""
         try:
-            self._driver.executemany(sql, rows)
+            return self._driver.executemany(sql, rows).rowcount
         except sqlite3.Error as error:
             raise DBAPIError.instance(
                 sql, None, error, sqlite3.Error, hide_parameters=True, dialect=self.dialect

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from domain.errors import RejectedInput, Unavailable
 from domain.events import storable
 from storage.database import Database, Queue, parse_url, rows_of, scalar_int
-from storage.statements import bulk, bulk_values, expect, gathered, insert_rows, json_rows, send
+from storage.statements import BulkUpdate, bulk, bulk_values, gathered, insert_rows, json_rows, send
 
 BIGGEST, SMALLEST = (1 << 63) - 1, -(1 << 63)
 
@@ -291,15 +291,17 @@ def test_a_url_without_driver_gets_ours() -> None:
 @pytest.mark.parametrize("numbers", [(1, 2), (1, 7)])
 async def test_gathered_writes_are_done_together(store: Database, numbers: tuple[int, int]) -> None:
     """Each with parameters of its own; one that was to write other rows than it did undoes them all."""
-    raised = text(
-        f"UPDATE revision SET number = v.number FROM ({json_rows({'subject': 'TEXT', 'number': 'BIGINT'})}) v "
-        "WHERE revision.subject = v.subject AND revision.number = v.number - 1 RETURNING revision.subject"
+    raised = BulkUpdate(
+        "revision",
+        {"subject": "TEXT", "number": "BIGINT"},
+        sets="number = v.number",
+        where="revision.subject = v.subject AND revision.number = v.number - 1",
     )
 
     def work(connection: Connection) -> None:
         gathering = gathered(connection)
         rows = [{"subject": name, "number": number} for name, number in zip(("a", "b"), numbers, strict=True)]
-        known = expect(gathering, raised, rows)
+        known = raised.expect(gathering, rows)
         gathering.execute(
             text("INSERT INTO revision (workspace_id, subject, number) VALUES (1, :s, :n)"),
             {"s": "c", "n": 3},
@@ -324,6 +326,31 @@ async def test_gathered_writes_are_done_together(store: Database, numbers: tuple
 async def test_nothing_gathered_is_no_statement(store: Database) -> None:
     def work(connection: Connection) -> bool:
         gathering = gathered(connection)
-        return expect(gathering, text("SELECT nothing"), []) and send(gathering)
+        return send(gathering)
 
     assert await store.write(work)
+
+
+async def test_a_bulk_update_finds_every_row_by_its_key(store: Database) -> None:
+    """With what is the same for all; and it says when a row was not there."""
+    renamed = BulkUpdate(
+        "revision",
+        {"subject": "TEXT", "number": "BIGINT"},
+        sets="number = v.number + CAST(:more AS BIGINT)",
+        where="revision.subject = v.subject",
+    )
+    counted = BulkUpdate(
+        "revision",
+        {"subject": "TEXT", "number": "BIGINT"},
+        sets="number = v.number",
+        where="revision.subject = v.subject",
+    )
+    for subject in ("a", "b"):
+        await store.write(keep(subject))
+    rows = [{"subject": "b", "number": 2}, {"subject": "a", "number": 1}]
+    await store.write(lambda c: renamed(c, rows, more=10))
+    found = await store.read(lambda c: rows_of(c, "SELECT subject, number FROM revision ORDER BY subject"))
+    assert [tuple(row) for row in found] == [("a", 11), ("b", 12)]
+    assert await store.write(lambda c: counted.expect(c, rows))
+    assert not await store.write(lambda c: counted.expect(c, [*rows, {"subject": "nobody", "number": 1}]))
+    assert await store.write(lambda c: counted.expect(c, []))
