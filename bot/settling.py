@@ -191,11 +191,24 @@ def _go_on(connection: Connection, turns: dict[int, int], now: int) -> list[Item
         rows = bulk({"turn": turn, "at": at} for turn, at in turns.items())
         found = connection.execute(prepared(_RELEASE_OR_END), {"rows": rows, "now": now}).all()
         return [Item(*row) for row in found]
-    released = release_next(connection, turns)
-    ended = turns.keys() - {item.turn_id for item in released}
+    # Most turns are one message whose answer has no time limit: to look costs a fifth of two updates that find nothing.
+    rows = connection.execute(prepared(_WAITING), {"turns": bulk_values(turns)}).all()
+    going_on = {row.turn_id for row in rows if row.held}
+    released = (
+        release_next(connection, {t: at for t, at in turns.items() if t in going_on}) if going_on else []
+    )
+    ended = {row.turn_id for row in rows} - {item.turn_id for item in released}
     if ended:
         _start_timeouts(connection, ended, now)
     return released
+
+
+_WAITING = (
+    "SELECT turn_id, 1 AS held FROM outbox WHERE turn_id <> 0 AND turn_id IN "
+    "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:turns) e) "
+    "UNION ALL SELECT turn_id, 0 AS held FROM timer WHERE turn_id <> 0 AND turn_id IN "
+    "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:turns) e)"
+)
 
 
 def _one_each(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
@@ -456,7 +469,7 @@ def release_next(connection: Connection, turns: dict[int, int]) -> list[Item]:
 
 _START = (
     "UPDATE timer SET due_at = :now + after_sent, turn_id = 0 "
-    "WHERE state = 0 AND after_sent IS NOT NULL AND turn_id IN "
+    "WHERE state = 0 AND after_sent IS NOT NULL AND turn_id <> 0 AND turn_id IN "
 )
 _START_TIMEOUTS = text(f"{_START}(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:turns) e)")
 # Both on PostgreSQL: what is not released has ended. It looks at rows after those that it was locked by have been
