@@ -42,7 +42,7 @@ def prepare(connection: Connection) -> None:
     if connection.dialect.name != "sqlite" or connection.info.get("segments"):
         return
     raw: Any = connection.connection.driver_connection
-    raw.create_function("pp_fold", 1, lambda text: None if text is None else fold(text), deterministic=True)
+    raw.create_function("pp_fold", 1, _folded, deterministic=True)
     raw.create_function("pp_number", 1, _spelled_number, deterministic=True)
     raw.create_function("pp_moment", 1, _spelled_moment, deterministic=True)
     raw.create_function("pp_found", 2, _found, deterministic=True)
@@ -53,7 +53,8 @@ def _condition(predicate: Predicate, build: Builder, where: str) -> str:
     match predicate:
         case Test(path, op, value):
             compared = twin(op)(subject(path, build, where=where), value, build)
-            return f"COALESCE({compared}, FALSE)"
+            # Not COALESCE: as an argument of that, SQLite works out both sides of every AND and OR.
+            return f"({compared}) IS TRUE"
         case All(parts):
             conditions = [_condition(part, build, f"{where}.all[{n}]") for n, part in enumerate(parts)]
             return f"({' AND '.join(conditions)})" if conditions else "TRUE"
@@ -61,6 +62,10 @@ def _condition(predicate: Predicate, build: Builder, where: str) -> str:
             return either([_condition(part, build, f"{where}.any[{n}]") for n, part in enumerate(parts)])
         case Not(part):
             return f"NOT {_condition(part, build, f'{where}.not')}"
+
+
+def _folded(text: Any) -> str | None:
+    return fold(text) if isinstance(text, str) else None
 
 
 def _spelled_number(text: Any) -> float | None:

@@ -60,7 +60,11 @@ def _contact(path: str, build: Builder) -> Subject | None:
     row = build.contact
     if path in _TEXTS:
         column = f"{row}.{path}"
-        return Subject(missing=f"COALESCE({column}, '') = ''", text=column)
+        return Subject(
+            missing=f"COALESCE({column}, '') = ''",
+            text=column,
+            same=lambda text: build.same_text(column, text),
+        )
     if path == "created_at":
         column = f"{row}.{path}"
         return Subject(missing="FALSE", number=column, integer=column)

@@ -19,6 +19,8 @@ from domain.comparisons import DATE_PATTERN, NUMBER_PATTERN, OFFSET_PATTERN
 from domain.operators.matches_pattern import MAX_INPUT
 from storage.statements import bulk_values
 
+# Characters beyond ASCII that fold into it, by what they become: İ, and the Kelvin sign.
+INTO_ASCII = {"i": "\u0130", "k": "\u212a"}
 _MOMENT = 'YYYY-MM-DD"T"HH24:MI:SS"Z"'  # PostgreSQL's word for a moment's text
 
 
@@ -27,13 +29,15 @@ class Subject:
     """SQL expressions of a value by its type; None: it never has that type.
 
     `missing` is a condition that is never NULL: there is no value, or "" or an empty list. `text` holds only where
-    `is_text` is true (None: always). `integer` counts as a date in ms; `boolean` is 1 or 0; `member(parameter)` is
-    the condition that a list has a text.
+    `is_text` is true (None: always). `same(folded)` is the condition that the value is a text that folds to this one,
+    where there is a cheaper one than to fold it (None: there is not). `integer` counts as a date in ms; `boolean` is 1
+    or 0; `member(parameter)` is the condition that a list has a text.
     """
 
     missing: str
     text: str | None = None
     is_text: str | None = None
+    same: Callable[[str], str] | None = None
     number: str | None = None
     integer: str | None = None
     boolean: str | None = None
@@ -81,6 +85,19 @@ class Builder:
     def folded(self, expression: str) -> str:
         """The text without upper case, as `comparisons.fold`."""
         return f"pp_fold({expression})" if self.dialect == "sqlite" else f"lower({expression})"
+
+    def same_text(self, expression: str, folded: str) -> str:
+        """The condition that a text folds to this one. The database's own lower case does for ASCII; only a text of as
+        many characters and more bytes, which may be spelled with others, is folded in full."""
+        value, count = self.text(folded), self.whole(len(folded))
+        in_full = f"{self.folded(expression)} = {value}"
+        if "\0" in folded:  # where SQLite's `length` and NOCASE stop
+            return in_full
+        if self.dialect == "sqlite":
+            alike, size = f"{expression} = {value} COLLATE NOCASE", f"length(CAST({expression} AS BLOB))"
+        else:
+            alike, size = f'lower({expression} COLLATE "C") = {value}', f"octet_length({expression})"
+        return f"({alike} OR ({size} > {count} AND length({expression}) = {count} AND {in_full}))"
 
     def spelled_number(self, expression: str) -> str:
         """The number that a text spells, or NULL."""
@@ -133,6 +150,12 @@ class Builder:
     def _sqlite_field(self, column: str, key: str) -> Subject:
         path = self.text(f'$."{key}"')
         kind, value = f"json_type({column}, {path})", f"json_extract({column}, {path})"
+
+        def same(folded: str) -> str:
+            return (
+                f"({self._may_hold(column, folded)} AND {kind} = 'text' AND {self.same_text(value, folded)})"
+            )
+
         return Subject(
             missing=(
                 f"(COALESCE({kind}, 'null') = 'null' OR ({kind} = 'text' AND {value} = '') "
@@ -140,6 +163,7 @@ class Builder:
             ),
             text=value,
             is_text=f"{kind} = 'text'",
+            same=same,
             number=f"CASE WHEN {kind} IN ('integer', 'real') THEN {value} END",
             integer=f"CASE WHEN {kind} = 'integer' THEN {value} END",
             boolean=f"CASE {kind} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END",
@@ -154,6 +178,11 @@ class Builder:
         value, shown = f"(CAST({column} AS json) -> {bound})", f"(CAST({column} AS json) ->> {bound})"
         kind = f"json_typeof({value})"
         whole = f"{kind} = 'number' AND {shown} ~ '^-?[0-9]{{1,18}}$'"
+
+        def same(folded: str) -> str:
+            compared = f"CASE WHEN {kind} = 'string' THEN {self.folded(shown)} = {self.text(folded)} END"
+            return f"({self._may_hold(column, folded)} AND {compared})"
+
         items = f"CASE WHEN {kind} = 'array' THEN {value} ELSE CAST('[]' AS json) END"
         return Subject(
             missing=(
@@ -162,6 +191,7 @@ class Builder:
             ),
             text=shown,
             is_text=f"{kind} = 'string'",
+            same=same,
             number=f"CASE WHEN {kind} = 'number' THEN CAST({shown} AS DOUBLE PRECISION) END",
             integer=f"CASE WHEN {whole} THEN CAST({shown} AS BIGINT) END",
             boolean=f"CASE WHEN {kind} = 'boolean' THEN CASE {shown} WHEN 'true' THEN 1 ELSE 0 END END",
@@ -170,6 +200,21 @@ class Builder:
                 f"WHERE json_typeof(m) = 'string' AND m #>> '{{}}' = {text})"
             ),
         )
+
+    def _may_hold(self, column: str, folded: str) -> str:
+        """Whether a JSON object may have a text that folds to this one, told from its spelling, which costs a fraction
+        of reading it: the text stands there in quotes, in whatever case, or something is escaped, or there is a
+        character beyond ASCII that folds into it. TRUE where that says nothing."""
+        if not (folded.isascii() and folded.isprintable()) or set(folded) & set('"\\%_'):
+            return "TRUE"
+        quoted = f'"{folded}"'
+        if self.dialect == "sqlite":
+            spelled = f"{column} LIKE {self.text(f'%{quoted}%')}"
+        else:
+            lower = f'lower({column} COLLATE "C")'
+            spelled = f"{self.position(lower, self.text(quoted))} > 0"
+        odd = ["\\", *(other for letter, other in INTO_ASCII.items() if letter in folded)]
+        return either([spelled, *(f"{self.position(column, self.text(one))} > 0" for one in odd)])
 
 
 def either(conditions: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ then random trees over all subjects. The pure half (`predicates.matches`) is the
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,8 +21,9 @@ from crm import segments
 from crm.contacts import load_views
 from crm.segments.operators import twins
 from crm.segments.patterns import postgresql_pattern
+from crm.segments.subjects import INTO_ASCII
 from domain import predicates
-from domain.comparisons import missing
+from domain.comparisons import fold, missing
 from domain.contacts import ContactView
 from domain.errors import RejectedInput
 from domain.operators import registry
@@ -35,6 +37,7 @@ WORKSPACE = 1
 ABSENT = object()
 VALUES: list[Any] = [
     ABSENT, None, "", " ", "Roma", "ROMA", "roma ", "Città di Roma", "ÀÉÎ", "àéî", "İzmir", "izmir", "straße", "ΣΟΦΟΣ",
+    "\u212aİLO", "kilo", "Ki\u0307lo", "Ro\\ma", "ro\"MA", "ro%ma", "r_ma",
     "5", "5.0", "05", "+5", "-5", "1e3", "5 ", "٥", "NaN", "inf", "123456789012345", "1234567890123456", "0.1", ".5",
     0, 1, 5, -5, 18, 30, 1000, 9007199254740991, 5.0, 5.5, 0.1, -0.5, 1e21, True, False,
     "2026-12-05", "2026-12-05T00:00:00Z", "2026-12-05T10:00:00Z", "2026-12-11", "2026-13-45", "2026-12-05 10:00",
@@ -47,7 +50,8 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 ASKED: dict[str, list[Any]] = {
-    "text": ["Roma", "roma", "àéî", "İZMIR", "izmir", "5", "5.0", "vip", "true", "1e3", "2026-12-05", "STRASSE", "%"],
+    "text": ["Roma", "roma", "àéî", "İZMIR", "izmir", "5", "5.0", "vip", "true", "1e3", "2026-12-05", "STRASSE", "%",
+             "kilo", "STRAẞE", "KİLO", "ro\\ma", 'RO"ma', "RO%MA", "R_MA", "a\nb"],
     "plain": [5, 5.0, 0, 0.1, -5, 1000, True, False, NOW, "Roma", "5", "5.0", "0.1", "+5", "roma "],
     "number": [0, 5, 5.0, 4.999, -5, 18, 0.1, 1e9],
     "date": ["2026-12-05", "2026-12-05T10:00:00Z", "2026-12-11", "now", "1970-01-01", "9999-12-31"],
@@ -190,6 +194,42 @@ async def test_an_operator_means_the_same_in_sql(database: Database, op: str) ->
 
     problems = await database.write(compare)
     assert not problems, "\n".join(problems[:10])
+
+
+async def test_a_text_is_found_however_its_object_is_spelled(database: Database) -> None:
+    """Other writers may escape what ours writes as it is, and put spaces where ours puts none."""
+    spelled = [
+        '{"x":"Roma"}', '{ "x" : "ROMA" }', '{"x":"\\u0052oma"}', '{"x":"rom\\u0041","z":1}', '{"z":"Roma"}',
+        '{"Roma":"x"}', '{"x":["Roma"]}', '{"x":{"x":"Roma"}}', '{"z":"\\"Roma\\""}', '{"x":"K\u0130lo"}',
+        '{"x":"\u212ailo"}', '{"x":"\\u212aILO","z":"é"}', '{"x":"Kilo","z":"Roma"}', '{"x":"Città"}',
+        '{"x":"CITT\\u00c0"}',
+    ]  # fmt: skip
+
+    def compare(connection: Connection) -> list[str]:
+        connection.execute(text("UPDATE contact SET fields = '{}'"))
+        for number, fields in enumerate(spelled, start=1):
+            change = text("UPDATE contact SET fields = :fields WHERE id = :id")
+            connection.execute(change, {"fields": fields, "id": number})
+        views = _views(connection)
+        asked = [
+            {"subject": "contact.fields.x", "op": "equals", "value": v} for v in ("roma", "KILO", "città")
+        ]
+        sizes = [
+            segments.count(connection, workspace_id=WORKSPACE, predicate=predicates.parse(data), now=NOW)
+            for data in asked
+        ]
+        assert sizes == [4, 4, 2]
+        return [problem for data in asked if (problem := _disagreement(connection, views, data))]
+
+    problems = await database.write(compare)
+    assert not problems, "\n".join(problems)
+
+
+def test_every_character_that_folds_into_ascii_is_known() -> None:
+    """What may spell an ASCII text with others; and folding changes neither a text's length nor what is folded."""
+    everything = [chr(n) for n in range(sys.maxunicode + 1) if not 0xD800 <= n < 0xE000]
+    assert {fold(c): c for c in everything if not c.isascii() and fold(c).isascii()} == INTO_ASCII
+    assert all(len(fold(c)) == 1 and fold(fold(c)) == fold(c) for c in everything)
 
 
 async def test_random_trees_mean_the_same_in_sql(database: Database) -> None:

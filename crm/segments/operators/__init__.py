@@ -59,12 +59,8 @@ def equals_any(subject: Subject, values: Sequence[Any], build: Builder) -> str:
     spelled = [found for text in texts if (found := number(text)) is not None]
     plain = [value for value in values if is_number(value)]
     conditions = []
-    folded = subject.of_text(build.folded) if texts else None
-    if folded is not None:
-        known = [fold(text) for text in texts]
-        conditions.append(
-            f"{folded} = {build.text(known[0])}" if len(known) == 1 else f"{folded} IN {build.values(known)}"
-        )
+    if texts and subject.text is not None:
+        conditions.append(_same_text(subject, [fold(text) for text in texts], build))
     if subject.number is not None:
         conditions += [f"{subject.number} = {build.number(value)}" for value in (*plain, *spelled)]
     shown = subject.of_text(build.spelled_number) if plain else None
@@ -75,10 +71,22 @@ def equals_any(subject: Subject, values: Sequence[Any], build: Builder) -> str:
     return either(conditions)
 
 
+def _same_text(subject: Subject, folded: Sequence[str], build: Builder) -> str:
+    """The condition that the value is a text that folds to one of these."""
+    if len(folded) == 1 and subject.same is not None:
+        return subject.same(folded[0])
+    among = f"= {build.text(folded[0])}" if len(folded) == 1 else f"IN {build.values(folded)}"
+    return subject.of_text(lambda text: f"{build.folded(text)} {among}") or "FALSE"
+
+
 def compared(subject: Subject, build: Builder, condition: Callable[[str], str]) -> str:
     """A condition on the number that a value is or spells."""
     numbers = (subject.number, subject.of_text(build.spelled_number))
-    return either([condition(f"({one})") for one in numbers if one is not None])
+    known = [f"({one})" for one in numbers if one is not None]
+    if not known:
+        return "FALSE"
+    # At most one is not NULL; COALESCE works the second out only where the first is NULL.
+    return condition(known[0] if len(known) == 1 else f"COALESCE({', '.join(known)})")
 
 
 def in_span(subject: Subject, bounds: tuple[int, int], build: Builder) -> str:

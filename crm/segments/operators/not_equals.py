@@ -11,4 +11,4 @@ from crm.segments.subjects import Builder, Subject
 @register("not_equals")
 def not_equals(subject: Subject, value: Any, build: Builder) -> str:
     """Exactly where `equals` is false, so a missing value passes."""
-    return f"NOT COALESCE({equals_any(subject, [value], build)}, FALSE)"
+    return f"({equals_any(subject, [value], build)}) IS NOT TRUE"
