@@ -458,6 +458,7 @@ class ChannelSender:
                 external_id=external,
                 part=part,
                 ordered=ordered,
+                item=item,
             )
             if self._capabilities.receipts:
                 result.channel_id = item.channel_id

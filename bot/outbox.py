@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from domain.ids import first_id_at
 from domain.messages import RANK, Content, MessageClass, MessageStatus, encode
 from storage.database import DIALECTS, dialect
+from storage.direct import DirectConnection
 from storage.statements import BulkInsert, bulk, bulk_values, insert_rows, json_rows, prepared
 
 HELD, QUEUED, SENDING = 0, 1, 3
@@ -221,21 +222,17 @@ _SHARED = {
     "turn_id": "0",
     "message_class": "'marketing'",
 }
+_MESSAGE_FIXED = {
+    **dict.fromkeys(_MESSAGE_CONSTANTS, "''"),
+    "direction": "'out'",
+    "author": "'campaign'",
+    "status": f"'{MessageStatus.queued.value}'",
+    "status_rank": str(RANK[MessageStatus.queued]),
+    "possibly_twice": "0",
+    "consent_id": "0",
+}
 _INSERT_MESSAGES = text(
-    insert_rows(
-        "message",
-        {**_PERSONAL, "content": "TEXT"},
-        constants={
-            **_SHARED,
-            **dict.fromkeys(_MESSAGE_CONSTANTS, "''"),
-            "direction": "'out'",
-            "author": "'campaign'",
-            "status": f"'{MessageStatus.queued.value}'",
-            "status_rank": str(RANK[MessageStatus.queued]),
-            "possibly_twice": "0",
-            "consent_id": "0",
-        },
-    )
+    insert_rows("message", {**_PERSONAL, "content": "TEXT"}, constants={**_SHARED, **_MESSAGE_FIXED})
 )
 _INSERT_QUEUED = text(
     insert_rows(
@@ -251,14 +248,30 @@ _INSERT_QUEUED = text(
         },
     )
 )
+# On SQLite an item, with the time behind its fields, is a row of both tables as it stands.
+_FIELDS = {name: f"?{number}" for number, name in enumerate((*Item._fields, "created_at"), start=1)}
+
+
+def _insert_item(table: str, values: dict[str, str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join(values.values())})"
+
+
+_EACH_MESSAGE = _insert_item("message", {**{name: _FIELDS[name] for name in _ROW}, **_MESSAGE_FIXED})
+_EACH_QUEUED = _insert_item("outbox", {**_FIELDS, "position": "0", "state": str(QUEUED)})
 
 
 def enqueue_run(
     connection: Connection, shared: Shared, messages: Sequence[Addressed], *, now: int
 ) -> list[Item]:
-    """Stores a campaign's messages and their outbox rows: as `enqueue` does, with less to carry."""
+    """Stores a campaign's messages and their outbox rows: as `enqueue` does, with less to carry. Gives these rows."""
     if not messages:
         return []
+    items = [_item(shared, one) for one in messages]
+    if isinstance(connection, DirectConnection):
+        rows = [(*item, now) for item in items]
+        connection.repeat(_EACH_MESSAGE, rows)
+        connection.repeat(_EACH_QUEUED, rows)
+        return items
     values = {
         "rows": bulk(messages),
         "workspace": shared.workspace_id,
@@ -269,35 +282,36 @@ def enqueue_run(
     }
     connection.execute(_INSERT_MESSAGES, values)
     connection.execute(_INSERT_QUEUED, {**values, "campaign": shared.campaign_id})
-    return [
-        Item(
-            one.id,
-            shared.workspace_id,
-            shared.channel_id,
-            one.conversation_id,
-            one.contact_id,
-            one.identity_id,
-            0,
-            0,
-            shared.run_id,
-            shared.campaign_id,
-            _MARKETING_LANE,
-            MessageClass.marketing.value,
-            shared.purpose,
-            one.address,
-            None,
-            "private",
-            one.language,
-            one.content,
-            0,
-            0,
-            0,
-            0,
-            one.not_before,
-            None,
-        )
-        for one in messages
-    ]
+    return items
+
+
+def _item(shared: Shared, one: Addressed) -> Item:
+    return Item(
+        one.id,
+        shared.workspace_id,
+        shared.channel_id,
+        one.conversation_id,
+        one.contact_id,
+        one.identity_id,
+        0,  # no outlet
+        0,  # no turn
+        shared.run_id,
+        shared.campaign_id,
+        _MARKETING_LANE,
+        MessageClass.marketing.value,
+        shared.purpose,
+        one.address,
+        None,  # no topic
+        "private",
+        one.language,
+        one.content,
+        0,  # attempt, tries, waits, part
+        0,
+        0,
+        0,
+        one.not_before,
+        None,  # never expires
+    )
 
 
 def lines(connection: Connection, conversation_ids: Iterable[int]) -> dict[int, int]:

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, text
 from bot.outbox import LANE, SENDING, Item
 from domain.messages import RANK, MessageClass, MessageStatus
 from storage.database import DIALECTS, dialect
+from storage.direct import repeated
 from storage.statements import bulk, bulk_values, json_rows, prepared
 
 MAX_TRIES = 12  # certain failures in a row (back-off up to a minute each) before an item counts as failed
@@ -55,6 +56,7 @@ class Result(Struct, kw_only=True):
     contact_id: int = 0
     identity_id: int = 0
     new_address: str = ""
+    item: Item | None = None  # what was sent: its row need not be read once more
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -137,6 +139,11 @@ _APPLY_SENT = (
     "reason = '', code = '', sent_at = COALESCE(sent_at, v.at) "
     f"FROM ({json_rows({'id': 'BIGINT', 'external_id': 'TEXT', 'at': 'BIGINT'})}) v WHERE message.id = v.id"
 )
+# Nearly always all of them are still there: then each is a statement of its own where that costs little.
+_TAKE_EACH = f"DELETE FROM outbox WHERE id = ?1 AND attempt = ?2 AND state = {SENDING}"
+_APPLY_EACH = (
+    _APPLY_SENT.partition("FROM (")[0].replace("v.external_id", "?2").replace("v.at", "?3") + "WHERE id = ?1"
+)
 # Where a statement is a way to a server and back, one does both.
 _TAKE_AND_APPLY = (
     f"WITH taken AS ({_TAKE_SENT['postgresql']}), "
@@ -167,12 +174,20 @@ def _settle_sent(
 
 def _take_sent(connection: Connection, results: dict[int, Result]) -> Sequence[Any]:
     """The outbox's rows of these attempts, which it has no longer; their messages are sent."""
+    attempts = [(r.id, r.attempt) for r in results.values()]
+    items = [r.item for r in results.values() if r.item is not None]
+    taken = len(items) == len(attempts) and repeated(connection, _TAKE_EACH, attempts)
+    if taken and repeated(connection, _APPLY_EACH, [(r.id, r.external_id, r.at) for r in results.values()]):
+        return items
     asked = {
         "rows": bulk(
             {"id": r.id, "attempt": r.attempt, "external_id": r.external_id, "at": r.at}
             for r in results.values()
         )
     }
+    if taken:  # but not every message is there
+        connection.execute(prepared(_APPLY_SENT), asked)
+        return items
     kind = dialect(connection)
     if kind.for_update:
         return connection.execute(prepared(_TAKE_AND_APPLY), asked).all()

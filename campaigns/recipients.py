@@ -33,6 +33,7 @@ from domain.contacts import ContactView
 from domain.messages import MessageClass, encode
 from flows.business import BusinessView
 from storage.database import dialect
+from storage.direct import repeated
 from storage.statements import bulk, json_rows, prepared
 
 AHEAD = 500  # outbox rows of campaigns per channel: half a second of the fastest one (DESIGN 2.8)
@@ -323,6 +324,10 @@ _QUEUE = text(
     f"FROM ({json_rows({'id': 'BIGINT', 'contact_id': 'BIGINT'})}) v WHERE recipient.run_id = :run "
     "AND recipient.contact_id = v.contact_id AND recipient.state = 0 RETURNING recipient.contact_id"
 )
+_QUEUE_EACH = (
+    "UPDATE recipient SET state = 1, reason = '', message_id = ?1, changed_at = ?2 "
+    "WHERE run_id = ?3 AND contact_id = ?4 AND state = 0"
+)
 _TAKE = text(
     "UPDATE recipient SET state = v.state, reason = v.reason, message_id = v.message_id, changed_at = :now "
     f"FROM ({json_rows(_CHANGE)}) v WHERE recipient.run_id = v.run_id AND recipient.contact_id = v.contact_id "
@@ -334,6 +339,9 @@ def _queue(connection: Connection, run_id: int, made: Sequence[Addressed], now: 
     """Marks those as queued who are still pending; only they may get an outbox row."""
     if not made:
         return set()
+    each = [(one.id, now, run_id, one.contact_id) for one in made]
+    if repeated(connection, _QUEUE_EACH, each):
+        return {one.contact_id for one in made}
     rows = bulk({"id": one.id, "contact_id": one.contact_id} for one in made)
     found = connection.execute(_QUEUE, {"rows": rows, "run": run_id, "now": now})
     return {row[0] for row in found}
@@ -366,13 +374,23 @@ _SENT = {
 }
 
 
+_SENT_EACH = (
+    "UPDATE recipient SET state = 2, reason = '', changed_at = ?1 "
+    "WHERE run_id = ?2 AND contact_id = ?3 AND state = 1 AND message_id = ?4"
+)
+
+
 def _hear_sent(
     connection: Connection, outcomes: Sequence[Outcome], new_id: Callable[[], int], now: int
 ) -> list[Outcome]:
     """The usual case in one statement: people who were queued have been written to. Gives the other outcomes."""
-    rows = bulk({"run_id": o.run_id, "contact_id": o.contact_id, "id": o.message_id} for o in outcomes)
-    found = connection.execute(_SENT[dialect(connection).name], {"rows": rows, "now": now})
-    done = {(row[0], row[1]) for row in found}
+    each = [(now, o.run_id, o.contact_id, o.message_id) for o in outcomes]
+    if repeated(connection, _SENT_EACH, each):
+        done = {(o.run_id, o.contact_id) for o in outcomes}
+    else:
+        rows = bulk({"run_id": o.run_id, "contact_id": o.contact_id, "id": o.message_id} for o in outcomes)
+        found = connection.execute(_SENT[dialect(connection).name], {"rows": rows, "now": now})
+        done = {(row[0], row[1]) for row in found}
     deltas = Deltas()
     of_runs = Counter((o.workspace_id, o.run_id) for o in outcomes if (o.run_id, o.contact_id) in done)
     for (workspace_id, run_id), people in of_runs.items():

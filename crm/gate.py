@@ -25,7 +25,8 @@ from crm.policies import OPEN, Policy, policy_of
 from domain.errors import RejectedInput
 from domain.messages import MessageClass
 from storage.database import dialect
-from storage.statements import bulk, json_rows, prepared
+from storage.direct import repeated
+from storage.statements import bulk, bulk_keyed, json_rows, prepared
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -286,46 +287,59 @@ class Asked(Struct, frozen=True):
         return self.message_class is MessageClass.marketing or self.template_category == "marketing"
 
 
-_ASKED = {
-    "id": "BIGINT",
+# A place is what messages have in common: read once, however many people there are. The others are two numbers each.
+_PLACE = {
+    "number": "BIGINT",
     "workspace_id": "BIGINT",
     "channel_id": "BIGINT",
-    "identity_id": "BIGINT",
     "campaign_id": "BIGINT",
     "purpose": "TEXT",
     "marketing": "SMALLINT",
-    "policy": "SMALLINT",  # whether its workspace's policy is to come with it
+    "policy": "BIGINT",  # the message with which its workspace's policy is to come, if it is
 }
+_PLACES = json_rows(_PLACE, parameter="places")
+_PERSONS = (
+    "SELECT CAST(e.key AS BIGINT) AS id, CAST(e.value ->> 0 AS BIGINT) AS place, "
+    "CAST(e.value ->> 1 AS BIGINT) AS identity_id FROM json_each(:persons) e"
+)
 
 # All by primary keys; suppression is looked at for marketing alone. The last columns: the strongest stop that stands,
 # and the business as its owner described it.
 _FACTS = f"""
-SELECT r.id, COALESCE(w.state, 'gone'), COALESCE(ch.state, ''), COALESCE(i.state, ''), i.last_inbound_at,
-       c.timezone, COALESCE(w.timezone, 'Europe/Rome'), c.birth_year,
+WITH p AS MATERIALIZED (
+    SELECT a.number, a.workspace_id, a.channel_id, a.purpose, a.marketing, a.policy,
+           COALESCE(w.state, 'gone') AS workspace_state, COALESCE(ch.state, '') AS channel_state,
+           COALESCE(w.timezone, 'Europe/Rome') AS timezone,
+           (SELECT max(CASE halt.what WHEN 'everything' THEN 2 ELSE 1 END) FROM stop halt
+            WHERE (halt.workspace_id = 0 AND halt.scope = 'installation')
+               OR (halt.workspace_id = a.workspace_id AND (halt.scope = 'workspace'
+                   OR (halt.scope = 'channel' AND halt.target_id = a.channel_id)
+                   OR (halt.scope = 'campaign' AND halt.target_id = a.campaign_id)))) AS stop,
+           CASE WHEN a.policy IS NOT NULL THEN w.business END AS business
+    FROM ({_PLACES}) a
+    LEFT JOIN workspace w ON w.id = a.workspace_id AND +w.workspace_id = a.workspace_id
+    LEFT JOIN channel ch ON ch.id = a.channel_id AND +ch.workspace_id = a.workspace_id
+), r AS MATERIALIZED ({_PERSONS})
+SELECT r.id, p.workspace_state, p.channel_state, COALESCE(i.state, ''), i.last_inbound_at,
+       c.timezone, p.timezone, c.birth_year,
        COALESCE(i.marketing_day, 0), COALESCE(i.marketing_count, 0), i.marketing_not_before,
        COALESCE(s.state, ''), COALESCE(s.mailable, 0), COALESCE(s.consent_id, 0),
-       CASE WHEN r.marketing = 1 AND EXISTS (
+       CASE WHEN p.marketing = 1 AND EXISTS (
            SELECT 1 FROM identity_key k JOIN suppression x ON x.workspace_id = k.workspace_id
-                AND x.external_key = k.external_key AND x.purpose IN (r.purpose, '*')
+                AND x.external_key = k.external_key AND x.purpose IN (p.purpose, '*')
            WHERE k.identity_id = i.id AND k.workspace_id = i.workspace_id) THEN 1 ELSE 0 END,
-       (SELECT max(CASE halt.what WHEN 'everything' THEN 2 ELSE 1 END) FROM stop halt
-        WHERE (halt.workspace_id = 0 AND halt.scope = 'installation')
-           OR (halt.workspace_id = r.workspace_id AND (halt.scope = 'workspace'
-               OR (halt.scope = 'channel' AND halt.target_id = r.channel_id)
-               OR (halt.scope = 'campaign' AND halt.target_id = r.campaign_id)))),
-       CASE WHEN r.policy = 1 THEN w.business END
-FROM ({json_rows(_ASKED)}) r
-LEFT JOIN workspace w ON w.id = r.workspace_id AND w.workspace_id = r.workspace_id
-LEFT JOIN channel ch ON ch.id = r.channel_id AND ch.workspace_id = r.workspace_id
-LEFT JOIN identity i ON i.id = r.identity_id AND i.workspace_id = r.workspace_id AND i.channel_id = r.channel_id
-LEFT JOIN contact c ON c.id = i.contact_id AND c.workspace_id = i.workspace_id
-LEFT JOIN consent_state s ON s.identity_id = i.id AND s.purpose = r.purpose AND +s.workspace_id = i.workspace_id
+       p.stop, CASE WHEN p.policy = r.id THEN p.business END
+FROM p CROSS JOIN r
+LEFT JOIN identity i ON i.id = r.identity_id AND +i.workspace_id = p.workspace_id AND +i.channel_id = p.channel_id
+LEFT JOIN contact c ON c.id = i.contact_id AND +c.workspace_id = i.workspace_id
+LEFT JOIN consent_state s ON s.identity_id = i.id AND s.purpose = p.purpose AND +s.workspace_id = i.workspace_id
+WHERE p.number = r.place
 """
 # In the order in which an opt-out takes the same rows.
 _LOCK = f"""
-SELECT s.identity_id FROM ({json_rows(_ASKED)}) r
-JOIN consent_state s ON s.identity_id = r.identity_id AND s.purpose = r.purpose AND +s.workspace_id = r.workspace_id
-WHERE r.marketing = 1 ORDER BY s.identity_id, s.purpose FOR UPDATE OF s
+SELECT s.identity_id FROM ({_PLACES}) p JOIN ({_PERSONS}) r ON r.place = p.number
+JOIN consent_state s ON s.identity_id = r.identity_id AND s.purpose = p.purpose AND +s.workspace_id = p.workspace_id
+WHERE p.marketing = 1 ORDER BY s.identity_id, s.purpose FOR UPDATE OF s
 """
 _STOPS = ("", "marketing", "everything")
 
@@ -341,40 +355,42 @@ def load_facts(
     """
     if not asked:
         return {}
-    wanted: list[dict[str, object]] = []
-    workspaces: set[int] = set()  # whose policy is asked for
+    places: dict[tuple[object, ...], dict[str, object]] = {}
+    persons: dict[int, tuple[object, int]] = {}
+    policies: dict[int, int] = {}  # workspace → the message with which its policy comes
     for one in asked:
         marketing = one.is_marketing
-        wanted.append(
-            {
-                "id": one.id,
+        key = (one.workspace_id, one.channel_id, one.campaign_id, one.purpose, marketing)
+        place = places.get(key)
+        if place is None:
+            place = places[key] = {
+                "number": len(places),
                 "workspace_id": one.workspace_id,
                 "channel_id": one.channel_id,
-                "identity_id": one.identity_id,
                 "campaign_id": one.campaign_id,
                 "purpose": one.purpose,
                 "marketing": int(marketing),
-                "policy": int(marketing and one.workspace_id not in workspaces),
+                "policy": one.id if marketing and one.workspace_id not in policies else None,
             }
-        )
-        if marketing:
-            workspaces.add(one.workspace_id)
-    rows = bulk(wanted)
-    if workspaces and lock and dialect(connection).for_update:
-        connection.execute(prepared(_LOCK), {"rows": rows}).all()
-    found = {row[0]: row for row in connection.execute(prepared(_FACTS), {"rows": rows})}
-    policies = {
-        one.workspace_id: _policy(found[one.id][16])
-        for one, row in zip(asked, wanted, strict=True)
-        if row["policy"] and found[one.id][16] is not None
+            if marketing:
+                policies.setdefault(one.workspace_id, one.id)
+        persons[one.id] = (place["number"], one.identity_id)
+    values = {"places": bulk(places.values()), "persons": bulk_keyed(persons)}
+    if policies and lock and dialect(connection).for_update:
+        connection.execute(prepared(_LOCK), values).all()
+    found = {row[0]: row for row in connection.execute(prepared(_FACTS), values)}
+    known = {
+        workspace_id: _policy(found[message_id][16])
+        for workspace_id, message_id in policies.items()
+        if found[message_id][16] is not None
     }
-    facts = {one.id: _facts(one, found[one.id], policies) for one in asked}
-    if workspaces:
+    facts = {one.id: _facts(one, found[one.id], known.get(one.workspace_id, OPEN)) for one in asked}
+    if policies:
         _count_each_other(facts.values(), now // DAY_MS)
     return facts
 
 
-def _facts(one: Asked, row: Any, policies: Mapping[int, Policy]) -> SendingFacts:
+def _facts(one: Asked, row: Any, policy: Policy) -> SendingFacts:
     mailable = bool(row[12])
     return SendingFacts(
         one.id,
@@ -398,7 +414,7 @@ def _facts(one: Asked, row: Any, policies: Mapping[int, Policy]) -> SendingFacts
         marketing_day=row[8],
         marketing_count=row[9],
         marketing_not_before=row[10],
-        policy=policies.get(one.workspace_id, OPEN),
+        policy=policy,
     )
 
 
@@ -432,6 +448,12 @@ UPDATE identity SET
 FROM ({json_rows({"id": "BIGINT", "workspace_id": "BIGINT", "day": "BIGINT", "n": "SMALLINT"})}) AS r
 WHERE identity.id = r.id AND identity.workspace_id = r.workspace_id
 """
+_SPEND_EACH = """
+UPDATE identity SET
+    marketing_count = CASE WHEN marketing_day = ?3 THEN marketing_count + ?4 ELSE ?4 END,
+    marketing_day = ?3, marketing_last_at = ?5
+WHERE id = ?1 AND +workspace_id = ?2
+"""
 
 
 def spend(connection: Connection, facts: Iterable[SendingFacts], *, now: int) -> None:
@@ -443,9 +465,10 @@ def spend(connection: Connection, facts: Iterable[SendingFacts], *, now: int) ->
                 counts.get((one.identity_id, one.workspace_id), 0) + 1
             )
     if counts:
-        rows = [
-            {"id": i, "workspace_id": w, "day": now // DAY_MS, "n": n} for (i, w), n in sorted(counts.items())
-        ]
+        day = now // DAY_MS
+        if repeated(connection, _SPEND_EACH, [(i, w, day, n, now) for (i, w), n in counts.items()]):
+            return
+        rows = [{"id": i, "workspace_id": w, "day": day, "n": n} for (i, w), n in sorted(counts.items())]
         connection.execute(prepared(_SPEND), {"rows": bulk(rows), "now": now})
 
 

@@ -50,7 +50,7 @@ class DirectConnection:
                 sql, None, error, sqlite3.Error, hide_parameters=True, dialect=self.dialect
             ) from error
 
-    def repeat(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> int:
+    def repeat(self, sql: str, rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> int:
         """Runs a statement that gives nothing once for every row; how many rows they changed in all."""
         try:
             return self._driver.executemany(sql, rows).rowcount
@@ -70,6 +70,20 @@ class DirectConnection:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
+
+
+def repeated(connection: Connection, sql: str, rows: Sequence[Sequence[Any]]) -> bool:
+    """On SQLite: runs `sql`, whose values are `?1`, `?2`, …, once for every row, each of which is to change one row of
+    the table: half of the time of one statement over JSON. False, and nothing is written, when that was not so, and on
+    PostgreSQL, where it would be as many ways to a server: the caller then has that one statement."""
+    if not isinstance(connection, DirectConnection):
+        return False
+    connection.run("SAVEPOINT repeated")
+    found = connection.repeat(sql, rows) == len(rows)
+    if not found:
+        connection.run("ROLLBACK TO repeated")
+    connection.run("RELEASE repeated")
+    return found
 
 
 class Rows:

@@ -45,8 +45,15 @@ async def sent(core: Core, count: int, kind: MessageClass = MessageClass.reply) 
     items = await queue(core, count, kind)
     marked = await core.do(lambda c: outbox.mark(c, [item.id for item in items], now=core.now))
     return [
-        Result(id=key, attempt=attempt, state="sent", at=core.now, external_id=str(key))
-        for key, attempt in marked.items()
+        Result(
+            id=item.id,
+            attempt=marked[item.id],
+            state="sent",
+            at=core.now,
+            external_id=str(item.id),
+            item=item,
+        )
+        for item in items
     ]
 
 

@@ -20,7 +20,7 @@ from tests.unit.crm.test_consent import entry, stop
 
 # json_each is the parameter, subqueries are what was made of it. By workspace alone: the few stop buttons that stand,
 # and the last anchor.
-HARMLESS = re.compile(r"SCAN (e|r|\(subquery-\d+\)|SUBQUERY \d+)( VIRTUAL.*)?$")
+HARMLESS = re.compile(r"SCAN (e|p|r|\(subquery-\d+\)|SUBQUERY \d+)( VIRTUAL.*)?$")
 BY_WORKSPACE_ALONE = re.compile(r"SEARCH (?!halt USING PRIMARY KEY|consent_anchor ).*\(workspace_id=\?\)$")
 
 
@@ -67,7 +67,7 @@ def _plans(connection: Connection, desk: Desk) -> dict[str, list[str]]:
     return {
         statement: [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
         for statement, parameters in seen.items()
-        if statement.lstrip().split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")
+        if statement.lstrip().split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
     }
 
 
