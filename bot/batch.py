@@ -6,18 +6,19 @@ the worker take back everything that a failing event had gathered, so that one b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection, text
 
 from bot import claiming, outbox, step_counts, turns
 from bot.outbox import Outgoing
 from bot.turns import SeenBusiness
-from crm import consent, contacts, outcomes
+from crm import consent, contacts, identities, outcomes
 from domain.messages import Ephemeral
 from flows.state import EXPIRE
+from storage import leases
 from storage.sealing import Sealer
 from storage.statements import BulkInsert, BulkUpdate, bulk, gathered, send
 
@@ -342,7 +343,16 @@ _FORGET_EXPIRY = text(
 
 
 class VersionConflict(Exception):
-    """A conversation or session was changed by somebody else since it was read: the whole batch goes back to open."""
+    """A conversation or session was changed by somebody else since it was read, or a lane has another owner by now:
+    the whole batch goes back to open."""
+
+
+class Ahead(Protocol):
+    """What was read before the transaction (`bot.ahead`)."""
+
+    fences: Mapping[str, int]
+    seen_again: list[dict[str, Any]]
+    quiet: set[int]
 
 
 def flush(
@@ -353,11 +363,17 @@ def flush(
     new_id: Callable[[], int],
     now: int,
     handled: Sequence[int] = (),
+    ahead: Ahead | None = None,
+    last: bool = False,
 ) -> list[outbox.Item]:
     """Writes everything and closes the events `handled`; gives the queued heads for a sender in this process. Raises
-    VersionConflict. What every step writes goes together; what is rare, or gives something back, before it."""
-    line = _stand_behind(connection, batch)
+    VersionConflict. What every step writes goes together; what is rare, or gives something back, before it. `ahead`:
+    what the round relies on and is made certain here. `last`: the caller writes nothing more in this transaction."""
+    line = _stand_behind(connection, batch, ahead.quiet if ahead else frozenset())
     gathering = gathered(connection)
+    if ahead is not None:
+        leases.require_held(gathering, ahead.fences)
+        identities.see_again(gathering, ahead.seen_again)
     _write_sessions(gathering, batch)
     _insert_received(gathering, batch.received)
     _insert_turns(gathering, batch.turns)
@@ -380,7 +396,7 @@ def flush(
     _insert_log(connection, batch.log)
     heads = outbox.enqueue(gathering, batch.outgoing, now=now)
     claiming.close(gathering, handled)
-    if not send(gathering):
+    if not send(gathering, last=last and not batch.after):
         raise VersionConflict
     for write in batch.after:
         write(connection)
@@ -417,13 +433,15 @@ def _write_timers(gathering: Connection, batch: Batch, line: dict[int, int]) -> 
     )
 
 
-def _stand_behind(connection: Connection, batch: Batch) -> dict[int, int]:
+def _stand_behind(connection: Connection, batch: Batch, quiet: Set[int]) -> dict[int, int]:
     """Lets new turns wait for messages that still have to leave in their conversation; gives turn → the turn it stands
-    behind, where its own answer timeouts are counted from as well."""
+    behind, where its own answer timeouts are counted from as well. In those that are new or `quiet` nothing has to."""
     talking = {item.conversation_id for item in batch.outgoing if item.turn_id and item.conversation_id}
     if not talking:
         return {}
-    ahead = outbox.lines(connection, talking)
+    new = {one.id for one in batch.conversations.values() if one.new}
+    asked = talking - new - quiet
+    ahead = outbox.lines(connection, asked) if asked else {}
     line: dict[int, int] = {}
     for item in batch.outgoing:
         if not item.turn_id or not item.conversation_id:

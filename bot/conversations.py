@@ -27,6 +27,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from bot import batch as batches
 from bot import claiming, handlers, holding, lanes, outbox
+from bot.ahead import Ahead
 from bot.batch import Batch, ConversationRow, HandedEphemeral, SessionRow, VersionConflict
 from bot.channel_store import ChannelStore, ConnectedChannel
 from bot.claiming import HELD, POSTPONED, Claimed, Claimer
@@ -146,10 +147,10 @@ class Worker:
             claimed[:] = self.claim(connection, fences)
             return claimed
 
-        def handle(connection: Connection, found: list[Claimed]) -> Handled:
+        def handle(connection: Connection, found: list[Claimed], *, few: bool = False) -> Handled:
             self._owed = ()  # given back with the claim, which is committed
             crash_point("worker.after_claim")
-            return self._handle(connection, found, fences)
+            return self._handle(connection, found, fences, few=few)
 
         try:
             handled = await self._claimed_and_handled(fences, claimed, claim, handle)
@@ -160,7 +161,9 @@ class Worker:
         except VersionConflict:
             self._more = True
             await runtime.database.write(
-                lambda c: claiming.reopen(c, claimed), queue=Queue.live, durable=False
+                lambda c: claiming.reopen(c, self._still_mine(c, claimed, fences)),
+                queue=Queue.live,
+                durable=False,
             )
             return True
         except Exception as error:
@@ -190,10 +193,10 @@ class Worker:
         fences: Mapping[str, int],
         claimed: list[Claimed],
         claim: Callable[[Connection], list[Claimed]],
-        handle: Callable[[Connection, list[Claimed]], Handled],
+        handle: Callable[..., Handled],
     ) -> Handled | None:
         """Both transactions of a round. Where each statement is a way to a server and back, a few fresh events are
-        claimed by a single one."""
+        claimed by a single one, and handled by as few as can be."""
         database = self._runtime.database
         if not database.dialect.for_update or self._owed:
             return await database.write_then(claim, handle)
@@ -206,7 +209,7 @@ class Worker:
         claimed[:], self._more = few, False
         if not few:
             return None
-        return await database.write(lambda c: handle(c, few), queue=Queue.live)
+        return await database.write(lambda c: handle(c, few, few=True), queue=Queue.live)
 
     async def _store_failed(self, claimed: Sequence[Claimed], error: Unavailable) -> None:
         """The store went away in the middle. That is nobody's fault: an attempt is given back with the next claim, or a
@@ -249,20 +252,33 @@ class Worker:
     # --- handle
 
     def _handle(
-        self, connection: Connection, claimed: Sequence[Claimed], fences: Mapping[str, int]
+        self, connection: Connection, claimed: Sequence[Claimed], fences: Mapping[str, int], *, few: bool = False
     ) -> Handled:
         runtime = self._runtime
         now = runtime.clock()
-        mine = self._still_mine(connection, claimed, fences)
         batch = Batch()
         problems: dict[int, str] = {}
-        loaded = self._load(connection, mine, batch, problems, now)
+        loaded = self._opened(claimed, problems)
+        ahead = self._ahead(loaded, claimed, fences) if few else None
+        mine = claimed
+        if ahead is None:
+            mine = self._still_mine(connection, claimed, fences)
+            left = {row.id for row in mine}
+            loaded = [one for one in loaded if one.row.id in left]
+        self._load(connection, loaded, batch, now, ahead)
         unread = {(row.channel_id, row.intake_key): row.id for row in reversed(mine) if row.id in problems}
-        self._run(connection, loaded, batch, problems, unread, now)
+        self._run(connection, loaded, batch, problems, unread, now, ahead)
         crash_point("worker.before_commit")
         done = [row.id for row in mine if row.id not in problems]
         heads = batches.flush(
-            connection, batch, sealer=runtime.sealer, new_id=runtime.new_id, now=now, handled=done
+            connection,
+            batch,
+            sealer=runtime.sealer,
+            new_id=runtime.new_id,
+            now=now,
+            handled=done,
+            ahead=ahead,
+            last=not problems,
         )
         failed = {i for i in problems if problems[i] not in (POSTPONED, HELD)}
         self._claimer.set_back(connection, mine, problems, now)
@@ -278,14 +294,7 @@ class Worker:
             return claimed
         return [row for row in claimed if lane_of(row.slot) not in lost]
 
-    def _load(
-        self,
-        connection: Connection,
-        rows: Sequence[Claimed],
-        batch: Batch,
-        problems: dict[int, str],
-        now: int,
-    ) -> list[_Loaded]:
+    def _opened(self, rows: Sequence[Claimed], problems: dict[int, str]) -> list[_Loaded]:
         loaded: list[_Loaded] = []
         for row in rows:
             channel = self._channels.get(row.channel_id)
@@ -295,11 +304,30 @@ class Worker:
                 loaded.append(_Loaded(row, open_event(self._runtime.sealer, row.id, row.payload), channel))
             except Exception as error:
                 problems[row.id] = _problem(error)
-        self._resolve(connection, loaded, now)
-        self._load_conversations(connection, loaded, batch, now)
         return loaded
 
-    def _resolve(self, connection: Connection, loaded: list[_Loaded], now: int) -> None:
+    def _ahead(
+        self, loaded: Sequence[_Loaded], claimed: Sequence[Claimed], fences: Mapping[str, int]
+    ) -> Ahead | None:
+        """What takes in all that the round reads at once; None where others than people who wrote are in it: their
+        events may change what is read."""
+        if not all(isinstance(one.event, MessageReceived) for one in loaded):
+            return None
+        lanes_of_it = {lane_of(row.slot) for row in claimed}
+        return Ahead({lane: fences.get(lane, -1) for lane in sorted(lanes_of_it)})
+
+    def _load(
+        self,
+        connection: Connection,
+        loaded: list[_Loaded],
+        batch: Batch,
+        now: int,
+        ahead: Ahead | None,
+    ) -> None:
+        self._resolve(connection, loaded, now, ahead)
+        self._load_conversations(connection, loaded, batch, now, ahead)
+
+    def _resolve(self, connection: Connection, loaded: list[_Loaded], now: int, ahead: Ahead | None) -> None:
         asking = [(one, asked) for one in loaded if (asked := _identity_request(one)) is not None]
         if not asking:
             return
@@ -309,17 +337,27 @@ class Worker:
             keyed_hash=self._runtime.sealer.keyed_hash,
             new_id=self._runtime.new_id,
             now=now,
+            ahead=ahead,
         )
         for (one, _), identity in zip(asking, found, strict=True):
             one.identity = identity
 
     def _load_conversations(
-        self, connection: Connection, loaded: list[_Loaded], batch: Batch, now: int
+        self,
+        connection: Connection,
+        loaded: list[_Loaded],
+        batch: Batch,
+        now: int,
+        ahead: Ahead | None,
     ) -> None:
         keys = {(one.channel.id, key) for one in loaded if (key := _conversation_key(one)) is not None}
         ids = {one.event.conversation_id for one in loaded if isinstance(one.event, OwnEvent)}
-        by_id, sessions = _conversations(connection, keys, ids)
+        known = {key: ahead.conversations[key] for key in keys & ahead.conversations.keys()} if ahead else {}
+        by_id, sessions = _conversations(connection, keys - known.keys(), ids)
         by_key = {(c.channel_id, c.conversation_key): c for c in by_id.values()}
+        by_key.update((key, one) for key, one in known.items() if one is not None)
+        if ahead is not None:
+            sessions |= ahead.sessions
         for one in loaded:
             event = one.event
             if isinstance(event, OwnEvent):
@@ -372,9 +410,10 @@ class Worker:
         problems: dict[int, str],
         stuck: dict[tuple[int, str], int],
         now: int,
+        ahead: Ahead | None,
     ) -> None:
         """Runs the events in their order. `stuck`: conversations, and the failed event at which each stops."""
-        views = self._views(connection, loaded)
+        views = self._views(connection, loaded, ahead)
         versions = [v for s in batch.sessions.values() for _, v in state.decode(s.state).versions()]
         self._flows.ensure(connection, versions)
         held: dict[tuple[int, str], list[int]] = {}  # what this round has found to be held, by conversation
@@ -450,13 +489,16 @@ class Worker:
         if conversation is not None and scope.contact is not None:
             views[(conversation.contact_id, conversation.identity_id)] = scope.contact
 
-    def _views(self, connection: Connection, loaded: list[_Loaded]) -> dict[tuple[int, int], ContactView]:
+    def _views(
+        self, connection: Connection, loaded: list[_Loaded], ahead: Ahead | None
+    ) -> dict[tuple[int, int], ContactView]:
+        known = ahead.views if ahead else {}
         wanted = {
             (c.workspace_id, c.contact_id, c.identity_id)
             for one in loaded
-            if (c := one.conversation) is not None
+            if (c := one.conversation) is not None and (c.contact_id, c.identity_id) not in known
         }
-        return contacts.load_views(connection, wanted)
+        return {**known, **contacts.load_views(connection, wanted)}
 
 
 def _problem(error: BaseException) -> str:

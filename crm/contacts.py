@@ -54,36 +54,39 @@ def load_views(connection: Connection, refs: Iterable[Ref]) -> dict[tuple[int, i
     if not rows:
         return {}
     found = connection.execute(prepared(_VIEWS[dialect(connection).name]), {"rows": bulk(rows)})
-    return {(row[0], row[1]): _view(row) for row in found}
+    return {(row[0], row[1]): view_of(row) for row in found}
 
 
-def _views(array: str, aggregate: str) -> str:
-    """By the primary keys of contact, contact_tag and consent_state and the index identity_contact. The plus signs
+def view_columns(kind: str, identity: str) -> str:
+    """What `view_of` reads: of the contact `c`, seen from an identity (an SQL expression, 0: as a whole). By the
+    primary keys of contact_tag and consent_state and the index identity_contact. The plus signs
     keep SQLite from an index that begins with the workspace: it would read all tags and consents there are."""
-    refs = json_rows({"workspace_id": "BIGINT", "contact_id": "BIGINT", "identity_id": "BIGINT"})
-    return f"""
-SELECT c.id, r.identity_id, c.name, c.first_name, c.last_name, c.language, c.timezone, c.email, c.phone, c.fields,
+    array, aggregate = _JSON[kind]
+    return f"""c.id, {identity}, c.name, c.first_name, c.last_name, c.language, c.timezone, c.email, c.phone, c.fields,
        c.created_at,
        CAST((SELECT {aggregate}(t.tag) FROM contact_tag t
              WHERE t.contact_id = c.id AND +t.workspace_id = c.workspace_id) AS TEXT),
        CAST((SELECT {aggregate}({array}(s.purpose, s.state, s.changed_at, s.identity_id)) FROM identity i
              JOIN consent_state s ON s.identity_id = i.id AND +s.workspace_id = i.workspace_id
              WHERE i.workspace_id = c.workspace_id AND i.contact_id = c.id
-               AND (i.id = r.identity_id OR r.identity_id = 0)) AS TEXT),
+               AND (i.id = {identity} OR {identity} = 0)) AS TEXT),
        CAST((SELECT {aggregate}({array}(i.id, i.channel_id, i.kind, i.username, i.state)) FROM identity i
-             WHERE i.workspace_id = c.workspace_id AND i.contact_id = c.id) AS TEXT)
-FROM ({refs}) r
+             WHERE i.workspace_id = c.workspace_id AND i.contact_id = c.id) AS TEXT)"""
+
+
+_JSON = {"sqlite": ("json_array", "json_group_array"), "postgresql": ("json_build_array", "json_agg")}
+_VIEWS = {
+    name: f"""
+SELECT {view_columns(name, "r.identity_id")}
+FROM ({json_rows({"workspace_id": "BIGINT", "contact_id": "BIGINT", "identity_id": "BIGINT"})}) r
 JOIN contact c ON c.id = r.contact_id AND c.workspace_id = r.workspace_id
 """
-
-
-_VIEWS = {
-    "sqlite": _views("json_array", "json_group_array"),
-    "postgresql": _views("json_build_array", "json_agg"),
+    for name in _JSON
 }
 
 
-def _view(row: Any) -> ContactView:
+def view_of(row: Any) -> ContactView:
+    """The view that `view_columns` gave."""
     consents = sorted(_list(row[12]), key=lambda entry: (entry[2], entry[3]))
     identities = [
         {"id": i, "channel_id": channel, "kind": kind, "username": username, "state": state}

@@ -12,9 +12,9 @@ the identity that lost its address is `gone`, so that nothing meant for one pers
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
@@ -70,6 +70,15 @@ def external_key(keyed_hash: KeyedHash, workspace_id: int, external: ExternalId)
     return keyed_hash("external id", str(workspace_id), external.kind, value)
 
 
+class Ahead(Protocol):
+    """Who finds people with more that is wanted of them, and writes later that they were seen again."""
+
+    seen_again: list[dict[str, Any]]
+
+    def find(self, connection: Connection, keys: Sequence[Mapping[str, Any]]) -> Sequence[Sequence[Any]]:
+        """`FOUND` of these keys (workspace_id, channel_id, external_key)."""
+
+
 def resolve(
     connection: Connection,
     requests: Sequence[IdentityRequest],
@@ -78,22 +87,24 @@ def resolve(
     new_id: NewId,
     now: int,
     random: Random = os.urandom,
+    ahead: Ahead | None = None,
 ) -> list[ResolvedIdentity]:
     """The identities and contacts of these people, made where they are unknown; aligned with the requests.
 
     The same new person may stand in several requests. Learns keys, and writes name, username, language, address,
-    state and last inbound time where they changed. At most six statements whatever the number of requests.
+    state and last inbound time where they changed. At most six statements whatever the number of requests. `ahead`
+    finds them, and is given the rows for `see_again` of those whose address and state stay.
     """
     if not requests:
         return []
     batch = _Batch(requests, keyed_hash)
-    found = _find(connection, batch.all_keys())
+    found = _find(connection, batch.all_keys(), ahead)
     records = [batch.record_of(n, found) for n in range(len(requests))]
     made = _make_unknown(batch, records, new_id=new_id, now=now, random=random)
     if made:
         _insert_people(connection, batch, records, made, new_id=new_id, now=now)
     _learn_keys(connection, batch, records, found, now=now)
-    _write_changes(connection, batch, records, now=now)
+    _write_changes(connection, batch, records, now=now, aside=None if ahead is None else ahead.seen_again)
     return [
         ResolvedIdentity(r.id, r.contact_id, r.created, r.state, r.address, r.last_inbound_at)
         for r in _filled(records)
@@ -275,21 +286,29 @@ class _Batch:
 
 _COLUMNS = {"workspace_id": "BIGINT", "channel_id": "BIGINT", "external_key": "TEXT"}
 
+FOUND = (
+    "k.channel_id, k.external_key, i.id, i.contact_id, i.workspace_id, i.kind, i.address, i.username, "
+    "i.display_name, i.language, i.state, i.state_at, i.last_inbound_at"
+)
 # By the primary key of identity_key and of identity.
-_FIND = f"""
-SELECT k.channel_id, k.external_key, i.id, i.contact_id, i.workspace_id, i.kind, i.address, i.username,
-       i.display_name, i.language, i.state, i.state_at, i.last_inbound_at
-FROM ({json_rows(_COLUMNS)}) r
+OF_KEYS = f"""({json_rows(_COLUMNS)}) r
 JOIN identity_key k ON k.channel_id = r.channel_id AND k.external_key = r.external_key
                    AND k.workspace_id = r.workspace_id
 JOIN identity i ON i.id = k.identity_id AND i.workspace_id = k.workspace_id
 """
+_FIND = f"SELECT {FOUND} FROM {OF_KEYS}"
 
 
-def _find(connection: Connection, keys: list[dict[str, Any]]) -> dict[Key, _Record]:
+def _find(
+    connection: Connection, keys: list[dict[str, Any]], ahead: Ahead | None = None
+) -> dict[Key, _Record]:
     records: dict[int, _Record] = {}
     found: dict[Key, _Record] = {}
-    for row in connection.execute(prepared(_FIND), {"rows": bulk(keys)}):
+    if ahead is not None:
+        rows = ahead.find(connection, keys)
+    else:
+        rows = connection.execute(prepared(_FIND), {"rows": bulk(keys)}).all()
+    for row in rows:
         record = records.get(row[2])
         if record is None:
             record = records[row[2]] = _Record(*row[2:])
@@ -649,14 +668,26 @@ _update_identities = {
 }
 
 
-def _write_changes(connection: Connection, batch: _Batch, records: list[_Record | None], *, now: int) -> None:
+def _write_changes(
+    connection: Connection,
+    batch: _Batch,
+    records: list[_Record | None],
+    *,
+    now: int,
+    aside: list[dict[str, Any]] | None,
+) -> None:
+    stay = True  # addresses and states, which others may read in this transaction
     for request, record in zip(batch.requests, _filled(records), strict=True):
         if not record.created:
+            before = (record.address, record.kind, record.state)
             _update(record, request)
+            stay = stay and before == (record.address, record.kind, record.state)
     changed = {record.id: record for record in _filled(records) if record.changed and not record.created}
-    if changed:
-        rows = [{name: getattr(changed[one], name) for name in _CHANGED} for one in sorted(changed)]
-        _update_identities[dialect(connection).name](connection, rows)
+    rows = [{name: getattr(changed[one], name) for name in _CHANGED} for one in sorted(changed)]
+    if aside is not None and stay:
+        aside += rows
+    else:
+        see_again(connection, rows)
     phones = [
         {"id": r.contact_id, "workspace_id": r.workspace_id, "phone": r.learnt_phone}
         for r in {r.id: r for r in _filled(records)}.values()
@@ -664,6 +695,12 @@ def _write_changes(connection: Connection, batch: _Batch, records: list[_Record 
     ]
     if phones:
         connection.execute(prepared(_FILL_PHONES), {"rows": bulk(phones), "now": now})
+
+
+def see_again(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes what `resolve` found changed in identities that were known."""
+    if rows:
+        _update_identities[dialect(connection).name](connection, rows)
 
 
 # Only where there is none: what the person told us is never overwritten by what the platform tells.

@@ -5,14 +5,14 @@ as `$numbers`, and its result is read at once. A statement of a millisecond's wo
 instead of 500. The connection is one of SQLAlchemy's pool, with the statements that it has prepared; SQLAlchemy's own
 `Connection` over it (`real`) is made for what only that can do: other statements, rolling back, saying what an error
 means for the pool. The transaction begins with the first statement, as with SQLAlchemy's adapter, in a word with how
-durable it is; where each statement may stand alone (`Begin.never`, `Begin.single`) the two ways for BEGIN and COMMIT
-are spared.
+durable it is; where each statement may stand alone (`Begin.never`, `Begin.single`, `apart`) the two ways for BEGIN and
+COMMIT are spared.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from types import TracebackType
@@ -91,19 +91,21 @@ class DirectPostgresqlConnection:
             raise RuntimeError(
                 "a second statement where there was to be a single one: nothing holds them together"
             )
+        return self._run(statement, parameters or {}, begins=self._begin in _BEGUN)
+
+    def _run(self, statement: TextClause, given: Mapping[str, Any], *, begins: bool) -> Rows:
         sql, names = numbered(statement.text)
-        given = parameters or {}
         try:
-            return await_only(self._fetch(sql, [given[name] for name in names]))
+            return await_only(self._fetch(sql, [given[name] for name in names], begins))
         except KeyError:
             raise  # a parameter is missing: a mistake of ours, no word of the database
         except Exception as error:
             self._explain(error, sql)
             raise
 
-    async def _fetch(self, sql: str, values: Sequence[Any]) -> Rows:
+    async def _fetch(self, sql: str, values: Sequence[Any], begins: bool) -> Rows:
         adapter = self._adapter
-        if adapter._transaction is None and self._begin in _BEGUN:
+        if begins and adapter._transaction is None:
             await self._start()
         self._ran = True
         prepared, attributes = await adapter._prepare(sql, self.dialect._invalidate_schema_cache_asof)
@@ -119,6 +121,16 @@ class DirectPostgresqlConnection:
         driver = self._adapter._connection
         await driver.execute(self._begin.value)
         self._adapter._transaction = _Transaction(driver)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the transaction has begun."""
+        return self._adapter._transaction is not None
+
+    @property
+    def apart(self) -> Apart:
+        """See `storage.statements.apart`."""
+        return Apart(self)
 
     def _commit(self) -> None:
         try:
@@ -137,6 +149,20 @@ class DirectPostgresqlConnection:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
+
+
+class Apart:
+    """See `storage.statements.apart`."""
+
+    __slots__ = ("_connection", "dialect")
+
+    def __init__(self, connection: DirectPostgresqlConnection) -> None:
+        self._connection = connection
+        self.dialect = connection.dialect
+
+    def execute(self, statement: TextClause, parameters: Mapping[str, Any] | None = None) -> Rows:
+        """Runs a textual statement, which begins no transaction."""
+        return self._connection._run(statement, parameters or {}, begins=False)
 
 
 _BEGUN = (Begin.durable, Begin.hurried)

@@ -14,12 +14,12 @@ clock that stepped back must not make the dead process's ids again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, text
 
 from storage.database import dialect
-from storage.statements import bulk_values, prepared
+from storage.statements import bulk, bulk_values, json_rows, prepared, require
 
 LEASE_MS = 30_000
 RENEW_EVERY_S = LEASE_MS / 3000  # a third: two renewals may fail before the lease is lost
@@ -153,3 +153,15 @@ def hold(connection: Connection, fences: dict[str, int]) -> set[str]:
     ).all()
     current = {row.name: row.fence for row in rows}
     return {name for name, fence in fences.items() if current.get(name) != fence}
+
+
+_STILL_HELD = text(
+    f"SELECT l.name FROM ({json_rows({'name': 'TEXT', 'fence': 'BIGINT'})}) v "
+    "JOIN lease l ON l.name = v.name AND l.fence = v.fence ORDER BY l.name FOR KEY SHARE OF l"
+)
+
+
+def require_held(gathering: Connection, fences: Mapping[str, int]) -> None:
+    """`hold` within what is gathered, on PostgreSQL: nothing of it counts when a fence is no longer ours."""
+    rows = bulk({"name": name, "fence": fence} for name, fence in fences.items())
+    require(gathering, _STILL_HELD, {"rows": rows}, rows=len(fences))

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import msgspec
 from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.exc import DBAPIError
 
 from storage.database import dialect
 from storage.direct import DirectConnection
@@ -153,6 +154,15 @@ class BulkUpdate:
 
 _ROW_VALUE = re.compile(r"\bv\.(\w+)")
 
+
+def apart(connection: Connection) -> Connection:
+    """What runs statements before the transaction begins, each by itself, where BEGIN and COMMIT are ways to a server
+    and back: what one reads may be changed before the next, what one writes is committed. Within a transaction that
+    has begun, and on SQLite, they are part of it."""
+    found = getattr(connection, "apart", None)
+    return connection if found is None else cast(Connection, found)
+
+
 COMBINATIONS = 500  # of statements that are kept as one; a worker's flush has some dozens
 
 
@@ -166,9 +176,18 @@ def gathered(connection: Connection) -> Connection:
     return cast(Connection, Gathering(connection)) if dialect(connection).for_update else connection
 
 
-def send(gathering: Connection) -> bool:
-    """Runs what was gathered; false when a `BulkUpdate.expect` wrote another number of rows than it should."""
-    return gathering.send() if isinstance(gathering, Gathering) else True
+def require(
+    gathering: Connection, statement: TextClause, parameters: Mapping[str, Any], *, rows: int
+) -> None:
+    """Gathers a statement that must give so many rows, on PostgreSQL; `send` tells whether it did."""
+    cast(Any, gathering).execute(statement, parameters, expected=rows)
+
+
+def send(gathering: Connection, *, last: bool = False) -> bool:
+    """Runs what was gathered; false when a `BulkUpdate.expect` wrote another number of rows than it should: then the
+    transaction is to be rolled back. `last`: nothing follows, so where nothing came before it, it is the transaction,
+    and false says that it has written nothing."""
+    return gathering.send(last=last) if isinstance(gathering, Gathering) else True
 
 
 class Gathering:
@@ -198,24 +217,44 @@ class Gathering:
         for name, value in (parameters or {}).items():
             self._values[f"{name}_{number}"] = value
 
-    def send(self) -> bool:
+    def send(self, *, last: bool) -> bool:
         """One statement for all; whether each gave as many rows as expected."""
         if not self._texts:
             return True
+        if last and getattr(self._connection, "begun", True) is False:
+            return self._send_alone()
         statement = _combined(tuple(self._texts), tuple(self._counted))
         found = self._connection.execute(statement, self._values).one()
         return list(found)[1:] == self._expected
+
+    def _send_alone(self) -> bool:
+        statement = _combined(tuple(self._texts), tuple(self._counted), alone=True)
+        values = {f"expected_{n}": count for n, count in enumerate(self._expected)}
+        try:
+            apart(self._connection).execute(statement, {**self._values, **values})
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", "") != _DIVIDED_BY_ZERO:
+                raise
+            return False
+        return True
 
 
 _NAME = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")  # as SQLAlchemy reads `text()`
 
 
+_DIVIDED_BY_ZERO = "22012"
+
+
 @lru_cache(COMBINATIONS)
-def _combined(texts: tuple[str, ...], counted: tuple[bool, ...]) -> TextClause:
-    """`WITH w0 AS (…), w1 AS (…) SELECT 1, (SELECT count(*) FROM w0)`: every part runs, also what is not counted."""
+def _combined(texts: tuple[str, ...], counted: tuple[bool, ...], *, alone: bool = False) -> TextClause:
+    """`WITH w0 AS (…), w1 AS (…) SELECT 1, (SELECT count(*) FROM w0)`: every part runs, also what is not counted.
+    `alone`: as nobody could roll it back, it divides by zero itself where a count is not `:expected_<n>`."""
     parts = []
     for number, sql in enumerate(texts):
         own = _NAME.sub(rf":\1_{number}", sql)
         parts.append(f"w{number} AS ({own})")
-    counts = [f", (SELECT count(*) FROM w{number})" for number, asked in enumerate(counted) if asked]
-    return text(f"WITH {', '.join(parts)} SELECT 1{''.join(counts)}")
+    counts = [f"(SELECT count(*) FROM w{number})" for number, asked in enumerate(counted) if asked]
+    if alone and counts:
+        met = " AND ".join(f"{count} = CAST(:expected_{n} AS BIGINT)" for n, count in enumerate(counts))
+        return text(f"WITH {', '.join(parts)} SELECT 1 / CASE WHEN {met} THEN 1 ELSE 0 END")
+    return text(f"WITH {', '.join(parts)} SELECT {', '.join(['1', *counts])}")
