@@ -469,7 +469,8 @@ def _skip_rest(connection: Connection, turns: dict[int, Result]) -> list[Outcome
 _RELEASE = (
     "UPDATE outbox SET state = 1, not_before = v.at FROM "
     f"({json_rows({'turn': 'BIGINT', 'at': 'BIGINT'})}) v WHERE outbox.turn_id = v.turn AND outbox.state = 0 "
-    "AND outbox.id = (SELECT min(o.id) FROM outbox o WHERE o.turn_id = v.turn) "
+    "AND outbox.turn_id <> 0 "
+    "AND outbox.id = (SELECT min(o.id) FROM outbox o WHERE o.turn_id = v.turn AND o.turn_id <> 0) "
     f"RETURNING {', '.join('outbox.' + name for name in Item._fields)}"
 )
 
