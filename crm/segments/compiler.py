@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy import Connection
 
 from crm.segments.operators import twin
 from crm.segments.sources import subject
-from crm.segments.subjects import Builder, either
+from crm.segments.subjects import Builder
 from domain.comparisons import fold, moment, number
 from domain.operators.matches_pattern import compiled
 from domain.predicates import All, AnyOf, Not, Predicate, Test, grounded
@@ -33,8 +34,8 @@ def compile_predicate(
     """
     prepare(connection)
     build = Builder(connection.dialect.name, contact, prefix)
-    sql = _condition(grounded(predicate, now), build, "predicate")
-    return Fragment(sql, build.parameters)
+    condition = _condition(grounded(predicate, now), build, "predicate")
+    return Fragment(condition.sql, build.parameters)
 
 
 def prepare(connection: Connection) -> None:
@@ -49,19 +50,35 @@ def prepare(connection: Connection) -> None:
     connection.info["segments"] = True
 
 
-def _condition(predicate: Predicate, build: Builder, where: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    cost: int  # of the dearest subject in it, see `Subject`
+    sql: str
+
+
+def _condition(predicate: Predicate, build: Builder, where: str) -> _Condition:
     match predicate:
         case Test(path, op, value):
-            compared = twin(op)(subject(path, build, where=where), value, build)
+            asked = subject(path, build, where=where)
             # Not COALESCE: as an argument of that, SQLite works out both sides of every AND and OR.
-            return f"({compared}) IS TRUE"
+            return _Condition(asked.cost, f"({twin(op)(asked, value, build)}) IS TRUE")
         case All(parts):
-            conditions = [_condition(part, build, f"{where}.all[{n}]") for n, part in enumerate(parts)]
-            return f"({' AND '.join(conditions)})" if conditions else "TRUE"
+            return _joined(parts, build, f"{where}.all", " AND ", "TRUE")
         case AnyOf(parts):
-            return either([_condition(part, build, f"{where}.any[{n}]") for n, part in enumerate(parts)])
+            return _joined(parts, build, f"{where}.any", " OR ", "FALSE")
         case Not(part):
-            return f"NOT {_condition(part, build, f'{where}.not')}"
+            inner = _condition(part, build, f"{where}.not")
+            return _Condition(inner.cost, f"NOT {inner.sql}")
+
+
+def _joined(parts: Sequence[Predicate], build: Builder, where: str, word: str, none: str) -> _Condition:
+    """The cheap ones first, else in the author's order: SQLite keeps to it, and does not ask what decides nothing any
+    more."""
+    conditions = [_condition(part, build, f"{where}[{n}]") for n, part in enumerate(parts)]
+    if not conditions:
+        return _Condition(0, none)
+    conditions.sort(key=lambda one: one.cost)
+    return _Condition(conditions[-1].cost, f"({word.join(one.sql for one in conditions)})")
 
 
 def _folded(text: Any) -> str | None:

@@ -71,7 +71,9 @@ def _contact(path: str, build: Builder) -> Subject | None:
     if path == "tags":
         tags = f"SELECT 1 FROM contact_tag t WHERE t.contact_id = {row}.id AND +t.workspace_id = {row}.workspace_id"
         return Subject(
-            missing=f"NOT EXISTS ({tags})", member=lambda text: f"EXISTS ({tags} AND t.tag = {text})"
+            missing=f"NOT EXISTS ({tags})",
+            member=lambda text: f"EXISTS ({tags} AND t.tag = {text})",
+            cost=2,
         )
     if path.startswith("fields.") and _KEY.fullmatch(path[7:]):
         return build.json_field(f"{row}.fields", path[7:])
@@ -90,4 +92,4 @@ def _consent(path: str, build: Builder) -> Subject | None:
         f"WHERE si.workspace_id = {row}.workspace_id AND si.contact_id = {row}.id AND s.purpose = {purpose} "
         "ORDER BY s.changed_at DESC, s.identity_id DESC LIMIT 1)"
     )
-    return Subject(missing=f"COALESCE({state}, '') = ''", text=state)
+    return Subject(missing=f"COALESCE({state}, '') = ''", text=state, cost=2)

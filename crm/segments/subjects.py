@@ -31,7 +31,8 @@ class Subject:
     `missing` is a condition that is never NULL: there is no value, or "" or an empty list. `text` holds only where
     `is_text` is true (None: always). `same(folded)` is the condition that the value is a text that folds to this one,
     where there is a cheaper one than to fold it (None: there is not). `integer` counts as a date in ms; `boolean` is 1
-    or 0; `member(parameter)` is the condition that a list has a text.
+    or 0; `member(parameter)` is the condition that a list has a text. `cost`: 0 a column, 1 to be read out of JSON,
+    2 looked up elsewhere.
     """
 
     missing: str
@@ -42,6 +43,7 @@ class Subject:
     integer: str | None = None
     boolean: str | None = None
     member: Callable[[str], str] | None = None
+    cost: int = 0
 
     def of_text(self, make: Callable[[str], str]) -> str | None:
         """What `make` makes of the text, where the value is one; None when it never is."""
@@ -171,6 +173,7 @@ class Builder:
                 f"({kind} = 'array' AND EXISTS (SELECT 1 FROM json_each({column}, {path}) m "
                 f"WHERE m.type = 'text' AND m.value = {text}))"
             ),
+            cost=1,
         )
 
     def _postgresql_field(self, column: str, key: str) -> Subject:
@@ -199,6 +202,7 @@ class Builder:
                 f"EXISTS (SELECT 1 FROM json_array_elements({items}) m "
                 f"WHERE json_typeof(m) = 'string' AND m #>> '{{}}' = {text})"
             ),
+            cost=1,
         )
 
     def _may_hold(self, column: str, folded: str) -> str:

@@ -291,6 +291,29 @@ def test_what_postgresql_cannot_say_is_refused(pattern: str) -> None:
         postgresql_pattern(pattern)
 
 
+async def test_what_costs_less_is_asked_first(database: Database) -> None:
+    """Columns before fields before other tables; otherwise the author's order, also inside."""
+    data = {
+        "all": [
+            {"subject": "consent.marketing", "op": "equals", "value": "granted"},
+            {"not": {"subject": "contact.fields.y", "op": "is_set"}},
+            {
+                "any": [
+                    {"subject": "contact.tags", "op": "is_set"},
+                    {"subject": "contact.email", "op": "is_set"},
+                ]
+            },
+            {"subject": "contact.name", "op": "is_set"},
+            {"subject": "contact.phone", "op": "is_set"},
+        ]
+    }
+    made = await database.read(
+        lambda c: segments.compile_predicate(c, predicates.parse(data), now=NOW, contact="who")
+    )
+    words = ["who.name", "who.phone", "who.fields", "consent_state", "who.email", "contact_tag"]
+    assert sorted(words, key=made.sql.index) == words
+
+
 async def test_hostile_values_stay_values(database: Database) -> None:
     hostile = "x' OR '1'='1'; DROP TABLE contact; -- :p0 %s"
     for op in ("equals", "contains", "starts_with", "has_tag"):
