@@ -3,8 +3,8 @@
 A value in JSON or in a column has one type; a `Subject` has one expression for each type that it may have, NULL when
 the value is of another. Operators compare the types that they know and leave out the others, as their pure halves do.
 
-On SQLite, texts are folded, read as numbers or dates and searched for patterns by functions of ours in the connection
-(see `compiler.prepare`): the very functions of the pure operators. PostgreSQL has what it takes; numbers there are
+On SQLite, texts beyond ASCII are folded, and texts are read as numbers or dates and searched for patterns, by functions
+of ours in the connection (see `compiler.prepare`): the very functions of the pure operators. PostgreSQL has what it takes; numbers there are
 double precision, as in the pure half, so whole numbers beyond 2^53 are not told from their neighbours.
 """
 
@@ -86,7 +86,12 @@ class Builder:
 
     def folded(self, expression: str) -> str:
         """The text without upper case, as `comparisons.fold`."""
-        return f"pp_fold({expression})" if self.dialect == "sqlite" else f"lower({expression})"
+        if self.dialect != "sqlite":
+            return f"lower({expression})"
+        if "(" in expression:  # more than a column: dearer to work out three times than to call ours
+            return f"pp_fold({expression})"
+        beyond_ascii = f"length(CAST({expression} AS BLOB)) <> length({expression})"
+        return f"CASE WHEN {beyond_ascii} THEN pp_fold({expression}) ELSE lower({expression}) END"
 
     def same_text(self, expression: str, folded: str) -> str:
         """The condition that a text folds to this one. The database's own lower case does for ASCII; only a text of as
