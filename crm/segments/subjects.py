@@ -4,8 +4,9 @@ A value in JSON or in a column has one type; a `Subject` has one expression for 
 the value is of another. Operators compare the types that they know and leave out the others, as their pure halves do.
 
 On SQLite, texts beyond ASCII are folded, and texts are read as numbers or dates and searched for patterns, by functions
-of ours in the connection (see `compiler.prepare`): the very functions of the pure operators. PostgreSQL has what it takes; numbers there are
-double precision, as in the pure half, so whole numbers beyond 2^53 are not told from their neighbours.
+of ours in the connection (see `compiler.prepare`): the very functions of the pure operators. PostgreSQL has what it
+takes; numbers there are double precision, as in the pure half, so whole numbers beyond 2^53 are not told from their
+neighbours.
 """
 
 from __future__ import annotations
