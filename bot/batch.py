@@ -384,7 +384,14 @@ def flush(
     if patches:
         contacts.apply_patches(connection, patches, now=now, gathering=gathering)
     if batch.consents:
-        consent.write(connection, batch.consents, keyed_hash=sealer.keyed_hash, new_id=new_id, now=now)
+        consent.write(
+            connection,
+            batch.consents,
+            keyed_hash=sealer.keyed_hash,
+            new_id=new_id,
+            now=now,
+            gathering=gathering,
+        )
     if batch.timeline:
         contacts.append_timeline(gathering, batch.timeline, new_id=new_id)
     outcomes.write_conversions(connection, batch.conversions)

@@ -33,6 +33,7 @@ from domain.messages import Album, Ephemeral, Media, MessageClass, Template, Tex
 from storage import leases
 from storage.database import Queue
 from storage.signals import POLL_S
+from storage.statements import apart
 
 SLICE = 50  # items marked in one transaction: bounds what one crash can leave unknown
 IN_FLIGHT = 200  # requests at a time and channel: 1,000/s at 200 ms each
@@ -294,7 +295,8 @@ class ChannelSender:
         results = self._results.take(None if marketing else FEW)
 
         def write(connection: Connection) -> tuple[dict[int, int], Settled]:
-            return self._mark(connection, slice_), self._results.write(connection, results)
+            marked = self._mark(connection, slice_, more=bool(results))
+            return marked, self._results.write(connection, results)
 
         try:
             allowed, settled = await self._runtime.database.write(write, queue=Queue.live, durable=marketing)
@@ -351,31 +353,30 @@ class ChannelSender:
                 self._results.record(self._results.known(*key) or left_unknown(item, self._runtime.clock()))
         self._forgotten = set(left)
 
-    def _mark(self, connection: Connection, slice_: list[Item]) -> dict[int, int]:
-        """Within one transaction: the gate's word for each, then `sending` for those that may go."""
+    def _mark(self, connection: Connection, slice_: list[Item], *, more: bool = False) -> dict[int, int]:
+        """Within one transaction: the gate's word for each, then `sending` for those that may go. `more` is to be
+        written in it."""
         runtime = self._runtime
         now = runtime.clock()
-        facts = gate.load_facts(
-            connection,
-            [
-                gate.Asked(
-                    id=item.id,
-                    workspace_id=item.workspace_id,
-                    channel_id=item.channel_id,
-                    identity_id=item.identity_id,
-                    contact_id=item.contact_id,
-                    campaign_id=item.campaign_id,
-                    message_class=_CLASSES[item.message_class],
-                    purpose=item.purpose,
-                    template=(template := is_template(item.content)),
-                    template_category=_category(item.content) if template else "",
-                    window_hours=self._capabilities.window_hours,
-                )
-                for item in slice_
-            ],
-            now=now,
-            lock=True,
-        )
+        asked = [
+            gate.Asked(
+                id=item.id,
+                workspace_id=item.workspace_id,
+                channel_id=item.channel_id,
+                identity_id=item.identity_id,
+                contact_id=item.contact_id,
+                campaign_id=item.campaign_id,
+                message_class=_CLASSES[item.message_class],
+                purpose=item.purpose,
+                template=(template := is_template(item.content)),
+                template_category=_category(item.content) if template else "",
+                window_hours=self._capabilities.window_hours,
+            )
+            for item in slice_
+        ]
+        # Nothing is locked for what is no marketing: facts and mark need no transaction around them.
+        marketing = any(one.is_marketing for one in asked)
+        facts = gate.load_facts(connection if marketing else apart(connection), asked, now=now, lock=True)
         go: list[int] = []
         later: dict[int, int] = {}
         refused: list[Result] = []
@@ -394,8 +395,10 @@ class ChannelSender:
                     later[item.id] = at
                 case gate.Deny(reason=reason):
                     refused.append(_refusal(item, "skipped", reason.value, now))
-        marked = outbox.mark(connection, go, now=now, lease=self.lease) if go else {}
-        if len(marked) < len(go) and leases.hold(connection, dict([self.lease])):
+        # With more to write it is all or nothing: a mark alone that stands would be taken for one that does not.
+        marking = connection if marketing or later or refused or more else apart(connection)
+        marked = outbox.mark(marking, go, now=now, lease=self.lease, hurried=not marketing) if go else {}
+        if go and not marked and leases.hold(marking, dict([self.lease])):
             raise Conflict("the channel has another sender by now")
         if consents:
             outbox.note_consents(connection, {k: v for k, v in consents.items() if k in marked})

@@ -8,10 +8,11 @@ person's consent row), and `bot.settling` takes it out with what is known.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from msgspec import Struct
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from domain.ids import first_id_at
 from domain.messages import RANK, Content, MessageClass, MessageStatus, encode
@@ -389,36 +390,37 @@ def recent(connection: Connection, channel_id: int, *, since: int) -> list[tuple
 # Where others write at the same time rows are locked in the order of their ids, here as everywhere: a worker that puts
 # new turns behind those that still have to leave (`lines`) would else meet us crosswise.
 _ORDERED = f"SELECT o.id FROM outbox o WHERE o.state = 1 AND o.id IN ({_IDS}) ORDER BY o.id FOR UPDATE"
-_MARK = (
-    "UPDATE outbox SET state = 3, attempt = attempt + 1, sending_at = :now WHERE state = 1 "
-    "AND id IN ({ids}){held} RETURNING id, attempt"
-)
-_HELD = " AND EXISTS (SELECT 1 FROM lease WHERE name = :lease AND fence = :fence {lock})"
-_MARK_ANY = {
-    name: text(_MARK.format(ids=_ORDERED if kind.for_update else _IDS, held=""))
-    for name, kind in DIALECTS.items()
-}
-_MARK_HELD = {
-    name: text(
-        _MARK.format(ids=_ORDERED if kind.for_update else _IDS, held=_HELD.format(lock=kind.for_key_share))
+
+
+@cache
+def _mark(name: str, *, held: bool, hurried: bool) -> TextClause:
+    kind = DIALECTS[name]
+    ids = _ORDERED if kind.for_update else _IDS
+    lease = f"SELECT 1 FROM lease WHERE name = :lease AND fence = :fence {kind.for_key_share}"
+    return text(
+        "UPDATE outbox SET state = 3, attempt = attempt + 1, sending_at = :now WHERE state = 1 "
+        f"AND id IN ({ids}){f' AND EXISTS ({lease})' if held else ''} "
+        f"RETURNING id, attempt{f', {kind.hurried}' if hurried else ''}"
     )
-    for name, kind in DIALECTS.items()
-}
 
 
 def mark(
-    connection: Connection, ids: Iterable[int], *, now: int, lease: tuple[str, int] | None = None
+    connection: Connection,
+    ids: Iterable[int],
+    *,
+    now: int,
+    lease: tuple[str, int] | None = None,
+    hurried: bool = False,
 ) -> dict[int, int]:
     """Marks queued items `sending`; gives id → attempt of those that still were queued.
 
     `lease`: (name, fence) of the channel's; none is marked when it has another owner by now, and until the
-    transaction ends nobody takes it over.
+    transaction ends nobody takes it over. `hurried`: should it be the transaction, its commit need not be durable.
     """
     parameters: dict[str, Any] = {"now": now, "ids": bulk_values(ids)}
-    statement = _MARK_ANY[dialect(connection).name]
     if lease is not None:
-        statement = _MARK_HELD[dialect(connection).name]
         parameters |= {"lease": lease[0], "fence": lease[1]}
+    statement = _mark(dialect(connection).name, held=lease is not None, hurried=hurried)
     rows = connection.execute(statement, parameters).all()
     return {row.id: row.attempt for row in rows}
 

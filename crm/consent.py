@@ -99,18 +99,24 @@ def advance(
 
 
 def record(
-    connection: Connection, entries: Sequence[NewConsent], *, keyed_hash: KeyedHash, new_id: NewId, now: int
+    connection: Connection,
+    entries: Sequence[NewConsent],
+    *,
+    keyed_hash: KeyedHash,
+    new_id: NewId,
+    now: int,
+    gathering: Connection | None = None,
 ) -> list[int]:
     """Appends rows in their order, folds the states, and lifts suppression where a person agreed anew.
 
     Returns the rows' ids, aligned. Raises RejectedInput for an unknown action or identity. The identities' chains are
-    locked in ascending id until the transaction ends.
+    locked in ascending id until the transaction ends. `gathering` takes what is written.
     """
     if not entries:
         return []
     _check(entries)
     heads = _lock_heads(connection, {(e.workspace_id, e.identity_id) for e in entries})
-    states = load_states(connection, heads)
+    states = _states_of(connection, heads)
     rows: list[dict[str, Any]] = []
     lifting: list[NewConsent] = []
     touched: dict[tuple[int, str], tuple[NewConsent, State]] = {}
@@ -135,10 +141,11 @@ def record(
         decided = after.mailable and after.consent_id == row["id"]
         if decided and entry.action in ("granted", "confirmed"):
             lifting.append(entry)
-    connection.execute(prepared(_INSERT_ENTRIES), {"rows": bulk(rows)})
-    _write_states(connection, touched)
-    _write_heads(connection, {entry.identity_id for entry in entries}, heads)
-    suppression.lift(connection, lifting)
+    writes = gathering or connection
+    writes.execute(prepared(_INSERT_ENTRIES), {"rows": bulk(rows)})
+    _write_states(writes, touched)
+    _write_heads(writes, {entry.identity_id for entry in entries}, heads)
+    suppression.lift(writes, lifting)
     return [row["id"] for row in rows]
 
 
@@ -154,6 +161,12 @@ def load_states(connection: Connection, identity_ids: Iterable[int]) -> dict[tup
         {"ids": bulk_values(sorted(identity_ids))},
     )
     return {(row[0], row[1]): State(row[2], bool(row[3]), row[4], bool(row[5]), row[6]) for row in found}
+
+
+def _states_of(connection: Connection, heads: dict[int, _Head]) -> dict[tuple[int, str], State]:
+    """The states of chains that are locked; one without an entry has none."""
+    begun = [identity_id for identity_id, head in heads.items() if head.position >= 0]
+    return load_states(connection, begun) if begun else {}
 
 
 def withdraw(
@@ -205,7 +218,7 @@ def opt_out(
     """`withdraw` for many. A block is a withdrawal without suppression: the channel cannot reach them anyway, and
     another channel of the business was not meant."""
     heads = _lock_heads(connection, {(wish.workspace_id, wish.identity_id) for wish in wishes})
-    states = load_states(connection, heads)
+    states = _states_of(connection, heads)
     entries = []
     for wish in wishes:
         head = heads.get(wish.identity_id)
@@ -247,16 +260,19 @@ def write(
     keyed_hash: KeyedHash,
     new_id: NewId,
     now: int,
+    gathering: Connection | None = None,
 ) -> None:
     """Ledger rows and opt-outs of a batch in the order in which they happened: a "yes" before a STOP must not be
-    written after it."""
+    written after it. `gathering` takes what is written where there are ledger rows alone: nothing reads them there."""
+    if any(isinstance(item, OptOut) for item in items):
+        gathering = None
     for kind, group in groupby(items, type):
         if kind is OptOut:
             wishes = [item for item in group if isinstance(item, OptOut)]
             opt_out(connection, wishes, keyed_hash=keyed_hash, new_id=new_id, now=now)
         else:
             entries = [item for item in group if isinstance(item, NewConsent)]
-            record(connection, entries, keyed_hash=keyed_hash, new_id=new_id, now=now)
+            record(connection, entries, keyed_hash=keyed_hash, new_id=new_id, now=now, gathering=gathering)
 
 
 def event_opt_out(
@@ -329,23 +345,36 @@ ORDER BY i.id ON CONFLICT DO NOTHING
 """
 
 
+def _read_heads(lock: str) -> str:
+    return f"""
+SELECT h.identity_id, i.workspace_id, i.contact_id, i.channel_id, i.kind, i.address, i.salt, h.position, h.hash
+FROM ({_HEADS}) r
+JOIN consent_head h ON h.identity_id = r.identity_id AND h.workspace_id = r.workspace_id
+JOIN identity i ON i.id = h.identity_id AND i.workspace_id = h.workspace_id
+ORDER BY h.identity_id {lock}
+"""
+
+
+# On PostgreSQL by one statement; who starts a head has it. It does not see one that somebody else starts meanwhile.
+_START_OR_LOCK = f"""
+WITH started AS ({_START_HEADS} RETURNING identity_id, workspace_id), locked AS ({_read_heads("FOR UPDATE OF h")})
+SELECT * FROM locked UNION ALL
+SELECT i.id, i.workspace_id, i.contact_id, i.channel_id, i.kind, i.address, i.salt, -1, ''
+FROM started s JOIN identity i ON i.id = s.identity_id AND i.workspace_id = s.workspace_id
+"""
+
+
 def _lock_heads(connection: Connection, identities: set[tuple[int, int]]) -> dict[int, _Head]:
     if not identities:
         return {}
-    rows = bulk({"workspace_id": w, "identity_id": i} for w, i in sorted(identities))
-    connection.execute(prepared(_START_HEADS), {"rows": rows})
-    d = dialect(connection)
-    lock = f"{d.for_update} OF h" if d.for_update else ""
-    found = connection.execute(
-        prepared(
-            "SELECT h.identity_id, i.workspace_id, i.contact_id, i.channel_id, i.kind, i.address, i.salt, "
-            f"h.position, h.hash FROM ({_HEADS}) r "
-            "JOIN consent_head h ON h.identity_id = r.identity_id AND h.workspace_id = r.workspace_id "
-            "JOIN identity i ON i.id = h.identity_id AND i.workspace_id = h.workspace_id "
-            f"ORDER BY h.identity_id {lock}"
-        ),
-        {"rows": rows},
-    )
+    rows = {"rows": bulk({"workspace_id": w, "identity_id": i} for w, i in sorted(identities))}
+    if dialect(connection).for_update:
+        found = connection.execute(prepared(_START_OR_LOCK), rows).all()
+        if len(found) < len(identities):
+            found = connection.execute(prepared(_read_heads("FOR UPDATE OF h")), rows).all()
+    else:
+        connection.execute(prepared(_START_HEADS), rows)
+        found = connection.execute(prepared(_read_heads("")), rows).all()
     return {row[0]: _Head(*row[1:]) for row in found}
 
 
