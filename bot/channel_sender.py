@@ -32,7 +32,7 @@ from domain.errors import Conflict, SendError, SendFailure, Unavailable
 from domain.messages import Album, Ephemeral, Media, MessageClass, Template, Text, decode_content
 from storage import leases
 from storage.database import Queue
-from storage.signals import POLL_S
+from storage.signals import POLL_S, until_look
 from storage.statements import apart
 
 SLICE = 50  # items marked in one transaction: bounds what one crash can leave unknown
@@ -220,7 +220,7 @@ class ChannelSender:
         if now < self._look_at:
             after = self._newest
         else:
-            self._look_at = now + POLL_S
+            self._look_at = now + until_look()
             wanted += len(self._ready) + len(self.busy)
         if len(self._ready) >= READY:  # only answers find room, and they stand first
             wanted = len(self.busy) + SLICE

@@ -54,7 +54,7 @@ from domain.events import (
 )
 from flows import state
 from storage.database import Queue
-from storage.signals import POLL_S
+from storage.signals import POLL_S, until_look
 from storage.statements import bulk, bulk_values
 
 SUSPECTS = (
@@ -127,7 +127,7 @@ class Worker:
                 await self._runtime.signals.wait("intake", POLL_S)
                 continue
             if not busy:
-                await self._runtime.signals.wait("intake", POLL_S)
+                await self._runtime.signals.wait("intake", until_look())
 
     async def stop(self) -> None:
         """Starts no further round."""

@@ -30,6 +30,7 @@ from bot.sender import ClientFactory, Sender
 from domain.errors import Conflict, Unavailable
 from storage import jobs
 from storage.database import Queue
+from storage.signals import until_look
 
 ROLES = ("web", "worker", "sender", "scheduler")
 LOOK_S = 0.5  # how often the revision of the configuration is read
@@ -161,7 +162,7 @@ class Live:
             except (Unavailable, Conflict) as error:
                 _log.warning("configuration_not_read", problem=str(error))
             try:
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(until_look(LOOK_S)):
                     await self._stopping.wait()
             except TimeoutError:
                 continue

@@ -28,6 +28,7 @@ from domain.errors import Conflict, Unavailable
 from domain.ids import first_id_at
 from storage import leases, partitions
 from storage.database import Queue
+from storage.signals import until_look
 from storage.statements import prepared
 
 LEASE = "scheduler"
@@ -129,7 +130,7 @@ class Scheduler:
                         self._told[name].set()
                 except (Unavailable, Conflict) as error:
                     _log.warning("scheduler_waits", problem=str(error))
-            await self._pause(LOOK_EVERY_S)
+            await self._pause(until_look(LOOK_EVERY_S))
 
     async def _repeat(self, ticker: Ticker) -> None:
         more, told = False, self._told.get(ticker.name)

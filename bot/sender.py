@@ -31,7 +31,7 @@ from bot.settling import Result
 from domain.errors import Conflict, SendError, Unavailable
 from domain.messages import Ephemeral
 from storage.sharing import Holding
-from storage.signals import POLL_S
+from storage.signals import LISTEN_S
 
 WINDOW_MS = 60_000  # what the last minute sent still counts against a new owner's buckets
 
@@ -104,7 +104,7 @@ class Sender:
         async with asyncio.TaskGroup() as group:
             owning = group.create_task(self._own_channels(), name="channels")
             while not self._stopping.is_set():
-                if await self._runtime.signals.wait("outbox", POLL_S):
+                if await self._runtime.signals.wait("outbox", LISTEN_S):
                     for owned in self._owned.values():
                         owned.look()
             await asyncio.gather(*(owned.stop() for owned in self._owned.values()))

@@ -23,7 +23,7 @@ from domain.crash import crash_point
 from domain.errors import Conflict, Unavailable
 from storage.database import Database, Queue, dialect
 from storage.sealing import Sealer
-from storage.signals import Signals
+from storage.signals import LISTEN_S, Signals, until_look
 from storage.statements import prepared
 
 LEASE_MS = 60_000
@@ -188,7 +188,7 @@ class Runner:
 
     async def _listen(self) -> None:
         while self._signals is not None:
-            if await self._signals.wait(self._topic, POLL_S):
+            if await self._signals.wait(self._topic, LISTEN_S):
                 self._told = True
                 self._look.set()
 
@@ -211,7 +211,7 @@ class Runner:
     async def _wait(self) -> bool:
         """Until there is room or something to do, at most POLL_S; true when we were told of a job."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(POLL_S):
+            async with asyncio.timeout(until_look(POLL_S)):
                 await self._look.wait()
         self._look.clear()
         told, self._told = self._told, False

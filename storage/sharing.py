@@ -29,7 +29,7 @@ from sqlalchemy import Connection
 from domain.errors import Conflict, Unavailable
 from storage import leases
 from storage.database import Database, Queue
-from storage.signals import POLL_S, Signals
+from storage.signals import Signals, until_look
 from storage.statements import bulk_values, prepared
 
 PATIENCE_S = 3.0  # three looks of the others
@@ -152,7 +152,7 @@ class Holding:
 
     async def pause(self) -> None:
         """Between two ticks: a second, or until somebody has joined, left or handed over."""
-        await self._signals.wait(self.topic, POLL_S)
+        await self._signals.wait(self.topic, until_look())
 
     def lost(self, names: Collection[str], fences: Mapping[str, int]) -> None:
         """A transaction found that these, held with these fences, have another owner."""

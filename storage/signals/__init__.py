@@ -6,9 +6,18 @@ Topics: `intake` (open events), `outbox` (queued messages), `config` (channels, 
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 POLL_S = 1.0  # the longest that anything waits for a signal that got lost
+LISTEN_S = 60.0  # who only listens, and looks for nothing when the time is up
+
+
+def until_look(period_s: float = POLL_S) -> float:
+    """Seconds until the next moment at which everybody who looks so often looks: at most the period. A process that
+    wakes to look once finds in its caches what the second look needs; spread over the second each starts cold."""
+    left = period_s - asyncio.get_running_loop().time() % period_s
+    return left if left > period_s / 50 else period_s
 
 
 class Signals(Protocol):
