@@ -64,8 +64,6 @@ async def child(
     """Runs `python -m <arguments>` on a core. `plain_url`: it prints a URL instead of JSON."""
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 (nothing else runs here meanwhile)
     errors = folder / "stderr.log"
-    # Nobody's settings but ours, and no .env of the folder that we are started in.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PASSAPAROLA_")}
     begun = time.perf_counter()
     with errors.open("ab") as output:
         process = subprocess.Popen(  # noqa: ASYNC220 (its pipes are read in a thread)
@@ -73,8 +71,8 @@ async def child(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,
-            cwd=folder,
-            env={**inherited, "PYTHONPATH": str(ROOT), **(environment or {})},
+            cwd=folder,  # no .env of the folder that we are started in
+            env={**inherited(), "PYTHONPATH": str(ROOT), **(environment or {})},
         )
     try:
         machine.pin(process.pid, core)
@@ -92,6 +90,15 @@ async def child(
         yield Child(process, ready, time.perf_counter() - begun)
     finally:
         await _end(process)
+
+
+def inherited() -> dict[str, str]:
+    """A child's environment: nobody's settings but ours, and modules stay compiled, as an installation has them."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PASSAPAROLA_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
 
 
 async def _end(process: subprocess.Popen[bytes]) -> None:

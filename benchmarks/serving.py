@@ -32,11 +32,14 @@ def main() -> None:
 
 
 async def app(*roles: str) -> None:
-    """The real application."""
+    """The real application, started as the command starts it."""
+    from config.starting import begin_to_serve, import_structlog, settle_memory
+
+    import_structlog()
+    begin_to_serve()
     from bot.live import ROLES
     from config import logs
     from config.bootstrap import build
-    from config.serving import settle_memory
     from config.settings import load_settings
 
     settings = load_settings()

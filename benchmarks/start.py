@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import loading, redis_server, world
 from benchmarks.accept import updates
 from benchmarks.calibration import calibrated
-from benchmarks.children import ROOT, child
+from benchmarks.children import ROOT, child, inherited
 from benchmarks.machine import cores
 from benchmarks.options import Options
 from benchmarks.rows import Row, measured
@@ -103,7 +103,6 @@ async def _started(here: world.Installation, number: int, **given: str) -> tuple
 
 async def _imports_s(arguments: list[str], here: world.Installation) -> float:
     """Seconds that `-X importtime` counts until the process prints its first line."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PASSAPAROLA_")}
     report = here.folder / "imports.log"
     settings = here.environment(PUBLIC_URL="", TELEGRAM_API_URL="http://127.0.0.1:9")
     with report.open("wb") as output:
@@ -113,7 +112,7 @@ async def _imports_s(arguments: list[str], here: world.Installation) -> float:
             stdout=subprocess.PIPE,
             stderr=output,
             cwd=here.folder,
-            env={**inherited, **settings, "PYTHONPATH": str(ROOT)},
+            env={**inherited(), **settings, "PYTHONPATH": str(ROOT)},
         )
     try:
         os.sched_setaffinity(process.pid, {cores()[0]})

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from config.sentences import say
+from config.starting import import_structlog
 from domain.errors import AppError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs a command line; gives the exit status."""
-    _import_structlog()
+    import_structlog()
     called = next((word for word in arguments if not word.startswith("-")), "")
     return _guarded(application([COMMANDS[called]] if called in COMMANDS else ALL), arguments)
 
@@ -75,17 +76,6 @@ def application(files: Sequence[str] = ALL) -> typer.Typer:
     if len(files) == 1:
         app.callback()(_several)  # typer makes a single command the program itself: keep its name
     return app
-
-
-def _import_structlog() -> None:
-    """structlog imports rich, if it finds it, for coloured tracebacks that we do not show: a tenth of a second and more
-    of every start. It finds none."""
-    hidden = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-    import structlog
-
-    assert structlog
-    if hidden is None:
-        del sys.modules["rich"]
 
 
 def _several() -> None:

@@ -9,7 +9,6 @@ more.
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
@@ -20,6 +19,7 @@ import structlog
 
 from config import control, logs
 from config.settings import Settings
+from config.starting import settle_memory
 from domain.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
@@ -42,15 +42,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except ImportError:  # Windows
         return asyncio.run(work)
     return uvloop.run(work)
-
-
-def settle_memory() -> None:
-    """After the start: what it made stays as long as the process, so the collector need not look through it again; and
-    new objects are looked through by twenty thousands instead of seven hundreds, since hardly any here form cycles
-    (a third of the CPU of accepting an event went there)."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 async def serve(

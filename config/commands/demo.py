@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from config.starting import begin_to_serve
+
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
@@ -12,6 +14,7 @@ def add_to(app: typer.Typer) -> None:
 
 def demo() -> None:
     """Start everything with the demo town: simulated phones and a shop to play with. Nothing leaves this machine."""
+    begin_to_serve()
     from config import demo, serving
     from config.settings import load_settings
 

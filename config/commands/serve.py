@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from config.starting import begin_to_serve
+
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
@@ -18,6 +20,7 @@ def serve(
     ] = "all",
 ) -> None:
     """Serve until a signal comes."""
+    begin_to_serve()
     from bot.live import ROLES
     from config import serving
     from config.settings import load_settings
