@@ -3,9 +3,9 @@
 Theory of operation. One statement, before any transaction, reads of everybody who wrote: identity, conversation with
 its waiting session, contact, and whether messages of the conversation still have to leave. What it saw is made certain
 by the round's last statement, which writes everything: it locks the lease rows by the fences that the round began with,
-and compares the versions of conversations and sessions. Fences only grow, so nobody else has handled these lanes since
-before the look; and whoever lets a turn stand in a conversation's line raises that conversation's version. Whatever
-does not hold sends the round back, with nothing written.
+and compares the versions of conversations, sessions and contacts. Fences only grow, so nobody else has handled these
+lanes since before the look; and whoever lets a turn stand in a conversation's line raises that conversation's version.
+Whatever does not hold sends the round back, with nothing written.
 
 So an ordinary step is two statements. What has to lock what it reads, gives something back or is rare begins a
 transaction, in which the last statement is then one of several.
@@ -35,6 +35,7 @@ class Ahead:
     conversations: dict[tuple[int, str], ConversationRow | None] = field(default_factory=dict)
     sessions: dict[int, SessionRow] = field(default_factory=dict)
     views: dict[tuple[int, int], ContactView] = field(default_factory=dict)
+    contacts: dict[int, Sequence[Any]] = field(default_factory=dict)
     quiet: set[int] = field(default_factory=set)
 
     def find(self, connection: Connection, keys: Sequence[Mapping[str, Any]]) -> Sequence[Sequence[Any]]:
@@ -59,12 +60,14 @@ class Ahead:
             if not row[-1]:
                 self.quiet.add(conversation.id)
         if row[view_at] is not None:
-            view = row[view_at:-1]
+            view = row[view_at : view_at + _VIEW]
             self.views[(view[0], view[1])] = contacts.view_of(view)
+            self.contacts[view[0]] = row[view_at + _VIEW : -1]
 
 
 _CONVERSATION = 19
 _SESSION = 12
+_VIEW = 14
 _IDENTITY = 13
 _COLUMNS = ", ".join(
     [
@@ -76,6 +79,7 @@ _COLUMNS = ", ".join(
 # conversation_key) of conversation and the index outbox_line.
 _LOOK = f"""
 SELECT {identities.FOUND}, {_COLUMNS}, {contacts.view_columns("postgresql", "p.identity_id")},
+       {contacts.SEEN_COLUMNS},
        CASE WHEN EXISTS (SELECT 1 FROM outbox o WHERE o.conversation_id = v.id AND o.conversation_id <> 0
                          AND o.turn_id <> 0) THEN 1 ELSE 0 END
 FROM {identities.OF_KEYS}

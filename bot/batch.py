@@ -20,7 +20,7 @@ from domain.messages import Ephemeral
 from flows.state import EXPIRE
 from storage import leases
 from storage.sealing import Sealer
-from storage.statements import BulkInsert, BulkUpdate, bulk, gathered, send
+from storage.statements import BulkInsert, BulkUpdate, begun, bulk, gathered, send
 
 
 @dataclass
@@ -353,6 +353,7 @@ class Ahead(Protocol):
     fences: Mapping[str, int]
     seen_again: list[dict[str, Any]]
     quiet: set[int]
+    contacts: dict[int, Sequence[Any]]
 
 
 def flush(
@@ -382,7 +383,9 @@ def flush(
         turns.keep(connection, batch.businesses, now=now)
     patches = [*batch.patches, *outcomes.write_referrals(connection, batch.referrals)]
     if patches:
-        contacts.apply_patches(connection, patches, now=now, gathering=gathering)
+        # Within a transaction they may have been changed by this very round.
+        known = contacts.NOBODY if ahead is None or begun(connection) else ahead.contacts
+        contacts.apply_patches(connection, patches, now=now, gathering=gathering, known=known)
     if batch.consents:
         consent.write(
             connection,

@@ -2,18 +2,19 @@
 
 Patches commute (set a field, add a tag, add n), because one contact may be in two lanes at once: rows are locked in
 ascending id, read, merged here and written back by one statement, which is also the only way in which both databases
-give the same JSON. On SQLite the writer is alone and there is nothing to lock.
+give the same JSON. On SQLite the writer is alone and there is nothing to lock. What was read before the transaction
+(`Known`, PostgreSQL) is not locked: it is written where the row's version still is the one that was read.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from crm.gate import zone_of
 from crm.identities import NewId, insert_timeline
@@ -23,7 +24,7 @@ from domain.effects import PatchContact
 from domain.errors import NotFound, RejectedInput
 from domain.events import storable
 from storage.database import dialect
-from storage.statements import BulkUpdate, bulk, insert_rows, json_rows, prepared
+from storage.statements import BulkUpdate, bulk, insert_rows, json_rows, prepared, require
 
 TEXT_COLUMNS = ("name", "first_name", "last_name", "email", "phone", "language", "timezone")
 _EMPTY = {"name": "", "first_name": "", "last_name": ""}  # what an unset column holds; the others hold NULL
@@ -143,17 +144,22 @@ _WRITTEN = {
 _REFS = json_rows({"workspace_id": "BIGINT", "contact_id": "BIGINT"})
 _TAGS = {"workspace_id": "BIGINT", "contact_id": "BIGINT", "tag": "TEXT"}
 
-_update = BulkUpdate(
-    "contact",
-    _WRITTEN,
-    sets=", ".join(
-        [
-            *(f"{name} = v.{name}" for name in _WRITTEN if name not in ("id", "workspace_id")),
-            "updated_at = CAST(:now AS BIGINT)",
-        ]
-    ),
-    where="contact.id = v.id AND contact.workspace_id = v.workspace_id",
+_SETS = ", ".join(
+    [
+        *(f"{name} = v.{name}" for name in _WRITTEN if name not in ("id", "workspace_id")),
+        "updated_at = CAST(:now AS BIGINT)",
+    ]
 )
+_THIS = "contact.id = v.id AND contact.workspace_id = v.workspace_id"
+_update = BulkUpdate("contact", _WRITTEN, sets=_SETS, where=_THIS)
+# xmin, the transaction that wrote a row, is PostgreSQL's own version of it.
+SEEN_COLUMNS = ", ".join([*(f"c.{name}" for name in _LOCKED_COLUMNS), "CAST(c.xmin AS TEXT)"])
+_UPDATE_SEEN = text(
+    f"UPDATE contact SET {_SETS} FROM ({json_rows({**_WRITTEN, 'seen': 'TEXT'})}) v "
+    f"WHERE {_THIS} AND CAST(contact.xmin AS TEXT) = v.seen RETURNING 1"
+)
+Known = Mapping[int, Sequence[Any]]  # contact id → `SEEN_COLUMNS`
+NOBODY: Known = {}
 _ADD_TAGS = f"""
 INSERT INTO contact_tag (workspace_id, contact_id, tag)
 SELECT r.workspace_id, r.contact_id, r.tag FROM ({json_rows(_TAGS)}) r
@@ -168,17 +174,23 @@ DELETE FROM contact_tag WHERE contact_id IN (SELECT r.contact_id FROM ({_REFS}) 
 
 
 def apply_patches(
-    connection: Connection, patches: Sequence[ContactPatch], *, now: int, gathering: Connection | None = None
+    connection: Connection,
+    patches: Sequence[ContactPatch],
+    *,
+    now: int,
+    gathering: Connection | None = None,
+    known: Known = NOBODY,
 ) -> None:
     """Applies patches in their order, contacts in ascending id; a contact that is gone is left out.
 
-    At most four statements; `gathering` takes the one that writes columns. What an author's flow sets is cut to our
-    limits rather than refused: a turn must not fail because a person wrote much.
+    At most four statements; `gathering` takes those that write, and tells when a `known` contact was changed
+    meanwhile. What an author's flow sets is cut to our limits rather than refused: a turn must not fail because a
+    person wrote much.
     """
     merged = _merge(patches)
     changes = {ref: m for ref, m in merged.items() if m.set or m.increments}
     if changes:
-        _write_columns(connection, changes, now, gathering or connection)
+        _write_columns(connection, changes, now, gathering or connection, known)
     for add, statement in ((False, _REMOVE_TAGS), (True, _ADD_TAGS)):
         rows = [
             {"workspace_id": w, "contact_id": c, "tag": tag}
@@ -187,7 +199,7 @@ def apply_patches(
             if added is add
         ]
         if rows:
-            connection.execute(prepared(statement), {"rows": bulk(rows)})
+            (gathering or connection).execute(prepared(statement), {"rows": bulk(rows)})
 
 
 def _merge(patches: Sequence[ContactPatch]) -> dict[tuple[int, int], _Merged]:
@@ -211,8 +223,15 @@ def _merge(patches: Sequence[ContactPatch]) -> dict[tuple[int, int], _Merged]:
 
 
 def _write_columns(
-    connection: Connection, changes: dict[tuple[int, int], _Merged], now: int, writes: Connection
+    connection: Connection,
+    changes: dict[tuple[int, int], _Merged],
+    now: int,
+    writes: Connection,
+    known: Known,
 ) -> None:
+    if known.keys() >= {contact_id for _, contact_id in changes}:
+        _write_seen(changes, now, writes, known)
+        return
     refs = bulk({"workspace_id": w, "contact_id": c} for w, c in sorted(changes))
     # By the primary key; the order is the order of the locks.
     locked = connection.execute(
@@ -231,6 +250,18 @@ def _write_columns(
             rows.append(after)
     if rows:
         _update(writes, rows, now=now)
+
+
+def _write_seen(changes: dict[tuple[int, int], _Merged], now: int, writes: Connection, known: Known) -> None:
+    rows = []
+    for ref, change in sorted(changes.items()):
+        *found, seen = known[ref[1]]
+        before = dict(zip(_LOCKED_COLUMNS, found, strict=True))
+        after = _patched(before, change)
+        if after != before:
+            rows.append({**after, "seen": seen})
+    if rows:
+        require(writes, _UPDATE_SEEN, {"rows": bulk(rows), "now": now}, rows=len(rows))
 
 
 def _patched(before: dict[str, Any], change: _Merged) -> dict[str, Any]:

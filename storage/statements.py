@@ -163,6 +163,11 @@ def apart(connection: Connection) -> Connection:
     return connection if found is None else cast(Connection, found)
 
 
+def begun(connection: Connection) -> bool:
+    """Whether the transaction has begun; true on SQLite, where it begins before its first statement."""
+    return bool(getattr(connection, "begun", True))
+
+
 COMBINATIONS = 500  # of statements that are kept as one; a worker's flush has some dozens
 
 
@@ -221,7 +226,7 @@ class Gathering:
         """One statement for all; whether each gave as many rows as expected."""
         if not self._texts:
             return True
-        if last and getattr(self._connection, "begun", True) is False:
+        if last and not begun(self._connection):
             return self._send_alone()
         statement = _combined(tuple(self._texts), tuple(self._counted))
         found = self._connection.execute(statement, self._values).one()
