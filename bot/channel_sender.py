@@ -397,11 +397,13 @@ class ChannelSender:
                     refused.append(_refusal(item, "skipped", reason.value, now))
         # With more to write it is all or nothing: a mark alone that stands would be taken for one that does not.
         marking = connection if marketing or later or refused or more else apart(connection)
-        marked = outbox.mark(marking, go, now=now, lease=self.lease, hurried=not marketing) if go else {}
+        marked = (
+            outbox.mark(marking, go, now=now, lease=self.lease, hurried=not marketing, consents=consents)
+            if go
+            else {}
+        )
         if go and not marked and leases.hold(marking, dict([self.lease])):
             raise Conflict("the channel has another sender by now")
-        if consents:
-            outbox.note_consents(connection, {k: v for k, v in consents.items() if k in marked})
         spent = [
             item for item in slice_ if item.lane == MARKETING_LANE and item.id in marked and item.identity_id
         ]

@@ -7,7 +7,7 @@ person's consent row), and `bot.settling` takes it out with what is known.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -200,7 +200,8 @@ class Shared(NamedTuple):
 
 
 class Addressed(Struct):
-    """One of them. `content` is its JSON; `not_before` in ms UTC, 0: at once."""
+    """One of them. `content` is its JSON; `not_before` in ms UTC, 0: at once. `consent_id`: the ledger row that will
+    allow it as things stand (`mark` has the last word); 0: none."""
 
     id: int
     conversation_id: int
@@ -209,6 +210,7 @@ class Addressed(Struct):
     address: str
     language: str
     content: str
+    consent_id: int = 0
     not_before: int = 0
 
 
@@ -230,10 +232,13 @@ _MESSAGE_FIXED = {
     "status": f"'{MessageStatus.queued.value}'",
     "status_rank": str(RANK[MessageStatus.queued]),
     "possibly_twice": "0",
-    "consent_id": "0",
 }
 _INSERT_MESSAGES = text(
-    insert_rows("message", {**_PERSONAL, "content": "TEXT"}, constants={**_SHARED, **_MESSAGE_FIXED})
+    insert_rows(
+        "message",
+        {**_PERSONAL, "content": "TEXT", "consent_id": "BIGINT"},
+        constants={**_SHARED, **_MESSAGE_FIXED},
+    )
 )
 _INSERT_QUEUED = text(
     insert_rows(
@@ -249,16 +254,27 @@ _INSERT_QUEUED = text(
         },
     )
 )
-# On SQLite an item, with the time behind its fields, is a row of both tables as it stands.
-_FIELDS = {name: f"?{number}" for number, name in enumerate((*Item._fields, "created_at"), start=1)}
+# On SQLite an item, with the consent and the time behind its fields, is a row of both tables as it stands.
+_FIELDS = {
+    name: f"?{number}" for number, name in enumerate((*Item._fields, "consent_id", "created_at"), start=1)
+}
 
 
 def _insert_item(table: str, values: dict[str, str]) -> str:
     return f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join(values.values())})"
 
 
-_EACH_MESSAGE = _insert_item("message", {**{name: _FIELDS[name] for name in _ROW}, **_MESSAGE_FIXED})
-_EACH_QUEUED = _insert_item("outbox", {**_FIELDS, "position": "0", "state": str(QUEUED)})
+_EACH_MESSAGE = _insert_item(
+    "message", {**{name: _FIELDS[name] for name in (*_ROW, "consent_id")}, **_MESSAGE_FIXED}
+)
+_EACH_QUEUED = _insert_item(
+    "outbox",
+    {
+        **{name: _FIELDS[name] for name in (*Item._fields, "created_at")},
+        "position": "0",
+        "state": str(QUEUED),
+    },
+)
 
 
 def enqueue_run(
@@ -269,7 +285,7 @@ def enqueue_run(
         return []
     items = [_item(shared, one) for one in messages]
     if isinstance(connection, DirectConnection):
-        rows = [(*item, now) for item in items]
+        rows = [(*item, one.consent_id, now) for item, one in zip(items, messages, strict=True)]
         connection.repeat(_EACH_MESSAGE, rows)
         connection.repeat(_EACH_QUEUED, rows)
         return items
@@ -393,7 +409,7 @@ _ORDERED = f"SELECT o.id FROM outbox o WHERE o.state = 1 AND o.id IN ({_IDS}) OR
 
 
 @cache
-def _mark(name: str, *, held: bool, hurried: bool) -> TextClause:
+def _mark(name: str, *, held: bool, hurried: bool, consents: bool) -> TextClause:
     kind = DIALECTS[name]
     ids = _ORDERED if kind.for_update else _IDS
     lease = f"SELECT 1 FROM lease WHERE name = :lease AND fence = :fence {kind.for_key_share}"
@@ -401,6 +417,7 @@ def _mark(name: str, *, held: bool, hurried: bool) -> TextClause:
         "UPDATE outbox SET state = 3, attempt = attempt + 1, sending_at = :now WHERE state = 1 "
         f"AND id IN ({ids}){f' AND EXISTS ({lease})' if held else ''} "
         f"RETURNING id, attempt{f', {kind.hurried}' if hurried else ''}"
+        f"{', (SELECT m.consent_id FROM message m WHERE m.id = outbox.id) AS consent_id' if consents else ''}"
     )
 
 
@@ -411,17 +428,25 @@ def mark(
     now: int,
     lease: tuple[str, int] | None = None,
     hurried: bool = False,
+    consents: Mapping[int, int] | None = None,
 ) -> dict[int, int]:
     """Marks queued items `sending`; gives id → attempt of those that still were queued.
 
     `lease`: (name, fence) of the channel's; none is marked when it has another owner by now, and until the
     transaction ends nobody takes it over. `hurried`: should it be the transaction, its commit need not be durable.
+    `consents`: which ledger row allows each marketing message. It is written into those that do not say so yet; nearly
+    all do since they were fed.
     """
     parameters: dict[str, Any] = {"now": now, "ids": bulk_values(ids)}
     if lease is not None:
         parameters |= {"lease": lease[0], "fence": lease[1]}
-    statement = _mark(dialect(connection).name, held=lease is not None, hurried=hurried)
+    statement = _mark(
+        dialect(connection).name, held=lease is not None, hurried=hurried, consents=bool(consents)
+    )
     rows = connection.execute(statement, parameters).all()
+    if consents:
+        new = {row.id: consents[row.id] for row in rows if consents.get(row.id, 0) not in (0, row.consent_id)}
+        _note_consents(connection, new)
     return {row.id: row.attempt for row in rows}
 
 
@@ -447,8 +472,10 @@ def unmark(connection: Connection, ids: Iterable[int]) -> None:
     )
 
 
-def note_consents(connection: Connection, consents: dict[int, int]) -> None:
+def _note_consents(connection: Connection, consents: dict[int, int]) -> None:
     """Writes which ledger row allowed each marketing message."""
+    if not consents:
+        return
     connection.execute(
         prepared(
             "UPDATE message SET consent_id = v.consent_id FROM "

@@ -281,7 +281,9 @@ _APPLY = text(
     "status_rank = CASE WHEN v.rank > message.status_rank THEN v.rank ELSE message.status_rank END, "
     "external_id = CASE WHEN v.external_id <> '' THEN v.external_id ELSE message.external_id END, "
     "reason = v.reason, code = v.code, sent_at = COALESCE(message.sent_at, v.sent_at), "
-    "failed_at = COALESCE(message.failed_at, v.failed_at) FROM ("
+    "failed_at = COALESCE(message.failed_at, v.failed_at), "
+    # What never left was not allowed by what stood in the ledger when it was fed.
+    "consent_id = CASE WHEN v.status IN ('skipped', 'expired') THEN 0 ELSE message.consent_id END FROM ("
     + json_rows(
         {
             "id": "BIGINT",

@@ -224,14 +224,15 @@ def _pending(connection: Connection, run: Any, room: int, now: int) -> Sequence[
         prepared(
             "SELECT r.contact_id, r.identity_id, i.address, i.language, v.id AS conversation_id, c.id AS known, "
             "c.name, c.first_name, c.last_name, c.language AS contact_language, c.timezone, c.email, c.phone, "
-            "c.fields FROM recipient r LEFT JOIN contact c ON c.id = r.contact_id "
+            "c.fields, s.consent_id FROM recipient r LEFT JOIN contact c ON c.id = r.contact_id "
             "LEFT JOIN identity i ON i.id = r.identity_id AND +i.contact_id = c.id AND +i.channel_id = :channel "
             "LEFT JOIN conversation v ON v.channel_id = :channel "
             "AND v.conversation_key = 'i:' || CAST(r.identity_id AS TEXT) "
+            "LEFT JOIN consent_state s ON s.identity_id = r.identity_id AND s.purpose = :purpose AND s.mailable = 1 "
             "WHERE r.run_id = :run AND r.state = 0 AND r.not_before <= :now "
             f"ORDER BY r.not_before, r.contact_id LIMIT :room {lock + ' OF r SKIP LOCKED' if lock else ''}"
         ),
-        {"run": run.id, "channel": run.channel_id, "now": now, "room": room},
+        {"run": run.id, "channel": run.channel_id, "purpose": run.purpose, "now": now, "room": room},
     ).all()
 
 
@@ -267,6 +268,7 @@ def _compose(
                 person.address,
                 language,
                 encode(content),
+                person.consent_id or 0,
             )
         )
     return made, changes

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from bot import outbox, settling
 from bot.settling import Outcome
@@ -348,6 +348,29 @@ async def test_what_was_fed_is_handed_over_as_the_outbox_has_it(world: World) ->
     await world.started(rate=10)
     fed = await world.tick(scheduler.feed)
     assert (fed.channels, fed.items) == ((CHANNEL,), ())
+
+
+async def test_a_message_says_which_consent_allows_it(world: World) -> None:
+    """From feeding on; the mark has the last word, and what never leaves was allowed by none."""
+    await world.people([1, 2, 3])
+    await world.started()
+    await world.tick(scheduler.feed)
+    consents = dict(await world.rows("SELECT contact_id, consent_id FROM consent_state"))
+    assert dict(await world.rows("SELECT contact_id, consent_id FROM message")) == consents
+
+    def mark(connection: Connection) -> dict[int, int]:
+        first, second, _ = outbox.due(connection, CHANNEL, now=world.now, limit=3)
+        said = {first.id: consents[1], second.id: 4_711}
+        return outbox.mark(connection, list(said), now=world.now, consents=said)
+
+    assert len(await world.do(mark)) == 2
+    (third,) = await world.do(lambda c: outbox.due(c, CHANNEL, now=world.now, limit=3))
+    await world.settle({third.id: 0}, "skipped", reason="withdrawn")
+    assert dict(await world.rows("SELECT contact_id, consent_id FROM message")) == {
+        1: consents[1],
+        2: 4_711,
+        3: 0,
+    }
 
 
 async def test_a_rate_spreads_messages_evenly(world: World) -> None:

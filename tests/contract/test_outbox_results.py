@@ -141,7 +141,7 @@ async def test_one_result_does_not_take_the_others_with_it(
 async def test_what_was_sent_settles_once_and_by_its_attempt(core: Core) -> None:
     """The short way counts only for the attempt that is under way; the rest takes the careful way."""
     first, second, third = await sent(core, 3)
-    older = Result(id=second.id, attempt=0, state="sent", at=core.now)
+    older = Result(id=second.id, attempt=0, state="sent", at=core.now, item=second.item)
     settled = await core.do(
         lambda c: settling.settle(c, [first, older, third], new_id=core.new_id, now=core.now)
     )
