@@ -239,6 +239,7 @@ def _limit_transactions(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute(f"SET transaction_timeout = {TRANSACTION_TIMEOUT_MS}")
         cursor.close()
+        connection.commit()  # else it ends with the first transaction, if that is rolled back
 
 
 def _keep_alive(connection: Any, _record: Any) -> None:

@@ -19,6 +19,7 @@ from domain.errors import Conflict, Unavailable
 from storage import postgresql
 from storage.database import Database, Queue, rows_of
 from storage.postgresql import POOL, PostgresqlDatabase, translate
+from storage.statements import apart, begun, gathered, require, send
 from tests.support.databases import PostgresServer
 from tests.support.postgresql_wire import Faults, Wire
 from tests.support.proxy import Proxy
@@ -70,6 +71,64 @@ async def test_a_single_statement_is_a_transaction_of_its_own(database: Database
     assert await database.write(insert, single=True) == "off"
     assert await database.read(lambda c: rows_of(c, "SELECT subject FROM revision")) == [("one",)]
     assert await database.write(level, single=True) == "on"
+
+
+async def test_what_runs_apart_is_committed_before_the_transaction_begins(database: Database) -> None:
+    """And belongs to the transaction once that has begun."""
+
+    def work(connection: Connection) -> None:
+        assert not begun(connection)
+        apart(connection).execute(
+            text("INSERT INTO revision (workspace_id, subject, number) VALUES (1, 'apart', 1)")
+        )
+        assert not begun(connection)
+        put(connection)
+        assert begun(connection)
+        apart(connection).execute(
+            text("INSERT INTO revision (workspace_id, subject, number) VALUES (1, 'within', 1)")
+        )
+        raise ValueError("rolled back")
+
+    with pytest.raises(ValueError, match="rolled back"):
+        await database.write(work)
+    assert await database.read(lambda c: rows_of(c, "SELECT subject FROM revision")) == [("apart",)]
+
+
+@pytest.mark.parametrize("expected", [1, 2])
+async def test_what_was_gathered_may_be_the_whole_transaction(database: Database, expected: int) -> None:
+    """Nothing is open around it; when a part gives another number of rows, nothing was written, and the connection
+    goes on."""
+
+    def work(connection: Connection) -> bool:
+        gathering = gathered(connection)
+        gathering.execute(
+            text("INSERT INTO revision (workspace_id, subject, number) VALUES (1, 'gathered', 1)")
+        )
+        raised = text("UPDATE revision SET number = number + :more WHERE subject = 'one' RETURNING 1")
+        require(gathering, raised, {"more": 5}, rows=expected)
+        written = send(gathering, last=True)
+        assert not begun(connection)
+        return written
+
+    await database.write(put)
+    assert await database.write(work) is (expected == 1)
+    found = await database.read(lambda c: rows_of(c, "SELECT subject, number FROM revision ORDER BY subject"))
+    assert found == ([("gathered", 1), ("one", 6)] if expected == 1 else [("one", 1)])
+
+
+async def test_what_was_gathered_last_joins_a_transaction_that_has_begun(database: Database) -> None:
+    def work(connection: Connection) -> None:
+        put(connection)
+        gathering = gathered(connection)
+        gathering.execute(
+            text("INSERT INTO revision (workspace_id, subject, number) VALUES (1, 'gathered', 1)")
+        )
+        assert send(gathering, last=True)
+        raise ValueError("rolled back")
+
+    with pytest.raises(ValueError, match="rolled back"):
+        await database.write(work)
+    assert await database.read(lambda c: rows_of(c, "SELECT subject FROM revision")) == []
 
 
 @pytest.mark.parametrize("second", [text("SELECT 2"), select(literal(2))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from bot import claiming, handlers, handover
 from bot.claiming import MAX_ATTEMPTS, PER_CONVERSATION, RETRY_MS, ROUND
 from bot.intake import DONE, OPEN, PARKED, append_own
 from bot.runtime import LANE_NAMES, LANES
+from domain.errors import Unavailable
 from domain.events import Echo, ExternalId, MessageReceived, Person, TimerDue
 from domain.messages import (
     CallbackAnswer,
@@ -24,6 +26,7 @@ from domain.messages import (
     Tap,
     decode_received,
 )
+from storage.statements import apart
 from tests.support.core import OTHER_WORKSPACE, WORKSPACE, Core, texts
 
 FLOW = """
@@ -331,6 +334,56 @@ async def test_a_worker_that_lost_its_lanes_writes_nothing(core: Core) -> None:
     assert len(frozen.lanes) < len(other.lanes)
     assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
     assert await core.received() == ["ciao"]
+
+
+async def test_lanes_that_are_lost_between_the_look_and_the_write_take_the_round_back(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few messages are read before the transaction: their one statement writes nothing when a lane has passed on."""
+    await core.hears("ciao")
+    await core.work()
+    await core.hears("Anna")
+    frozen, other = core.worker, core.another_worker("there")
+    await frozen.lanes.own()
+    run = frozen._run
+
+    def late(connection: Any, *rest: Any) -> None:
+        run(connection, *rest)
+        monkeypatch.setattr(frozen, "_run", run)
+        raise_fences = text("UPDATE lease SET fence = fence + 1, owner = 'there' WHERE name LIKE 'lane:%'")
+        apart(connection).execute(raise_fences)
+
+    monkeypatch.setattr(frozen, "_run", late)
+    with contextlib.suppress(Unavailable):
+        await frozen.round()
+    if core.database.dialect.name == "postgresql":  # where nobody else writes, the transaction holds the rows
+        assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
+        assert len(frozen.lanes) == len(LANE_NAMES) - 1
+        await core.do(lambda c: c.execute(text("UPDATE lease SET expires_at = 1")))
+        await core.work(other)
+    assert await core.said() == ["Ciao Anna!", "Come ti chiami?", "Piacere, Anna"]
+    assert await core.received() == ["ciao", "Anna"]
+
+
+async def test_a_contact_that_is_changed_between_the_look_and_the_write_loses_nothing(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody else wrote there meanwhile stands beside what the step sets."""
+    await core.publish(FLOW.replace("session.name", "contact.name"))
+    await core.hears("ciao")
+    await core.work()
+    run = core.worker._run
+
+    def late(connection: Any, *rest: Any) -> None:
+        run(connection, *rest)
+        monkeypatch.setattr(core.worker, "_run", run)
+        apart(connection).execute(text("UPDATE contact SET email = 'anna@example.com'"))
+
+    monkeypatch.setattr(core.worker, "_run", late)
+    await core.hears("Anna Maria")
+    await core.work()
+    assert await core.rows("SELECT name, email FROM contact") == [("Anna Maria", "anna@example.com")]
+    assert await core.received() == ["ciao", "Anna Maria"]
 
 
 async def test_two_workers_share_the_lanes_and_the_one_that_stays_gets_all(core: Core) -> None:
