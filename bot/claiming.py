@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from bot.intake import DONE, OPEN, PARKED, WAITING
 from bot.runtime import SLOTS_PER_LANE
 from storage.database import dialect
-from storage.statements import bulk, bulk_values, prepared
+from storage.statements import BulkUpdate, bulk, bulk_values, prepared
 
 ROUND = 64  # events in one transaction: bounds its length and what a crash repeats
 LOOK = 512  # open events looked at to choose them fairly
@@ -135,8 +135,7 @@ class Claimer:
 
 def close(connection: Connection, ids: Sequence[int]) -> None:
     """These are handled; what people wrote is not kept here any longer."""
-    if ids:
-        connection.execute(_DONE, {"ids": bulk_values(ids)})
+    _done(connection, [{"id": one} for one in ids])
 
 
 def reopen(connection: Connection, claimed: Sequence[Claimed], *, not_before: int = 0) -> None:
@@ -216,10 +215,7 @@ _CLAIM = text(
     "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) "
     "RETURNING id, workspace_id, channel_id, slot, intake_key, payload, attempts, received_at"
 )
-_DONE = text(
-    f"UPDATE intake SET state = {DONE}, payload = '' WHERE id IN "
-    "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
-)
+_done = BulkUpdate("intake", {"id": "BIGINT"}, sets=f"state = {DONE}, payload = ''", where="intake.id = v.id")
 _SET_BACK = text(
     "UPDATE intake SET state = v.state, attempts = v.attempts, not_before = v.not_before, problem = v.problem FROM "
     "(SELECT CAST(e.value ->> 'id' AS BIGINT) AS id, CAST(e.value ->> 'state' AS SMALLINT) AS state, "
