@@ -142,9 +142,9 @@ class ChannelSender:
         self._look_at = 0.0
         self._wake.set()
 
-    def forget(self, item_id: int) -> None:
-        """Its result is recorded."""
-        self.busy.discard(item_id)
+    def forget(self, settled: set[int]) -> None:
+        """The results of these items, if they are ours, are recorded."""
+        self.busy -= settled
         if not self.busy:
             self._all_settled.set()
 

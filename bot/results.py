@@ -111,8 +111,9 @@ class Results:
     def _remember(self, taken: Sequence[Result]) -> None:
         for result in taken:
             result.item = None  # what it said is not remembered
-            self._recent[result.id] = result
-            self._recent.move_to_end(result.id)
+            if self._recent.setdefault(result.id, result) is not result:  # an earlier attempt's
+                self._recent[result.id] = result
+                self._recent.move_to_end(result.id)
         while len(self._recent) > RECENT:
             self._recent.popitem(last=False)
 

@@ -183,11 +183,9 @@ class Sender:
         return owned
 
     def _settled(self, batch: Sequence[Result]) -> None:
-        for result in batch:
-            everyone = (*self._owned.values(), *self._ending)
-            owner = next((o for o in everyone if result.id in o.busy), None)
-            if owner is not None:
-                owner.forget(result.id)
+        settled = {result.id for result in batch}
+        for owner in (*self._owned.values(), *self._ending):
+            owner.forget(settled)
         if any(result.state in ("retry", "unknown") for result in batch):
             for owned in self._owned.values():
                 owned.look()

@@ -94,6 +94,7 @@ class Composer:
         }
         # Whether a contact's own row is enough: no tags, consents or identities are read.
         self.plain = all(_is_plain(path) for path in paths)
+        self.reads_fields = any(path == "contact" or path.startswith("contact.fields") for path in paths)
 
     @property
     def constant(self) -> bool:

@@ -281,12 +281,12 @@ def _views(
     if composer.constant:
         return lambda person: _NOBODY if person.known else None
     if composer.plain:
-        return _plain_view
+        return lambda person: _plain_view(person, fields=composer.reads_fields)
     views = load_views(connection, [(run.workspace_id, p.contact_id, p.identity_id) for p in people])
     return lambda person: views.get((person.contact_id, person.identity_id))
 
 
-def _plain_view(person: Any) -> ContactView | None:
+def _plain_view(person: Any, *, fields: bool) -> ContactView | None:
     if not person.known:
         return None
     return ContactView(
@@ -298,7 +298,7 @@ def _plain_view(person: Any) -> ContactView | None:
         timezone=person.timezone,
         email=person.email,
         phone=person.phone,
-        fields={} if person.fields == "{}" else _fields(person.fields),
+        fields=_fields(person.fields) if fields and person.fields != "{}" else {},
     )
 
 

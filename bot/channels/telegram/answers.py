@@ -41,6 +41,14 @@ class _Sent(Struct):
     message_id: int
 
 
+class _Taken(Struct):
+    """What nearly every answer is: one message was made."""
+
+    ok: bool
+    result: _Sent
+
+
+_taken = msgspec.json.Decoder(_Taken)
 _answer = msgspec.json.Decoder(_Answer)
 _sent = msgspec.json.Decoder(_Sent)
 _several = msgspec.json.Decoder(list[_Sent])
@@ -107,6 +115,8 @@ _TABLE: tuple[tuple[int | None, str, SendFailure, str], ...] = (
 
 def explain(call: ApiCall, status: int, body: bytes) -> Receipt | SendError:
     """What an answer means; see `Channel.explain`."""
+    if status == 200 and not call.needs_media and (taken := _one_message(body)) is not None:
+        return taken
     try:
         answer = _answer.decode(body)
     except _UNREADABLE:
@@ -159,6 +169,15 @@ def _error(call: ApiCall, status: int, answer: _Answer) -> SendError:
 
 
 # --- receipts ---------------------------------------------------------------------------------------------------
+
+
+def _one_message(body: bytes) -> Receipt | None:
+    try:
+        taken = _taken.decode(body)
+    except _UNREADABLE:
+        return None
+    external_id = str(taken.result.message_id)
+    return Receipt(external_id=external_id, external_ids=(external_id,)) if taken.ok else None
 
 
 def _receipt(call: ApiCall, result: msgspec.Raw) -> Receipt:
