@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 from domain.errors import RejectedInput, Unavailable
 from domain.events import storable
 from storage.database import Database, Queue, parse_url, rows_of, scalar_int
+from storage.direct import repeated
 from storage.statements import BulkUpdate, bulk, bulk_values, gathered, insert_rows, json_rows, send
 
 BIGGEST, SMALLEST = (1 << 63) - 1, -(1 << 63)
@@ -286,6 +287,23 @@ def test_a_url_that_cannot_be_served_says_so(url: str, says: str) -> None:
 def test_a_url_without_driver_gets_ours() -> None:
     assert parse_url("postgresql://a@b/c").drivername == "postgresql+asyncpg"
     assert parse_url("sqlite:////tmp/x.sqlite3").database == "/tmp/x.sqlite3"
+
+
+async def test_repeated_writes_find_every_row_or_write_none(store: Database) -> None:
+    """Then the caller says it in one statement; so it does where there is no repeating."""
+    raise_one = "UPDATE revision SET number = number + 1 WHERE subject = ?1 AND number = ?2"
+    for subject in ("a", "b"):
+        await store.write(keep(subject))
+    for rows, found, after in (
+        ([("a", 1), ("b", 7)], False, [1, 1]),
+        ([("a", 1), ("b", 1)], True, [2, 2]),
+    ):
+        done = await store.write(lambda c, rows=rows: repeated(c, raise_one, rows))  # type: ignore[misc]
+        numbers = await store.read(lambda c: rows_of(c, "SELECT number FROM revision ORDER BY subject"))
+        if store.dialect.name == "sqlite":
+            assert (done, [row.number for row in numbers]) == (found, after)
+        else:
+            assert (done, [row.number for row in numbers]) == (False, [1, 1])
 
 
 @pytest.mark.parametrize("numbers", [(1, 2), (1, 7)])
