@@ -65,8 +65,8 @@ async def run(arguments: argparse.Namespace, seed: dict[str, Any]) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    # What was imported stays, and hardly anything made here forms cycles: looking for those was a tenth of the load that
-    # a measurement puts on this process.
+    # What was imported stays, and hardly anything made here forms cycles: looking for those was a tenth of the CPU that
+    # a measurement takes here.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     app = build_app(seed=arguments.chance, log_limit=arguments.log_limit)

@@ -154,7 +154,8 @@ class SqliteDatabase(Database):
             self.commits[queue].note(ended - started)
             if queue is Queue.bulk:
                 self._bulk_rests_until = ended + (ended - started)
-            self._answer([request for request in requests if not self._goes_on(request, queue)])
+            if ready := [request for request in requests if not self._goes_on(request, queue)]:
+                self._answer(ready)
         if connection is not None:
             connection.close()
 
@@ -216,7 +217,9 @@ def _commit_group(connection: Connection, requests: list[_Request]) -> None:
     """
     direct = DirectConnection(connection)
     durable = any(request.durable for request in requests)
-    direct.run(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    if connection.info.get("durable") is not durable:  # the driver's connection keeps it
+        direct.run(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.info["durable"] = durable
     direct.run("BEGIN IMMEDIATE")
     try:
         if len(requests) == 1:  # the usual case at low load: no savepoint needed
