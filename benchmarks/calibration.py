@@ -17,6 +17,7 @@ from benchmarks.machine import cores
 
 REFERENCE_ECHO_US = 69.0
 ECHOES = 4_000
+COLD_PER_S, COLD_ECHOES = 10.0, 20  # what code costs that runs ten times a second, here as for everybody
 BODY = b'{"update_id":1,"message":{"message_id":7,"text":"' + b"x" * 880 + b'"}}'
 
 
@@ -28,6 +29,15 @@ class Calibration:
         self.echo_us: list[float] = []
         self.rates: list[float] = []
         self.python_ms: list[float] = []
+        self.cold_us: list[float] = []
+
+    async def cold(self, count: int = COLD_ECHOES) -> None:
+        """One round of echoes one by one, ten a second."""
+        requests = [loading.request("/webhooks/telegram/echo", BODY)] * count
+        before = self._server.cpu_s()
+        fired = await loading.fire(self._server.port, requests, connections=1, pause_s=1 / COLD_PER_S)
+        assert fired.accepted == count, f"the echo answered {dict(fired.statuses)}"
+        self.cold_us.append((self._server.cpu_s() - before) / count * 1e6)
 
     async def echo(self, count: int = ECHOES) -> float:
         """One round: CPU µs of an echoed request."""

@@ -44,9 +44,15 @@ class Fired:
 
 
 async def fire(
-    port: int, requests: Sequence[bytes], *, connections: int = CONNECTIONS, limit_s: float = 120.0
+    port: int,
+    requests: Sequence[bytes],
+    *,
+    connections: int = CONNECTIONS,
+    limit_s: float = 120.0,
+    pause_s: float = 0.0,
 ) -> Fired:
-    """Sends every request once to 127.0.0.1. Raises TimeoutError when that takes longer than `limit_s`."""
+    """Sends every request once to 127.0.0.1, on each connection after a pause. Raises TimeoutError when that takes
+    longer than `limit_s`."""
     fired = Fired()
     waiting = iter(requests)
     loop = asyncio.get_running_loop()
@@ -55,7 +61,9 @@ async def fire(
     try:
         async with asyncio.timeout(limit_s):
             for _ in range(min(connections, len(requests))):
-                _, link = await loop.create_connection(lambda: _Link(waiting, fired), "127.0.0.1", port)
+                _, link = await loop.create_connection(
+                    lambda: _Link(waiting, fired, pause_s), "127.0.0.1", port
+                )
                 links.append(link)
             await asyncio.gather(*(link.done for link in links))
     finally:
@@ -68,9 +76,10 @@ async def fire(
 class _Link(asyncio.Protocol):
     """One connection: writes the next request, reads the answer, and so on."""
 
-    def __init__(self, waiting: Iterator[bytes], fired: Fired) -> None:
+    def __init__(self, waiting: Iterator[bytes], fired: Fired, pause_s: float) -> None:
         self._waiting = waiting
         self._fired = fired
+        self._pause_s = pause_s
         self._buffer = b""
         self._sent_at = 0.0
         self._transport: asyncio.WriteTransport | None = None
@@ -91,7 +100,10 @@ class _Link(asyncio.Protocol):
         self._fired.statuses[int(self._buffer[9:12])] += 1
         self._fired.times_ms.append((time.perf_counter() - self._sent_at) * 1000)
         self._buffer = self._buffer[end:]
-        self._next()
+        if self._pause_s:
+            asyncio.get_running_loop().call_later(self._pause_s, self._next)
+        else:
+            self._next()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.done.done():

@@ -2,8 +2,8 @@
 
 Two installations stand side by side on one core: embedded (SQLite) and scaled (PostgreSQL and Redis, which work on the
 other core). Scripted people walk through the form in the simulator: all at once (saturation), then ten a second (50
-steps a second, at which nothing batches and latency is what counts), and on the scaled one two a second (10 steps a
-second). Rounds alternate with the bare echo on the same core.
+steps a second, at which nothing batches and latency is what counts), and then two a second (10 steps a second, at
+which code runs cold). Rounds alternate with the bare echo on the same core, at full speed and ten a second.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ async def run(options: Options) -> list[Row]:
             for one in (embedded, scaled):
                 await _saturated(options, control, one)
             await _paced(options, control, one=embedded)
-            await _slowly(options, control, one=scaled)
+            for one in (embedded, scaled):
+                await _slowly(options, control, one=one)
+            await calibration.cold()
     return rows(seen[EMBEDDED], seen[SCALED], calibration)
 
 
@@ -119,6 +121,7 @@ def rows(embedded: Seen, scaled: Seen, calibration: Calibration) -> list[Row]:
         measured("p50 of a reply at 50 steps/s", [w.p50_ms for w in embedded.paced], "ms"),
         measured("p99 of a reply at 50 steps/s", [w.p99_ms for w in embedded.paced], "ms"),
         measured("CPU per step at 50 steps/s", [w.cpu_us for w in embedded.paced], "µs"),
+        measured("CPU per step at 10 steps/s", [w.cpu_us for w in embedded.low], "µs"),
         measured(
             f"CPU per step at saturation{SCALED}",
             scaled_cpu,
@@ -138,6 +141,7 @@ def rows(embedded: Seen, scaled: Seen, calibration: Calibration) -> list[Row]:
         ),
         measured(f"p50 of a reply at 10 steps/s{SCALED}", [w.p50_ms for w in scaled.low], "ms"),
         measured("bare echo beside the pipeline", calibration.echo_us, "µs"),
+        measured("bare echo, ten a second beside the pipeline", calibration.cold_us, "µs"),
         measured("bare echo, rate beside the pipeline", [statistics.median(calibration.rates)], "requests/s"),
     ]
 

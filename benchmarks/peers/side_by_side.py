@@ -3,10 +3,11 @@
 All five programs run at once and wait; only one is asked at a time. Load, simulator, PostgreSQL and Redis have the
 other core, so CPU is that of the program alone. Ours is fully durable (SQLite `synchronous=FULL`, PostgreSQL as it
 ships); the peers keep conversations in memory, in a pickle written once a minute, or on Redis, and only the finished
-contact is synced to SQLite. Three loads:
+contact is synced to SQLite. Four loads:
 
     saturation      128 people at once, an API that answers at once
     50 steps/s      ten people a second, who think between their steps: nothing batches, latency is what counts
+    10 steps/s      two people a second, of aiogram in memory alone: what code costs that runs cold (see `pipeline`)
     50 ms           the API takes as long as over the internet: whoever waits for it one at a time, waits
 
 What is compared is the ratio within a round; the verdict is on the median of the rounds.
@@ -37,6 +38,8 @@ NAMES = (OURS, SCALED, PTB, MEMORY, REDIS)
 PEOPLE = 128  # at once
 RATE = 50.0  # steps a second of the moderate load
 RATE_S = 2.0
+LOW_RATE = 10.0
+LOW_PEOPLE = 5
 API_MS = 50.0
 # python-telegram-bot handles one update at a time: with a slow API its steps per second do not depend on how many
 # people wait (13.6 with 8 people, 13.3 with 64), so fewer of them walk, or its rounds would take 20 s each.
@@ -54,6 +57,7 @@ class Seen:
 
     full: list[Walk] = field(default_factory=list)
     paced: list[Walk] = field(default_factory=list)
+    low: list[Walk] = field(default_factory=list)
     slow_api: list[Walk] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
 
@@ -112,6 +116,8 @@ async def _round(
         seen[one.name].full.append(await one.walk(people))
     for one in contestants:
         seen[one.name].paced.append(await one.walk(paced, steps_per_s=RATE))
+    cold = next(one for one in contestants if one.name == MEMORY)
+    seen[cold.name].low.append(await cold.walk(LOW_PEOPLE, steps_per_s=LOW_RATE))
     await control.latency("telegram", API_MS)
     for one in contestants:
         seen[one.name].slow_api.append(await one.walk(API_PEOPLE[one.name]))
@@ -135,6 +141,8 @@ def rows(seen: dict[str, Seen]) -> list[Row]:
             measured(f"memory, {name}", one.memory, "MB"),
             measured(f"people left without an answer, {name}", one.lost(), "people"),
         ]
+    low = [w.cpu_us for w in seen[MEMORY].low]
+    found.append(measured(f"CPU per 1,000 steps at 10 steps/s, {MEMORY}", low, "ms"))
     for ours in (OURS, SCALED):
         for peer in (PTB, MEMORY, REDIS):
             found += beside(ours, seen[ours], peer, seen[peer], promised=ours == OURS)

@@ -185,9 +185,12 @@ async def test_a_worker_frozen_in_the_middle_of_a_transaction(
     roles = ("web,sender,scheduler", "worker", "worker")
     async with installation(run, on_postgresql, tmp_path, redis_url, *roles) as (fleet, control, database):
         await shared(database, "lane", [32, 32])
+        await reminded(
+            control, database
+        )  # each worker has kept the business: neither waits for the other with that
         async with locked(database, "turn"):  # where a round writes late
             begun = await load.begin(control, patience_s=120)
-            for person in load.AUDIENCE[-12:]:  # so many that both workers have something to do
+            for person in MANY:
                 await control.telegram_act(BOT, person, "say", text="promemoria")
             frozen, lanes = await worker_of(fleet, database)
             frozen.send(signal.SIGSTOP)
@@ -346,6 +349,23 @@ async def locked(database: Database, table: str) -> AsyncIterator[None]:
         await engine.dispose()
 
 
+MANY = load.AUDIENCE[-12:]  # so many that both workers have something to do
+
+
+async def reminded(control: SimulatorControl, database: Database) -> None:
+    """Every one of them was reminded of what they asked for."""
+    for person in MANY:
+        await control.telegram_act(BOT, person, "say", text="promemoria")
+
+    async def all_of_them() -> bool:
+        sent = await rows(
+            database, "SELECT id FROM message WHERE status = 'sent' AND content LIKE '%promemoria%'"
+        )
+        return len(sent) >= len(MANY)
+
+    await until(all_of_them, "everybody was reminded")
+
+
 async def waiting_for(database: Database, table: str) -> list[int]:
     """The server's processes that stand before a locked table."""
     found = await rows(
@@ -355,12 +375,18 @@ async def waiting_for(database: Database, table: str) -> list[int]:
 
 
 async def worker_of(fleet: Fleet, database: Database) -> tuple[Child, set[str]]:
-    """A worker that stands in the middle of a round, and the lanes of events that wait for it."""
+    """A worker that stands in the middle of a round, and the lanes of events that wait for it. It has locked its lease
+    rows by a statement before the one that waits: one that does both is the server's alone, whoever is frozen."""
     found: tuple[Child, set[str]] | None = None
 
     async def look() -> bool:
         nonlocal found
-        if len(await waiting_for(database, "turn")) < 2:  # both stand, so whichever is chosen does
+        standing = await rows(
+            database,
+            "SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
+            "WHERE l.relation = CAST('turn' AS regclass) AND NOT l.granted AND a.query NOT LIKE '%lease%'",
+        )
+        if len(standing) < 2:  # both stand, so whichever is chosen does
             return False
         lanes = {lane_of(row.slot) for row in await rows(database, "SELECT slot FROM intake WHERE state = 0")}
         owners = await rows(database, f"SELECT name, owner FROM lease WHERE name IN {_in(lanes)}")

@@ -34,7 +34,7 @@ def named(rows: list[Row], name: str) -> Row:
 def seen(per_s: list[float], **given: float) -> Seen:
     """Rounds that differ in their rate alone."""
     walks = [a_walk(per_s=one, **given) for one in per_s]
-    return Seen(full=walks, paced=walks, slow_api=walks, memory=[100.0] * len(walks))
+    return Seen(full=walks, paced=walks, low=walks, slow_api=walks, memory=[100.0] * len(walks))
 
 
 def test_a_walk_is_told_per_step() -> None:
@@ -101,9 +101,9 @@ def test_scaled_is_compared_with_embedded_and_absolute_budgets_are_scaled() -> N
     """On a machine that is twice as fast 600 µs are 300."""
     calibration = cast(
         Calibration,
-        SimpleNamespace(scale=0.5, echo_us=[REFERENCE_ECHO_US / 2], rates=[20_000.0]),
+        SimpleNamespace(scale=0.5, echo_us=[REFERENCE_ECHO_US / 2], rates=[20_000.0], cold_us=[600.0]),
     )
-    embedded = pipeline.Seen([a_walk(cpu_us=301)], [1.2], [a_walk()], [], [100.0])
+    embedded = pipeline.Seen([a_walk(cpu_us=301)], [1.2], [a_walk()], [a_walk()], [100.0])
     scaled = pipeline.Seen([a_walk(cpu_us=440)], [1.2], [], [a_walk(cpu_us=999)], [110.0])
     rows = pipeline.rows(embedded, scaled, calibration)
     assert named(rows, "CPU per step at saturation").verdict == SHORT
