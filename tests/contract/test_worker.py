@@ -140,6 +140,20 @@ async def test_workspaces_take_turns(core: Core) -> None:
     assert [t for t in first if t.startswith("b")] == [f"b{n}" for n in range(5)]
 
 
+async def test_a_busy_round_claims_the_next_one_where_nobody_else_writes(core: Core) -> None:
+    """And a worker that is stopped does what it has claimed: nobody's event counts as tried before."""
+    alone = not core.database.dialect.for_update
+    await core.takes(*(core.message(f"a{n}", person=2000 + n) for n in range(ROUND + 20)))
+    await core.worker.lanes.own()
+    assert await core.worker.round()
+    assert sorted(await core.states()) == [(OPEN, int(alone))] * 20 + [(DONE, 1)] * ROUND
+    await core.takes(*(core.message(f"b{n}", person=5000 + n) for n in range(20)))
+    await core.worker.stop()
+    await core.worker.run()
+    claimed = ROUND + (20 if alone else 0)
+    assert sorted(await core.states()) == [(OPEN, 0)] * (104 - claimed) + [(DONE, 1)] * claimed
+
+
 async def test_one_flood_does_not_hide_the_others(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever one person has sent before, whether it goes or waits for its retry: others are handled now."""
     monkeypatch.setattr(claiming, "LOOK", 16)
