@@ -68,8 +68,8 @@ async def run(options: Options) -> list[Row]:
             seen[SCALED],
         ) as scaled,
     ):
-        for one in (embedded, scaled):  # warm: connections, templates, statements
-            await walk(control, one.server, one.token, people=20)
+        for one in (embedded, scaled):  # warm: connections, statements, what the interpreter learns
+            await walk(control, one.server, one.token, people=options.amount(PEOPLE, least=50))
         for _ in range(options.rounds):
             await calibration.echo()
             for one in (embedded, scaled):

@@ -36,6 +36,7 @@ PTB, MEMORY, REDIS = "python-telegram-bot", "aiogram in memory", "aiogram on Red
 NAMES = (OURS, SCALED, PTB, MEMORY, REDIS)
 
 PEOPLE = 128  # at once
+WARM = 2  # rounds of saturation before those that count
 RATE = 50.0  # steps a second of the moderate load
 RATE_S = 2.0
 LOW_RATE = 10.0
@@ -101,8 +102,11 @@ async def run(options: Options) -> list[Row]:
         _simulator(options.folder / "peers") as (control, api),
         _contestants(options, control, api) as contestants,
     ):
-        for one in contestants:  # warm: connections, templates, statements
-            await one.walk(20)
+        for (
+            one
+        ) in contestants:  # warm: statements, what the interpreter learns, connections (twenty more a second)
+            for _ in range(WARM):
+                await one.walk(options.amount(PEOPLE, least=40))
         for _ in range(options.rounds):
             await _round(options, control, contestants, seen)
     return rows(seen)
