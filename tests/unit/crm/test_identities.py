@@ -93,7 +93,7 @@ async def test_who_loses_the_race_for_a_key_uses_the_winners_identity(desk: Desk
 
     (winner,) = await desk.resolve(whatsapp(bsuid="IT.1"))
 
-    def blind_once(connection: object, keys: list[dict[str, object]]) -> dict[object, object]:
+    def blind_once(connection: object, keys: list[dict[str, object]], *ahead: object) -> dict[object, object]:
         looks.append(keys)
         return {} if len(looks) == 1 else look(connection, keys)  # type: ignore[arg-type, return-value]
 
