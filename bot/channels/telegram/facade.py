@@ -35,7 +35,9 @@ from bot.channels.telegram.client import READ_S, TOTAL_S, limits
 from bot.channels.telegram.inbound import ALLOWED_UPDATES
 from domain.errors import SendError, SendFailure
 
-MAX_CONNECTIONS = 100  # Telegram's most: what comes together is committed together, a twelfth less a step than by 40
+MAX_CONNECTIONS = (
+    100  # Telegram's most: what comes together is committed together, a twelfth less a step than by 40
+)
 
 
 def bot(credentials: Credentials, session: ClientSession, *, origin: str) -> Bot:
