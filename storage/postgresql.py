@@ -18,6 +18,7 @@ be able to ask again (duplicates are dropped, versions and attempts are compared
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import time
@@ -87,7 +88,7 @@ class PostgresqlDatabase(Database):
             "jit": "off",  # our statements are short; compiling them costs more than it saves
             "statement_timeout": str(STATEMENT_TIMEOUT_MS),
             "idle_in_transaction_session_timeout": str(IDLE_TIMEOUT_MS),
-            "application_name": "passaparola",
+            "application_name": f"passaparola {os.getpid()}",  # so that `pg_stat_activity` tells whose it is
         }
         engine = create_async_engine(
             url,

@@ -22,7 +22,7 @@ from storage import sqlite as store
 from storage.database import Database
 from tests.faults import load
 from tests.faults.conftest import Counted
-from tests.faults.test_kill import connected, drained, history_of, opened, rows
+from tests.faults.test_kill import connected, drained, history_of, hung_up, opened, rows
 from tests.support import checker
 from tests.support.processes import Child, Server, Simulators
 from tests.support.run import Run
@@ -131,6 +131,8 @@ async def _hit(
         child.send(signal.SIGCONT)
         return child
     assert await child.ended() == 137, child.printed[-4000:]
+    if database.dialect.for_update:
+        await until(lambda: hung_up(database, child.pid), "the server has ended what was asked for last")
     sending |= {row.id for row in await rows(database, "SELECT id FROM outbox WHERE state = 3")}
     return await server.start()
 

@@ -7,6 +7,7 @@ is kill -9. What it left is read before it starts again; when all has drained, `
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import signal
@@ -259,10 +260,24 @@ async def take_over(control: SimulatorControl, database: Database, url: str, *, 
     """After a death: the messages that it leaves in doubt. The platforms' time stands still until the next start, or
     they would try again in vain meanwhile, and then wait longer each time. `of`: the dead process, when others live."""
     await control.freeze()
+    if url:
+        await until(lambda: hung_up(database, of), "the server has ended what the dead one asked for last")
     sending = {row.id for row in await rows(database, "SELECT id FROM outbox WHERE state = 3")}
     if url:  # others take over when the dead one's leases are over: half a minute passes at once
         await database.write(lambda connection: half_a_minute_passes(connection, of))
     return sending
+
+
+async def hung_up(database: Database, of: int) -> bool:
+    """Whether the server has seen that the dead process is gone: a statement that it had been sent by then, it has run
+    to its end. `of`: its process, 0: of all but this one."""
+    whose = "=" if of else "LIKE 'passaparola %' AND application_name <>"
+    left = await rows(
+        database,
+        f"SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name {whose} :whose",
+        whose=f"passaparola {of or os.getpid()}",
+    )
+    return not left
 
 
 async def come_through(
@@ -321,8 +336,8 @@ async def opened(url: str) -> AsyncIterator[Database]:
         await database.close()
 
 
-async def rows(database: Database, sql: str) -> list[Any]:
+async def rows(database: Database, sql: str, **values: Any) -> list[Any]:
     def read(connection: Connection) -> list[Any]:
-        return list(rows_of(connection, sql))
+        return list(rows_of(connection, sql, values))
 
     return await database.read(read)
