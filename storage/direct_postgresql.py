@@ -61,15 +61,22 @@ class DirectPostgresqlConnection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        last = error
         try:
             if error is None and self._real is None:
                 self._commit()
-            else:
+            elif error is None or isinstance(error, Exception):
                 self.real  # noqa: B018 (rolled back as SQLAlchemy does it, with its connection)
                 assert self._transaction is not None
                 self._transaction.__exit__(kind, error, trace)
+        except BaseException as failure:
+            last = failure
+            raise
         finally:
-            (self._real or self._pooled).close()
+            if last is None or isinstance(last, Exception):
+                (self._real or self._pooled).close()
+            else:  # cancelled in the middle: nobody knows where the connection stands
+                self._pooled.invalidate()
 
     @property
     def real(self) -> Connection:
@@ -119,8 +126,10 @@ class DirectPostgresqlConnection:
 
     async def _start(self) -> None:
         driver = self._adapter._connection
+        self._adapter._transaction = _Transaction(
+            driver
+        )  # first: what is cut off here is rolled back as well
         await driver.execute(self._begin.value)
-        self._adapter._transaction = _Transaction(driver)
 
     @property
     def begun(self) -> bool:

@@ -241,6 +241,34 @@ async def test_nobody_hears_of_a_failure_that_nobody_waits_for(database: Databas
     assert heard == []
 
 
+@pytest.mark.parametrize("at", ["BEGIN", "a statement", "COMMIT"])
+async def test_what_is_cancelled_in_the_middle_leaves_no_transaction_open(
+    database: Database, at: str
+) -> None:
+    """Whoever gets a connection next is not inside it: what they write alone stands."""
+
+    def cancel_at(place: str) -> None:
+        task = asyncio.current_task()
+        if at == place and task is not None:
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+    def work(connection: Connection) -> None:
+        cancel_at("BEGIN")
+        put(connection)
+        cancel_at("a statement")
+        connection.execute(text("SELECT 1"))
+        cancel_at("COMMIT")
+
+    later = text("INSERT INTO revision (workspace_id, subject, number) VALUES (1, 'later', 1)")
+    with pytest.raises(asyncio.CancelledError):
+        await database.write(work)
+    await database.write(lambda c: c.execute(later), single=True)
+    other = await Database.open(database.url.render_as_string(hide_password=False))
+    found = await other.read(lambda c: rows_of(c, "SELECT 1 FROM revision WHERE subject = 'later'"))
+    await other.close()
+    assert len(found) == 1
+
+
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     database = await Database.open("postgresql+asyncpg://nobody@127.0.0.1:9/none")
     try:
