@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -20,6 +20,7 @@ from domain.events import DeliveryStatus
 from domain.ids import IdMaker
 from domain.messages import MessageClass, MessageStatus, Text
 from storage.database import Database, parse_url
+from storage.direct import DirectConnection
 from storage.sqlite import sqlite_engine
 from storage.statements import bulk, insert_rows
 
@@ -51,6 +52,7 @@ class Walk:
         self.former: dict[tuple[int, int], bool] = {}  # the same, of a process that lost the channel
         self.took: dict[int, int] = {}  # message → how often the platform took it
         self.marked: dict[int, int] = {}  # message → attempts
+        self.items: dict[int, outbox.Item] = {}  # as the sender read them
         self.settled: list[Result] = []
         self.told: dict[int, list[Outcome]] = {}
 
@@ -65,10 +67,13 @@ class Walk:
     # --- what may happen
 
     def enqueue(self, number: int) -> None:
-        """A turn of one to four messages and a timer that counts from its end, or a few messages of a run."""
+        """A turn of one to four messages and a timer that counts from its end, or a few messages of a run. Some turns
+        stand behind the youngest that still has to leave: they are one line, under the name of the first."""
         kind = [MessageClass.reply, MessageClass.service, MessageClass.marketing][number % 3]
         run = 7 if kind is MessageClass.marketing and number % 2 else 0
         turn = 0 if run else self.new_id()
+        leaving = [row.turn_id for row in self.rows()[0] if row.turn_id]
+        behind = max(leaving, default=0) if turn and number % 5 > 2 else 0
         size = 1 + number % 4
         expires = self.now + REPLY_LIFE_MS if number % 5 < 3 else None
         items = [
@@ -79,6 +84,7 @@ class Walk:
                 address="1001",
                 content=Text("Ciao"),
                 turn_id=turn,
+                behind=behind,
                 position=position,
                 run_id=run,
                 message_class=kind,
@@ -87,12 +93,14 @@ class Walk:
             for position in range(size)
         ]
         heads = self.do(lambda c: outbox.enqueue(c, items, now=self.now))
-        assert [head.id for head in heads] == [item.id for item in (items if run else items[:1])]
+        expected = items if run else [] if behind else items[:1]
+        assert [head.id for head in heads] == [item.id for item in expected]
         self.lane |= {item.id: kind for item in items}
         self.bulk |= {item.id for item in items if run}
         if turn:
-            self.turns[turn] = [item.id for item in items]
-            self.do(lambda c: self.set_timer(c, turn))
+            line = behind or turn
+            self.turns.setdefault(line, []).extend(item.id for item in items)
+            self.do(lambda c: self.set_timer(c, line))
 
     def set_timer(self, connection: Connection, turn: int) -> None:
         fixed = {
@@ -111,6 +119,7 @@ class Walk:
             return due, outbox.mark(connection, [item.id for item in due], now=self.now)
 
         due, marked = self.do(mark)
+        self.items |= {item.id: item for item in due}
         assert [item.id for item in due] == sorted(marked, key=lambda i: (outbox.LANE[self.lane[i]], i))
         for message, attempt in marked.items():
             assert attempt == self.marked.get(message, 0) + 1
@@ -134,6 +143,7 @@ class Walk:
             reason="" if state == "sent" else "unavailable",
             retry_at=self.now + 1_000 * (number % 5) if state == "retry" else 0,
             rest="skip" if state == "failed" and number % 2 else "release",
+            item=self.items[message] if state == "sent" else None,
         )
 
     def answer(self, number: int) -> None:
@@ -286,7 +296,15 @@ def follow(walk: Walk, steps: list[tuple[str, int]]) -> None:
             walk.took[message] = walk.took.get(message, 0) + walk.wire.pop((message, attempt))
             taken = walk.took[message] > 0
             walk.settle(
-                [Result(id=message, attempt=attempt, state="sent" if taken else "failed", at=walk.now)]
+                [
+                    Result(
+                        id=message,
+                        attempt=attempt,
+                        state="sent" if taken else "failed",
+                        at=walk.now,
+                        item=walk.items[message] if taken else None,
+                    )
+                ]
             )
             walk.check()
         if not walk.rows()[0]:
@@ -322,7 +340,7 @@ def test_any_order_of_events_keeps_order_and_counts(
 
             def do(work: Callable[[Connection], T]) -> T:
                 with connection.begin():
-                    return work(connection)
+                    return work(cast(Connection, DirectConnection(connection)))
 
             do(empty)
             walk = Walk(do)
