@@ -96,6 +96,27 @@ async def test_a_group_is_fsynced_when_one_of_it_must_be(file: Database) -> None
         assert await asyncio.gather(*group) == [expected] * len(durable)
 
 
+async def test_after_a_failure_what_must_be_fsynced_still_is(file: Database) -> None:
+    """The level is only said when it changes: not to a connection that was made anew, which has another one."""
+
+    def level(connection: Connection) -> int:
+        return int(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+
+    def broken(_: Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")  # the writer leaves this connection
+
+    def ours(_: Connection) -> None:
+        raise ValueError
+
+    for before in (False, True):
+        for fails in (broken, ours):
+            for durable in (False, True):
+                assert await file.write(level, durable=before) == 1 + before
+                with pytest.raises((Unavailable, ValueError)):
+                    await file.write(fails, durable=durable)
+                assert await file.write(level, durable=before) == 1 + before
+
+
 async def order_of(file: Database, works: list[tuple[Queue, str]], *, refill: int = 0) -> list[str]:
     """The order in which the writer runs what waits; each live one hands in another, `refill` times."""
     ran: list[str] = []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from bot import claiming, handlers, handover
 from bot.claiming import MAX_ATTEMPTS, PER_CONVERSATION, RETRY_MS, ROUND
@@ -152,6 +154,51 @@ async def test_a_busy_round_claims_the_next_one_where_nobody_else_writes(core: C
     await core.worker.run()
     claimed = ROUND + (20 if alone else 0)
     assert sorted(await core.states()) == [(OPEN, 0)] * (104 - claimed) + [(DONE, 1)] * claimed
+
+
+async def test_what_was_claimed_ahead_survives_failures(
+    a_file: str, faults: dict[str, Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time the store fails in the middle, or the process forgets what it held: nobody's event is lost, handled
+    twice, out of order or parked but the one that cannot be handled."""
+    core = await Core.open(a_file)
+    await core.publish(OTHER_FLOW)
+    people = 40
+    said = [(number % people, f"m{number}") for number in range(4 * ROUND)]
+    faults["m70"] = ValueError("ours")  # claimed with the first round
+    await core.takes(*(core.message(content, person=2000 + person) for person, content in said))
+    write = core.database.write
+
+    async def fails(work: Any, **options: Any) -> Any:
+        def late(connection: Any) -> None:
+            work(connection)
+            raise OperationalError("", None, sqlite3.OperationalError("disk I/O error"))
+
+        return await write(late, **options)
+
+    await core.worker.lanes.own()
+    for number in range(4):
+        assert await core.worker.round()
+        if number % 2:
+            core.worker = core.another_worker("here")  # what the process held is forgotten
+            await core.worker.lanes.own()
+        else:
+            monkeypatch.setattr(core.database, "write", fails)
+            with contextlib.suppress(Unavailable):
+                await core.worker.round()
+            monkeypatch.setattr(core.database, "write", write)
+    for _ in range(MAX_ATTEMPTS):
+        await core.work()
+        core.now += RETRY_MS[-1]
+    states = await core.states()
+    assert [state for state, _ in states].count(PARKED) == 1
+    assert {state for state, _ in states} == {DONE, PARKED}
+    received = await core.received()
+    assert sorted(received) == sorted(content for _, content in said if content != "m70")
+    for person in range(people):
+        mine = [content for who, content in said if who == person and content != "m70"]
+        assert [content for content in received if content in mine] == mine
+    await core.database.close()
 
 
 async def test_one_flood_does_not_hide_the_others(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
