@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 
 from bot import assistant
 from crm.privacy import erases, exports
+from storage.database import dialect
 
 # What a flow asks for somebody, with what they wrote in it; one that is on its way finds nobody to answer.
 _FORGET_CALLS = text(
@@ -34,6 +35,12 @@ def erase_conversations(
     threads = f"workspace_id = :workspace AND conversation_id IN (SELECT id FROM conversation WHERE {mine})"
     walks = f"session_id IN (SELECT id FROM flow_session WHERE {mine})"
     campaigns = f"{mine} AND conversation_id = 0 AND contact_id <> 0"
+    # In the order in which a worker locks them: it comes before what follows, or finds the conversation gone.
+    lock = dialect(connection).for_update
+    line = f"turn_id <> 0 AND conversation_id <> 0 AND {threads}"
+    for table, whose in (("outbox", line), ("conversation", mine)):
+        rows = connection.execute(text(f"SELECT id FROM {table} WHERE {whose} ORDER BY id {lock}"), values)
+        rows.all()
     for table, whose in (
         ("turn", threads),
         ("timer", walks),

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
+from domain.errors import Conflict
 from domain.events import ExternalId, Person, storable
 from storage.database import DIALECTS, dialect
 from storage.statements import BulkInsert, BulkUpdate, bulk, bulk_values, insert_rows, json_rows, prepared
@@ -93,7 +94,8 @@ def resolve(
 
     The same new person may stand in several requests. Learns keys, and writes name, username, language, address,
     state and last inbound time where they changed. At most six statements whatever the number of requests. `ahead`
-    finds them, and is given the rows for `see_again` of those whose address and state stay.
+    finds them, and is given the rows for `see_again` of those whose address and state stay. Raises Conflict where
+    one of them is gone before it is written.
     """
     if not requests:
         return []
@@ -686,8 +688,8 @@ def _write_changes(
     rows = [{name: getattr(changed[one], name) for name in _CHANGED} for one in sorted(changed)]
     if aside is not None and stay:
         aside += rows
-    else:
-        see_again(connection, rows)
+    elif not _update_identities[dialect(connection).name].expect(connection, rows):
+        raise Conflict("a person was forgotten in the meantime")
     phones = [
         {"id": r.contact_id, "workspace_id": r.workspace_id, "phone": r.learnt_phone}
         for r in {r.id: r for r in _filled(records)}.values()
@@ -697,10 +699,10 @@ def _write_changes(
         connection.execute(prepared(_FILL_PHONES), {"rows": bulk(phones), "now": now})
 
 
-def see_again(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes what `resolve` found changed in identities that were known."""
-    if rows:
-        _update_identities[dialect(connection).name](connection, rows)
+def see_again(gathering: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes what `resolve` found changed in identities that were known; nothing of what is gathered counts when one is
+    not there any more."""
+    _update_identities[dialect(gathering).name].expect(gathering, rows)
 
 
 # Only where there is none: what the person told us is never overwritten by what the platform tells.

@@ -26,6 +26,7 @@ from crm.contacts import get, timeline
 from crm.identities import NewId
 from domain.contacts import ContactView
 from domain.ids import to_text
+from storage.database import dialect
 from storage.statements import bulk, bulk_values, insert_rows, prepared
 
 Eraser = Callable[[Connection, int, int, Sequence[int], int], bool | None]
@@ -111,6 +112,8 @@ def erase_unit(
         if _erasers[unit](connection, workspace_id, contact_id, identity_ids, now):
             return unit
     else:
+        # Whoever writes of them meanwhile comes before all that follows, or finds them gone.
+        _lock(connection, workspace_id, contact_id)
         for name in erasers():
             while _erasers[name](connection, workspace_id, contact_id, identity_ids, now):
                 pass
@@ -145,6 +148,14 @@ def _identity_ids(connection: Connection, workspace_id: int, contact_id: int) ->
         {"w": workspace_id, "c": contact_id},
     )
     return sorted(row[0] for row in rows)
+
+
+def _lock(connection: Connection, workspace_id: int, contact_id: int) -> None:
+    lock = dialect(connection).for_update
+    connection.execute(
+        prepared(f"SELECT id FROM identity WHERE workspace_id = :w AND contact_id = :c ORDER BY id {lock}"),
+        {"w": workspace_id, "c": contact_id},
+    ).all()
 
 
 _IDS = "(SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"

@@ -16,6 +16,7 @@ from bot import claiming, handlers, handover
 from bot.claiming import MAX_ATTEMPTS, PER_CONVERSATION, RETRY_MS, ROUND
 from bot.intake import DONE, OPEN, PARKED, append_own
 from bot.runtime import LANE_NAMES, LANES
+from crm import privacy
 from domain.errors import Unavailable
 from domain.events import Echo, ExternalId, MessageReceived, Person, TimerDue
 from domain.messages import (
@@ -697,3 +698,75 @@ def test_the_registries_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(effects, "_registry", {k: v for k, v in applied.items() if k is not SendMessage})
     with pytest.raises(RuntimeError, match="nobody applies SendMessage"):
         effects.registry.__wrapped__()
+
+
+async def test_who_is_forgotten_between_the_look_and_the_write_is_not_written_again(
+    migrated_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who was known and had no conversation yet: what they wrote is of somebody new."""
+    core = await Core.open(migrated_postgres_url)
+    await core.publish(FLOW)
+    await core.hears("ciao")
+    await core.work()
+    await core.do(
+        lambda c: [c.execute(text(f"DELETE FROM {t}")) for t in ("outbox", "message", "conversation")]
+    )
+    forgotten = await core.value("SELECT id FROM contact")
+    run = core.worker._run
+
+    def late(connection: Any, *rest: Any) -> None:
+        run(connection, *rest)
+        monkeypatch.setattr(core.worker, "_run", run)
+        for table in ("identity_key", "identity", "contact"):
+            apart(connection).execute(text(f"DELETE FROM {table}"))
+
+    monkeypatch.setattr(core.worker, "_run", late)
+    core.now += 1
+    await core.hears("Anna")
+    await core.work()
+    assert await core.received() == ["Anna"]
+    for table in ("message", "conversation", "identity"):
+        owners = await core.rows(f"SELECT DISTINCT contact_id FROM {table}")
+        assert owners != [(forgotten,)] and len(owners) == 1
+    await core.database.close()
+
+
+async def test_what_is_written_while_somebody_is_being_forgotten_goes_too(migrated_postgres_url: str) -> None:
+    """A step that began before: its rows are waited for, and erased with the others."""
+    core = await Core.open(migrated_postgres_url)
+    await core.publish(FLOW)
+    await core.hears("ciao")
+    await core.work()
+    contact = await core.value("SELECT id FROM contact")
+    written = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def step(connection: Any) -> None:
+        connection.execute(text("UPDATE conversation SET version = version + 1"))
+        copied = "workspace_id, conversation_id, session_id, event_id, flow_version_id, payload, at"
+        connection.execute(
+            text(
+                f"INSERT INTO turn (id, {copied}, state_before, state_after) "
+                f"SELECT id + 1, {copied}, '', '' FROM turn"
+            )
+        )
+        loop.call_soon(written.set)
+        while not connection.execute(text("SELECT 1 FROM pg_sleep(0.01), pg_locks WHERE NOT granted")).all():
+            pass
+
+    writing = asyncio.create_task(core.do(step))
+    await written.wait()
+    receipt = await core.do(
+        lambda c: privacy.erase(
+            c,
+            workspace_id=WORKSPACE,
+            contact_id=contact,
+            actor="test",
+            new_id=core.new_id,
+            now=core.now,
+        )
+    )
+    await writing
+    assert "conversations" in receipt.erased
+    assert await core.rows("SELECT id FROM turn") == []
+    await core.database.close()
