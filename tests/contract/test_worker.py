@@ -727,7 +727,8 @@ async def test_who_is_forgotten_between_the_look_and_the_write_is_not_written_ag
     assert await core.received() == ["Anna"]
     for table in ("message", "conversation", "identity"):
         owners = await core.rows(f"SELECT DISTINCT contact_id FROM {table}")
-        assert owners != [(forgotten,)] and len(owners) == 1
+        assert owners != [(forgotten,)]
+        assert len(owners) == 1
     await core.database.close()
 
 
