@@ -40,7 +40,7 @@ GROUP_LIMIT = 512  # functions in one live transaction: bounds how long the writ
 BUSY_TIMEOUT_MS = 5_000  # another process (a backup, a person's sqlite3 shell) may hold the file this long
 CACHE_KB = 16_384  # pages kept by the writer: more of them only double what the system's own cache holds
 READER_CACHE_KB = 4_096  # and by each reader
-STATEMENTS = 500  # kept compiled by a connection; there are some three hundred, compiling costs more than a run
+STATEMENTS = 500  # kept compiled by a connection: there are some three hundred, and compiling is dear
 
 
 @dataclass

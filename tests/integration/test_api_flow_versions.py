@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from flows import yaml_reader
+from flows import yaml_builder
+from flows.yaml_reader import Document
 from tests.support.shop import FLOW, Shop
 
 TEST = "flow: hello\ndialogue:\n  - user: hello\n  - bot: Hello!\n"
@@ -142,15 +143,15 @@ async def test_documents_are_read_where_they_hold_nobody_up(
     any_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flow of a thousand steps takes a third of a second to read: never on the thread that answers everybody."""
-    build = yaml_reader._Builder.build
+    build = yaml_builder.Builder.build
     reads: list[bool] = []
 
-    def watched(builder: yaml_reader._Builder) -> yaml_reader.Document:
+    def watched(builder: yaml_builder.Builder) -> Document:
         reads.append(threading.current_thread() is threading.main_thread())
         return build(builder)
 
     async with Shop(any_database_url, tmp_path) as shop:
-        monkeypatch.setattr(yaml_reader._Builder, "build", watched)
+        monkeypatch.setattr(yaml_builder.Builder, "build", watched)
         flow = f"/flows/{shop.mine.ids['flow']}"
         stale = {"document": FLOW.replace("Hello!", "Hi!"), "revision": 7}
         for method, path, body, expected in (
