@@ -207,7 +207,7 @@ async def test_an_upgrade_waits_for_tables_in_use_without_holding_up_messages(
     database = await Database.open(postgres_url)
     try:
         async with database._engine.connect() as reader:  # type: ignore[attr-defined]
-            await reader.execute(text("SELECT * FROM stop"))
+            await reader.execute(text("SELECT 1 FROM stop"))
             upgrade = asyncio.create_task(schema.migrate(postgres_url))
             for n in range(5):
                 await database.write(lambda c, n=n: press(c, n))  # type: ignore[misc]
@@ -216,7 +216,7 @@ async def test_an_upgrade_waits_for_tables_in_use_without_holding_up_messages(
         monkeypatch.setattr(schema, "TRY_FOR_S", 0.0)
         write_next(versions_folder, 'op.add_column("stop", sa.Column("until", sa.Text()))')
         async with database._engine.connect() as reader:  # type: ignore[attr-defined]
-            await reader.execute(text("SELECT * FROM stop"))
+            await reader.execute(text("SELECT 1 FROM stop"))
             with pytest.raises(Unavailable, match="its tables were in use"):
                 await schema.migrate(postgres_url)
     finally:
