@@ -73,6 +73,7 @@ def test_watching_plays_again_after_a_change(folder: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
     ) as watching:
         try:
             assert "1 passed, 1 failed" in until(watching, "waiting")
