@@ -165,6 +165,9 @@ class Runner:
         self._queue = queue
         self._repeats = repeats
         self._running: set[asyncio.Task[None]] = set()
+        self._taking: asyncio.Future[Sequence[Any]] | None = (
+            None  # the last take; it ends though nobody waits
+        )
         self._look = asyncio.Event()
         self._told = False  # a signal came: there is a job for sure
         self._stopping = False
@@ -180,6 +183,8 @@ class Runner:
             for task in self._running:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
+            if self._taking is not None:  # what it takes is to be given back, too
+                await asyncio.gather(self._taking, return_exceptions=True)
             with suppress(Unavailable, Conflict):
                 await self._database.write(self._give_back)
             raise
@@ -199,7 +204,8 @@ class Runner:
                 free = self._at_once - len(self._running)
                 if free and (told or await self._database.read(self._due)):
                     take = partial(self._take, most=free)
-                    self._begin(await self._database.write(take, queue=self._queue))
+                    self._taking = asyncio.ensure_future(self._database.write(take, queue=self._queue))
+                    self._begin(await asyncio.shield(self._taking))
             except Unavailable as error:
                 _log.warning("jobs_wait", problem=str(error))
                 self._look.clear()

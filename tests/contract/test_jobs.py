@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -214,6 +215,40 @@ async def test_a_runner_that_is_cut_short_gives_its_jobs_back(shop: Shop) -> Non
     assert await shop.runner("there").round() == 1
     row = await shop.row()
     assert (row.state, row.owner, runs) == (2, "there", [1, 1])
+
+
+async def test_a_runner_that_is_cut_short_gives_back_what_it_was_about_to_take(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store finishes what it was asked though nobody waits: the job is taken after its runner was told to go."""
+    await shop.add("a")
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    write = shop.database.write
+
+    async def late(take: Any) -> Any:
+        asked.set()
+        await go_on.wait()
+        return await write(take)
+
+    async def writes(work: Any, **options: Any) -> Any:
+        if isinstance(work, partial):
+            return await asyncio.shield(asyncio.ensure_future(late(work)))
+        return await write(work, **options)
+
+    monkeypatch.setattr(shop.database, "write", writes)
+    running = asyncio.create_task(shop.runner().run())
+    await asyncio.wait_for(asked.wait(), 10)
+    running.cancel()
+    await asyncio.wait([running], timeout=0.1)
+    go_on.set()
+    await asyncio.gather(running, return_exceptions=True)
+    await asyncio.wait_for(_taken_or_given_back(shop), 10)
+    assert await shop.runner("another").round() == 1
+
+
+async def _taken_or_given_back(shop: Shop) -> None:
+    while (await shop.row()).owner == "":  # noqa: ASYNC110 (a row tells nobody)
+        await asyncio.sleep(0)
 
 
 async def test_what_a_former_owner_records_late_does_not_count(shop: Shop) -> None:
