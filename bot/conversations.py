@@ -287,7 +287,8 @@ class Worker:
             mine = self._still_mine(connection, claimed, fences)
             left = {row.id for row in mine}
             loaded = [one for one in loaded if one.row.id in left]
-        self._load(connection, loaded, batch, now, ahead)
+        self._resolve(connection, loaded, now, ahead)
+        self._load_conversations(connection, loaded, batch, now, ahead)
         unread = {(row.channel_id, row.intake_key): row.id for row in reversed(mine) if row.id in problems}
         self._run(connection, loaded, batch, problems, unread, now, ahead)
         crash_point("worker.before_commit")
@@ -337,17 +338,6 @@ class Worker:
             return None
         lanes_of_it = {lane_of(row.slot) for row in claimed}
         return Ahead({lane: fences.get(lane, -1) for lane in sorted(lanes_of_it)})
-
-    def _load(
-        self,
-        connection: Connection,
-        loaded: list[_Loaded],
-        batch: Batch,
-        now: int,
-        ahead: Ahead | None,
-    ) -> None:
-        self._resolve(connection, loaded, now, ahead)
-        self._load_conversations(connection, loaded, batch, now, ahead)
 
     def _resolve(self, connection: Connection, loaded: list[_Loaded], now: int, ahead: Ahead | None) -> None:
         asking = [(one, asked) for one in loaded if (asked := _identity_request(one)) is not None]

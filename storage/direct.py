@@ -46,18 +46,19 @@ class DirectConnection:
                 kind = row_kind(sql, [column[0] for column in cursor.description])
             return Rows(list(map(kind._make, cursor)), cursor.rowcount)
         except sqlite3.Error as error:
-            raise DBAPIError.instance(
-                sql, None, error, sqlite3.Error, hide_parameters=True, dialect=self.dialect
-            ) from error
+            raise self._translated(sql, error) from error
 
     def repeat(self, sql: str, rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> int:
         """Runs a statement that gives nothing once for every row; how many rows they changed in all."""
         try:
             return self._driver.executemany(sql, rows).rowcount
         except sqlite3.Error as error:
-            raise DBAPIError.instance(
-                sql, None, error, sqlite3.Error, hide_parameters=True, dialect=self.dialect
-            ) from error
+            raise self._translated(sql, error) from error
+
+    def _translated(self, sql: str, error: sqlite3.Error) -> BaseException:
+        return DBAPIError.instance(
+            sql, None, error, sqlite3.Error, hide_parameters=True, dialect=self.dialect
+        )
 
     def run(self, sql: str) -> None:
         """Runs a statement about the transaction itself. Raises the driver's errors."""
