@@ -13,7 +13,7 @@ messages that were marked `sending` when it died (`History.sending_at_death`).
         replies twice only when marked "possibly twice"; `unknown` only where nobody can know, and never sent again;
         an opt-out that was answered 200 stands in the ledger
     I6  every row lies in its channel's workspace
-    I8  what a recipient's row says is what their message says
+    I8  what a recipient's or a post's row says is what its message says
 
 I7 (bounded) shows in what is answered past a limit, not in what is left: the tests of overload assert it.
 """
@@ -66,6 +66,7 @@ _OUTCOME_OF = {
     "expired": {"skipped", "failed"},
     "unknown": {"unknown"},
 }
+_POST_OF = {**_OUTCOME_OF, "skipped": {"failed"}, "expired": {"failed"}}  # a post has no state for these two
 _HONEST = {200, 503, 0}  # taken, come back later, no answer (the process had died)
 _PERSONAL = {"chat_id", "to", "recipient", "biz_opaque_callback_data"}
 _OPT_OUT_GRACE_MS = 2_000  # a message already marked `sending` may finish (DESIGN, I5)
@@ -265,6 +266,10 @@ def _campaigns(facts: _Facts) -> Iterator[str]:
         outcome, status = _OUTCOMES[row.state], statuses.get(row.message_id)
         if outcome not in _OUTCOME_OF.get(str(status), {outcome}) or (outcome in _TOLD and status is None):
             yield f"I8: contact {row.contact_id} is {outcome}, their message is {status}"
+    for row in facts.rows["post"]:
+        status = statuses.get(row.message_id)
+        if row.state not in _POST_OF.get(str(status), {row.state}) or (row.state in _TOLD and status is None):
+            yield f"I8: post {row.id} is {row.state}, its message is {status}"
 
 
 def _apart(facts: _Facts) -> Iterator[str]:
@@ -337,4 +342,5 @@ def _counts(facts: _Facts) -> dict[str, int]:
         "requests executed": len(facts.calls),
         "possibly twice": sum(m.possibly_twice for m in facts.outgoing),
         **{f"campaign {name}": outcomes[name] for name in ("sent", "failed", "skipped", "unknown")},
+        "posts unknown": sum(1 for row in facts.rows["post"] if row.state == "unknown"),
     }

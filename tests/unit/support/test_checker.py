@@ -16,12 +16,13 @@ Rows = dict[str, list[Any]]
 
 
 def right() -> History:
-    """Two people, one turn of two replies, one campaign message, and somebody who said STOP after it."""
+    """Two people, one turn of two replies, one campaign message, somebody who said STOP after it, a post."""
     log = [
         delivery(1, 100, 10),
         call(2, "7001", 1, "Primo"),
         call(3, "7001", 2, "Secondo"),
         call(4, "7002", 3, "Saldi"),
+        call(6, "@vetrina", 4, "Novità"),
         delivery(5, 500, 11),
     ]
     rows: Rows = {
@@ -30,12 +31,13 @@ def right() -> History:
         "intake": [Row(id=50 + n, channel_id=1, state=2, problem="") for n in range(2)],
         "conversation": [Row(id=30, channel_id=1, address="7001")],
         "identity": [Row(id=40 + n, channel_id=1, contact_id=20 + n, address=f"700{n}") for n in (1, 2)],
-        "outlet": [],
+        "outlet": [Row(id=45, address="@vetrina")],
         "message": [
             message(60, direction="in", external_id="9", status="received"),
             message(61, external_id="1"),
             message(62, external_id="2"),
             message(63, 22, external_id="3", run_id=70, turn_id=0, message_class="marketing", consent_id=80),
+            message(64, 0, external_id="4", outlet_id=45, turn_id=0, message_class="service"),
         ],
         "outbox": [],
         "turn": [Row(id=90, conversation_id=30, event_id=50), Row(id=91, conversation_id=30, event_id=51)],
@@ -49,7 +51,7 @@ def right() -> History:
             Row(id=80, identity_id=42, action="granted"),
             Row(id=81, identity_id=42, action="withdrawn"),
         ],
-        "post": [],
+        "post": [Row(id=75, state="sent", message_id=64)],
         "stray": [],
     }
     return History(log=log, rows=rows, stops={"7002": 11})
@@ -104,7 +106,7 @@ def test_a_right_history_has_no_problems() -> None:
     """Nothing is found where nothing is wrong, and things are counted."""
     verdict = check(right())
     assert verdict.problems == []
-    assert (verdict.counts["requests executed"], verdict.counts["campaign sent"]) == (3, 1)
+    assert (verdict.counts["requests executed"], verdict.counts["campaign sent"]) == (4, 1)
 
 
 def lost(log: list[Any], rows: Rows) -> None:
@@ -172,6 +174,10 @@ def hidden_doubt(log: list[Any], rows: Rows) -> None:
     rows["run"][0].totals = '{"total":2,"unknown":1}'
 
 
+def post_of_hearsay(log: list[Any], rows: Rows) -> None:
+    rows["message"][4].status = "unknown"
+
+
 def no_consent(log: list[Any], rows: Rows) -> None:
     rows["consent"].clear()
 
@@ -215,6 +221,7 @@ def after_stop(log: list[Any], rows: Rows) -> None:
         (two_rows, "I4: contact 22 has 2 messages"),
         (wrong_sum, "I4: run 70"),
         (hidden_doubt, "I8: contact 22 is unknown"),
+        (post_of_hearsay, "I8: post 75 is sent, its message is unknown"),
         (no_consent, "I5: marketing message 63"),
         (anothers_consent, "I5: marketing message 63"),
         (after_stop, "I5: a marketing request"),
