@@ -14,15 +14,15 @@ transaction, in which the last statement is then one of several.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection
 
-from bot.batch import ConversationRow, SessionRow
+from bot.batch import CONVERSATION_COLUMNS, SESSION_COLUMNS, ConversationRow, SessionRow, joined
 from crm import contacts, identities
 from domain.contacts import ContactView
-from storage.statements import apart, bulk, prepared
+from storage.statements import apart, bulk, prepared, side_by_side
 
 
 @dataclass
@@ -43,45 +43,41 @@ class Ahead:
         rows = apart(connection).execute(prepared(_LOOK), {"rows": bulk(keys)}).all()
         for row in rows:
             self._keep(row)
-        return [row[:_IDENTITY] for row in rows]
+        return [row[_IDENTITY] for row in rows]
 
     def _keep(self, row: Sequence[Any]) -> None:
-        session_at = _IDENTITY + _CONVERSATION
-        view_at = session_at + _SESSION
-        key = (row[0], f"i:{row[2]}")
-        if row[_IDENTITY] is None:
-            self.conversations[key] = None
-        else:
-            conversation = ConversationRow(*row[_IDENTITY:session_at])
-            self.conversations[key] = conversation
-            if row[session_at] is not None:
-                session = SessionRow(*row[session_at:view_at])
-                self.sessions[session.id] = session
-            if not row[-1]:
-                self.quiet.add(conversation.id)
-        if row[view_at] is not None:
-            view = row[view_at : view_at + _VIEW]
-            self.views[(view[0], view[1])] = contacts.view_of(view)
-            self.contacts[view[0]] = row[view_at + _VIEW : -1]
+        channel_id, _, identity_id, *_ = row[_IDENTITY]
+        conversation = joined(ConversationRow, row[_CONVERSATION])
+        self.conversations[(channel_id, f"i:{identity_id}")] = conversation
+        (line,) = row[_LINE]
+        if conversation is not None and not line:
+            self.quiet.add(conversation.id)
+        session = joined(SessionRow, row[_SESSION])
+        if session is not None:
+            self.sessions[session.id] = session
+        contact_id, seen_from, *_ = view = row[_VIEW]
+        if contact_id is not None:
+            self.views[(contact_id, seen_from)] = contacts.view_of(view)
+            self.contacts[contact_id] = row[_SEEN]
 
 
-_CONVERSATION = 19
-_SESSION = 12
-_VIEW = 14
-_IDENTITY = 13
-_COLUMNS = ", ".join(
+# What a row of the look says; the last: whether messages of the conversation still have to leave.
+_SELECTED, (_IDENTITY, _CONVERSATION, _SESSION, _VIEW, _SEEN, _LINE) = side_by_side(
+    identities.FOUND,
+    [f"v.{name}" for name in CONVERSATION_COLUMNS],
+    [f"s.{name}" for name in SESSION_COLUMNS],
+    contacts.view_columns("postgresql", "p.identity_id"),
+    contacts.SEEN_COLUMNS,
     [
-        *(f"v.{column.name}" for column in fields(ConversationRow)[:_CONVERSATION]),
-        *(f"s.{column.name}" for column in fields(SessionRow)[:_SESSION]),
-    ]
+        """
+       CASE WHEN EXISTS (SELECT 1 FROM outbox o WHERE o.conversation_id = v.id AND o.conversation_id <> 0
+                         AND o.turn_id <> 0) THEN 1 ELSE 0 END"""
+    ],
 )
 # By the primary keys of identity_key, identity, flow_session and contact, the unique index (channel_id,
 # conversation_key) of conversation and the index outbox_line.
 _LOOK = f"""
-SELECT {identities.FOUND}, {_COLUMNS}, {contacts.view_columns("postgresql", "p.identity_id")},
-       {contacts.SEEN_COLUMNS},
-       CASE WHEN EXISTS (SELECT 1 FROM outbox o WHERE o.conversation_id = v.id AND o.conversation_id <> 0
-                         AND o.turn_id <> 0) THEN 1 ELSE 0 END
+SELECT {_SELECTED}
 FROM {identities.OF_KEYS}
 LEFT JOIN conversation v ON v.channel_id = k.channel_id AND v.conversation_key = 'i:' || i.id
 LEFT JOIN flow_session s ON s.id = v.session_id AND s.status = 'waiting'

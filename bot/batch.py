@@ -7,7 +7,7 @@ the worker take back everything that a failing event had gathered, so that one b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection, text
@@ -70,7 +70,20 @@ class SessionRow:
     changed: bool = False
 
 
+def _stored(row: type[ConversationRow] | type[SessionRow]) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(row) if one.default is MISSING)
+
+
+# In the order in which the rows are made of them.
+CONVERSATION_COLUMNS = _stored(ConversationRow)
+SESSION_COLUMNS = _stored(SessionRow)
+
 Row = TypeVar("Row", ConversationRow, SessionRow)
+
+
+def joined(row: type[Row], values: Sequence[Any]) -> Row | None:
+    """The row of such columns; None where a left join has found none."""
+    return None if values[0] is None else row(*values)
 
 
 class HandedEphemeral(NamedTuple):

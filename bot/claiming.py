@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 
 from bot.intake import DONE, OPEN, PARKED, WAITING
 from bot.runtime import SLOTS_PER_LANE
+from domain.errors import Conflict, RejectedInput
 from storage.database import dialect
 from storage.statements import BulkUpdate, bulk, bulk_values, prepared
 
@@ -143,6 +144,12 @@ def reopen(connection: Connection, claimed: Sequence[Claimed], *, not_before: in
     if claimed:
         rows = [_change(row.id, OPEN, row.attempts - 1, not_before, "") for row in claimed]
         connection.execute(_SET_BACK, {"rows": bulk(rows)})
+
+
+def problem_of(error: BaseException) -> str:
+    """What a person who looks at a parked event is told; never the event's content."""
+    detail = str(error) if isinstance(error, RejectedInput | Conflict) else ""
+    return f"{type(error).__name__}: {detail}".rstrip(": ")
 
 
 class _Looked:

@@ -4,8 +4,8 @@ Theory of operation. Lanes (ranges of slots) are leased. One round:
 
   claim   a short transaction raises `attempts` of up to 64 open events, at most 8 of a conversation, fair between
           workspaces; it need not survive a power cut, only a crash of ours
-  handle  one transaction: locks its lease rows by fence (a takeover waits), resolves people, loads conversations,
-          sessions and contacts in bulk, runs handlers and the pure engine, writes all rows, closes the events
+  handle  one transaction: locks its lease rows by fence (a takeover waits), loads people, conversations, sessions and
+          contacts in bulk (`loading.py`), runs handlers and the pure engine, writes all rows, closes the events
   hand    after the commit: queued heads and ephemerals go to the sender in this process
 
 Where one process writes alone (SQLite) a busy round's transaction claims the next one too: a commit less for each.
@@ -19,45 +19,32 @@ by the write; a mismatch (somebody changed the row outside intake) sends the who
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from bot import batch as batches
-from bot import claiming, handlers, holding, lanes, outbox
+from bot import claiming, handlers, holding, lanes, loading, outbox
 from bot.ahead import Ahead
-from bot.batch import Batch, ConversationRow, HandedEphemeral, SessionRow, VersionConflict
-from bot.channel_store import ChannelStore, ConnectedChannel
-from bot.claiming import HELD, POSTPONED, Claimed, Claimer
+from bot.batch import Batch, ConversationRow, HandedEphemeral, VersionConflict
+from bot.channel_store import ChannelStore
+from bot.claiming import HELD, POSTPONED, Claimed, Claimer, problem_of
 from bot.flow_store import FlowStore
-from bot.intake import open_event
 from bot.lanes import Lanes
+from bot.loading import LoadedEvent, Views
 from bot.runtime import Runtime, lane_of
 from bot.scope import Scope
 from bot.sender import Sender
 from bot.turns import SeenBusiness
-from crm import contacts, identities
-from crm.identities import ResolvedIdentity
 from domain.contacts import ContactView
 from domain.crash import crash_point
-from domain.errors import Conflict, RejectedInput, Unavailable
-from domain.events import (
-    Echo,
-    Event,
-    MessageReceived,
-    OwnEvent,
-    Person,
-    Place,
-    PreCheckout,
-)
-from flows import state
+from domain.errors import Conflict, Unavailable
+from domain.events import MessageReceived, OwnEvent
 from storage.database import Queue
 from storage.signals import POLL_S, until_look
-from storage.statements import bulk, bulk_values
 
 BUSY = 8  # events of a round from which on the next one is claimed with it
 SUSPECTS = (
@@ -78,17 +65,6 @@ class Handled:
     failed: int = 0
     businesses: list[SeenBusiness] = field(default_factory=list)
     following: list[Claimed] = field(default_factory=list)  # claimed for the next round
-
-
-@dataclass
-class _Loaded:
-    """An event with everything that handling it may need."""
-
-    row: Claimed
-    event: Event
-    channel: ConnectedChannel
-    conversation: ConversationRow | None = None
-    identity: ResolvedIdentity | None = None
 
 
 class Worker:
@@ -192,15 +168,7 @@ class Worker:
         crash_point("worker.after_commit")
         self._rounds_done += 1
         self._following = handled.following
-        self.handled += handled.done
-        self._flows.kept.update((one.workspace_id, one.digest) for one in handled.businesses)
-        self._sender.offer(handled.heads)
-        for one in handled.ephemerals:
-            self._sender.offer_ephemeral(*one)
-        for topic in handled.wakes:
-            runtime.signals.notify(topic)
-        if handled.heads:
-            runtime.signals.notify("live")
+        self._hand(handled)
         return True
 
     async def _claimed_and_handled(
@@ -252,7 +220,7 @@ class Worker:
         if len(claimed) > 1:
             return  # their attempts are raised: each runs alone from now on
         now = self._runtime.clock()
-        problem = {claimed[0].id: _problem(error)}
+        problem = {claimed[0].id: problem_of(error)}
         await self._runtime.database.write(
             lambda c: self._claimer.set_back(c, claimed, problem, now), queue=Queue.live, durable=True
         )
@@ -265,6 +233,18 @@ class Worker:
         found = self._claimer.claim(connection, lanes.numbers(fences), self._runtime.clock())
         self._more = self._claimer.more
         return found
+
+    def _hand(self, handled: Handled) -> None:
+        """What the round did is committed: others hear of it."""
+        self.handled += handled.done
+        self._flows.kept.update((one.workspace_id, one.digest) for one in handled.businesses)
+        self._sender.offer(handled.heads)
+        for one in handled.ephemerals:
+            self._sender.offer_ephemeral(*one)
+        for topic in handled.wakes:
+            self._runtime.signals.notify(topic)
+        if handled.heads:
+            self._runtime.signals.notify("live")
 
     # --- handle
 
@@ -279,18 +259,18 @@ class Worker:
         runtime = self._runtime
         now = runtime.clock()
         batch = Batch()
-        problems: dict[int, str] = {}
-        loaded = self._opened(claimed, problems)
+        loaded, problems = loading.opened(claimed, self._channels, runtime.sealer)
         ahead = self._ahead(loaded, claimed, fences) if few else None
         mine = claimed
         if ahead is None:
             mine = self._still_mine(connection, claimed, fences)
             left = {row.id for row in mine}
             loaded = [one for one in loaded if one.row.id in left]
-        self._resolve(connection, loaded, now, ahead)
-        self._load_conversations(connection, loaded, batch, now, ahead)
+        views = loading.load(
+            connection, loaded, batch, runtime=runtime, flows=self._flows, now=now, ahead=ahead
+        )
         unread = {(row.channel_id, row.intake_key): row.id for row in reversed(mine) if row.id in problems}
-        self._run(connection, loaded, batch, problems, unread, now, ahead)
+        self._run(connection, loaded, batch, views, problems, unread, now)
         crash_point("worker.before_commit")
         done = [row.id for row in mine if row.id not in problems]
         heads = batches.flush(
@@ -317,20 +297,8 @@ class Worker:
             return claimed
         return [row for row in claimed if lane_of(row.slot) not in lost]
 
-    def _opened(self, rows: Sequence[Claimed], problems: dict[int, str]) -> list[_Loaded]:
-        loaded: list[_Loaded] = []
-        for row in rows:
-            channel = self._channels.get(row.channel_id)
-            try:
-                if channel is None:
-                    raise RejectedInput("its channel is not known", where=f"channel {row.channel_id}")
-                loaded.append(_Loaded(row, open_event(self._runtime.sealer, row.id, row.payload), channel))
-            except Exception as error:
-                problems[row.id] = _problem(error)
-        return loaded
-
     def _ahead(
-        self, loaded: Sequence[_Loaded], claimed: Sequence[Claimed], fences: Mapping[str, int]
+        self, loaded: Sequence[LoadedEvent], claimed: Sequence[Claimed], fences: Mapping[str, int]
     ) -> Ahead | None:
         """What takes in all that the round reads at once; None where others than people who wrote are in it: their
         events may change what is read."""
@@ -339,95 +307,17 @@ class Worker:
         lanes_of_it = {lane_of(row.slot) for row in claimed}
         return Ahead({lane: fences.get(lane, -1) for lane in sorted(lanes_of_it)})
 
-    def _resolve(self, connection: Connection, loaded: list[_Loaded], now: int, ahead: Ahead | None) -> None:
-        asking = [(one, asked) for one in loaded if (asked := _identity_request(one)) is not None]
-        if not asking:
-            return
-        found = identities.resolve(
-            connection,
-            [asked for _, asked in asking],
-            keyed_hash=self._runtime.sealer.keyed_hash,
-            new_id=self._runtime.new_id,
-            now=now,
-            ahead=ahead,
-        )
-        for (one, _), identity in zip(asking, found, strict=True):
-            one.identity = identity
-
-    def _load_conversations(
-        self,
-        connection: Connection,
-        loaded: list[_Loaded],
-        batch: Batch,
-        now: int,
-        ahead: Ahead | None,
-    ) -> None:
-        keys = {(one.channel.id, key) for one in loaded if (key := _conversation_key(one)) is not None}
-        ids = {one.event.conversation_id for one in loaded if isinstance(one.event, OwnEvent)}
-        known = {key: ahead.conversations[key] for key in keys & ahead.conversations.keys()} if ahead else {}
-        by_id, sessions = _conversations(connection, keys - known.keys(), ids)
-        by_key = {(c.channel_id, c.conversation_key): c for c in by_id.values()}
-        by_key.update((key, one) for key, one in known.items() if one is not None)
-        if ahead is not None:
-            sessions |= ahead.sessions
-        for one in loaded:
-            event = one.event
-            if isinstance(event, OwnEvent):
-                one.conversation = by_id.get(event.conversation_id)
-                continue
-            key = _conversation_key(one)
-            if key is None or one.identity is None:
-                continue
-            conversation = by_key.get((one.channel.id, key))
-            if conversation is None:
-                conversation = by_key[(one.channel.id, key)] = self._new_conversation(one, key, now)
-            one.conversation = conversation
-        batch.conversations = {
-            one.conversation.id: one.conversation for one in loaded if one.conversation is not None
-        }
-        batch.sessions = sessions
-
-    def _new_conversation(self, one: _Loaded, key: str, now: int) -> ConversationRow:
-        identity = one.identity
-        if identity is None:
-            raise TypeError("a conversation needs its person")
-        return ConversationRow(
-            id=self._runtime.new_id(),
-            workspace_id=one.row.workspace_id,
-            channel_id=one.channel.id,
-            conversation_key=key,
-            intake_key=one.row.intake_key,
-            slot=one.row.slot,
-            identity_id=identity.identity_id,
-            contact_id=identity.contact_id,
-            address="",
-            topic=None,
-            place="private",
-            status="bot",
-            assignee="",
-            session_id=0,
-            question_id=0,
-            version=0,
-            last_inbound_at=None,
-            last_message_at=now,
-            created_at=now,
-            new=True,
-        )
-
     def _run(
         self,
         connection: Connection,
-        loaded: list[_Loaded],
+        loaded: Sequence[LoadedEvent],
         batch: Batch,
+        views: Views,
         problems: dict[int, str],
         stuck: dict[tuple[int, str], int],
         now: int,
-        ahead: Ahead | None,
     ) -> None:
         """Runs the events in their order. `stuck`: conversations, and the failed event at which each stops."""
-        views = self._views(connection, loaded, ahead)
-        versions = [v for s in batch.sessions.values() for _, v in state.decode(s.state).versions()]
-        self._flows.ensure(connection, versions)
         held: dict[tuple[int, str], list[int]] = {}  # what this round has found to be held, by conversation
         for one in loaded:
             key = (one.row.channel_id, one.row.intake_key)
@@ -455,10 +345,10 @@ class Worker:
                 _log.error("event_failed", event_id=one.row.id, problem=type(error).__name__, exc_info=error)
                 batches.take_back(batch, mark)
                 self._reload(loaded, batch, mark)
-                problems[one.row.id] = _problem(error)
+                problems[one.row.id] = problem_of(error)
                 stuck[key] = one.row.id
 
-    def _reload(self, loaded: list[_Loaded], batch: Batch, mark: batches.Mark) -> None:
+    def _reload(self, loaded: Sequence[LoadedEvent], batch: Batch, mark: batches.Mark) -> None:
         """After a take-back the conversation is another object: those behind it must see that one."""
         if mark.conversation is None:
             return
@@ -469,9 +359,9 @@ class Worker:
     def _run_one(
         self,
         connection: Connection,
-        one: _Loaded,
+        one: LoadedEvent,
         batch: Batch,
-        views: dict[tuple[int, int], ContactView],
+        views: Views,
         now: int,
     ) -> None:
         row, conversation, runtime = one.row, one.conversation, self._runtime
@@ -501,62 +391,8 @@ class Worker:
         if conversation is not None and scope.contact is not None:
             views[(conversation.contact_id, conversation.identity_id)] = scope.contact
 
-    def _views(
-        self, connection: Connection, loaded: list[_Loaded], ahead: Ahead | None
-    ) -> dict[tuple[int, int], ContactView]:
-        known = ahead.views if ahead else {}
-        wanted = {
-            (c.workspace_id, c.contact_id, c.identity_id)
-            for one in loaded
-            if (c := one.conversation) is not None and (c.contact_id, c.identity_id) not in known
-        }
-        return {**known, **contacts.load_views(connection, wanted)}
 
-
-def _problem(error: BaseException) -> str:
-    """What a person who looks at a parked event is told; never the event's content."""
-    detail = str(error) if isinstance(error, RejectedInput | Conflict) else ""
-    return f"{type(error).__name__}: {detail}".rstrip(": ")
-
-
-def _person(event: Event) -> Person | None:
-    match event:
-        case MessageReceived(person=person) | PreCheckout(person=person) | Echo(person=person):
-            return None if person.is_bot or not person.ids else person
-        case _:
-            return None
-
-
-def _identity_request(one: _Loaded) -> identities.IdentityRequest | None:
-    person = _person(one.event)
-    if person is None:
-        return None
-    event = one.event
-    private = isinstance(event, MessageReceived) and event.origin.place is Place.private
-    return identities.IdentityRequest(
-        workspace_id=one.row.workspace_id,
-        channel_id=one.channel.id,
-        channel_kind=one.channel.kind.kind,
-        person=person,
-        address=event.origin.address
-        if private and isinstance(event, MessageReceived)
-        else person.ids[0].value,
-        at=one.row.received_at,
-        inbound=isinstance(event, MessageReceived),
-    )
-
-
-def _conversation_key(one: _Loaded) -> str | None:
-    """The canonical key: by identity, so that a new number or a first user id does not start a second thread."""
-    if one.identity is None:
-        return None
-    event = one.event
-    if isinstance(event, MessageReceived) and event.origin.place is Place.group:
-        return f"{event.origin.address}:{event.origin.topic or ''}:{one.identity.identity_id}"
-    return f"i:{one.identity.identity_id}"
-
-
-def _touch(conversation: ConversationRow, one: _Loaded) -> None:
+def _touch(conversation: ConversationRow, one: LoadedEvent) -> None:
     """Where this event came from is where answers go, and what events of our own will be ordered with."""
     event = one.event
     if isinstance(event, OwnEvent):
@@ -571,46 +407,3 @@ def _touch(conversation: ConversationRow, one: _Loaded) -> None:
     conversation.intake_key, conversation.slot = one.row.intake_key, one.row.slot
     if before != (address, topic, one.row.intake_key, one.row.slot):
         conversation.changed = True
-
-
-_CONVERSATION_COLUMNS = (
-    "c.id, c.workspace_id, c.channel_id, c.conversation_key, c.intake_key, c.slot, c.identity_id, c.contact_id, "
-    "c.address, c.topic, c.place, c.status, c.assignee, c.session_id, c.question_id, c.version, c.last_inbound_at, "
-    "c.last_message_at, c.created_at"
-)
-
-
-_CONVERSATIONS = 19  # columns of the conversation; those of its waiting session follow
-_JOINED = (
-    f"SELECT {_CONVERSATION_COLUMNS}, s.id, s.workspace_id, s.conversation_id, s.contact_id, s.flow_id, "
-    "s.flow_version_id, s.state, s.status, s.problem, s.version, s.started_at, s.updated_at FROM "
-)
-_SESSION = " LEFT JOIN flow_session s ON s.id = c.session_id AND s.status = 'waiting'"
-_BY_KEY = text(
-    f"{_JOINED}(SELECT CAST(e.value ->> 'c' AS BIGINT) AS channel_id, "
-    "e.value ->> 'k' AS conversation_key FROM json_each(:rows) e) v JOIN conversation c "
-    f"ON c.channel_id = v.channel_id AND c.conversation_key = v.conversation_key{_SESSION}"
-)
-_BY_ID = text(
-    f"{_JOINED}conversation c{_SESSION} "
-    "WHERE c.id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e)"
-)
-
-
-def _conversations(
-    connection: Connection, keys: Iterable[tuple[int, str]], ids: Iterable[int]
-) -> tuple[dict[int, ConversationRow], dict[int, SessionRow]]:
-    """Conversations and their waiting sessions, by id."""
-    rows: list[Sequence[Any]] = []
-    wanted = [{"c": channel, "k": key} for channel, key in sorted(keys)]
-    if wanted:
-        rows += connection.execute(_BY_KEY, {"rows": bulk(wanted)}).all()
-    found = {row[0] for row in rows}
-    missing = [i for i in sorted(ids) if i not in found]
-    if missing:
-        rows += connection.execute(_BY_ID, {"ids": bulk_values(missing)}).all()
-    n = _CONVERSATIONS
-    return (
-        {row[0]: ConversationRow(*row[:n]) for row in rows},
-        {row[n]: SessionRow(*row[n:]) for row in rows if row[n] is not None},
-    )

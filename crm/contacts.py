@@ -58,27 +58,41 @@ def load_views(connection: Connection, refs: Iterable[Ref]) -> dict[tuple[int, i
     return {(row[0], row[1]): view_of(row) for row in found}
 
 
-def view_columns(kind: str, identity: str) -> str:
+def view_columns(kind: str, identity: str) -> tuple[str, ...]:
     """What `view_of` reads: of the contact `c`, seen from an identity (an SQL expression, 0: as a whole). By the
     primary keys of contact_tag and consent_state and the index identity_contact. The plus signs
     keep SQLite from an index that begins with the workspace: it would read all tags and consents there are."""
     array, aggregate = _JSON[kind]
-    return f"""c.id, {identity}, c.name, c.first_name, c.last_name, c.language, c.timezone, c.email, c.phone, c.fields,
-       c.created_at,
+    return (
+        "c.id",
+        identity,
+        "c.name",
+        "c.first_name",
+        "c.last_name",
+        "c.language",
+        "c.timezone",
+        "c.email",
+        "c.phone",
+        "c.fields",
+        "c.created_at",
+        f"""
        CAST((SELECT {aggregate}(t.tag) FROM contact_tag t
-             WHERE t.contact_id = c.id AND +t.workspace_id = c.workspace_id) AS TEXT),
+             WHERE t.contact_id = c.id AND +t.workspace_id = c.workspace_id) AS TEXT)""",
+        f"""
        CAST((SELECT {aggregate}({array}(s.purpose, s.state, s.changed_at, s.identity_id)) FROM identity i
              JOIN consent_state s ON s.identity_id = i.id AND +s.workspace_id = i.workspace_id
              WHERE i.workspace_id = c.workspace_id AND i.contact_id = c.id
-               AND (i.id = {identity} OR {identity} = 0)) AS TEXT),
+               AND (i.id = {identity} OR {identity} = 0)) AS TEXT)""",
+        f"""
        CAST((SELECT {aggregate}({array}(i.id, i.channel_id, i.kind, i.username, i.state)) FROM identity i
-             WHERE i.workspace_id = c.workspace_id AND i.contact_id = c.id) AS TEXT)"""
+             WHERE i.workspace_id = c.workspace_id AND i.contact_id = c.id) AS TEXT)""",
+    )
 
 
 _JSON = {"sqlite": ("json_array", "json_group_array"), "postgresql": ("json_build_array", "json_agg")}
 _VIEWS = {
     name: f"""
-SELECT {view_columns(name, "r.identity_id")}
+SELECT {", ".join(view_columns(name, "r.identity_id"))}
 FROM ({json_rows({"workspace_id": "BIGINT", "contact_id": "BIGINT", "identity_id": "BIGINT"})}) r
 JOIN contact c ON c.id = r.contact_id AND c.workspace_id = r.workspace_id
 """
@@ -153,7 +167,7 @@ _SETS = ", ".join(
 _THIS = "contact.id = v.id AND contact.workspace_id = v.workspace_id"
 _update = BulkUpdate("contact", _WRITTEN, sets=_SETS, where=_THIS)
 # xmin, the transaction that wrote a row, is PostgreSQL's own version of it.
-SEEN_COLUMNS = ", ".join([*(f"c.{name}" for name in _LOCKED_COLUMNS), "CAST(c.xmin AS TEXT)"])
+SEEN_COLUMNS = (*(f"c.{name}" for name in _LOCKED_COLUMNS), "CAST(c.xmin AS TEXT)")
 _UPDATE_SEEN = text(
     f"UPDATE contact SET {_SETS} FROM ({json_rows({**_WRITTEN, 'seen': 'TEXT'})}) v "
     f"WHERE {_THIS} AND CAST(contact.xmin AS TEXT) = v.seen RETURNING 1"

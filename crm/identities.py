@@ -289,8 +289,19 @@ class _Batch:
 _COLUMNS = {"workspace_id": "BIGINT", "channel_id": "BIGINT", "external_key": "TEXT"}
 
 FOUND = (
-    "k.channel_id, k.external_key, i.id, i.contact_id, i.workspace_id, i.kind, i.address, i.username, "
-    "i.display_name, i.language, i.state, i.state_at, i.last_inbound_at"
+    "k.channel_id",
+    "k.external_key",
+    "i.id",
+    "i.contact_id",
+    "i.workspace_id",
+    "i.kind",
+    "i.address",
+    "i.username",
+    "i.display_name",
+    "i.language",
+    "i.state",
+    "i.state_at",
+    "i.last_inbound_at",
 )
 # By the primary key of identity_key and of identity.
 OF_KEYS = f"""({json_rows(_COLUMNS)}) r
@@ -298,7 +309,7 @@ JOIN identity_key k ON k.channel_id = r.channel_id AND k.external_key = r.extern
                    AND k.workspace_id = r.workspace_id
 JOIN identity i ON i.id = k.identity_id AND i.workspace_id = k.workspace_id
 """
-_FIND = f"SELECT {FOUND} FROM {OF_KEYS}"
+_FIND = f"SELECT {', '.join(FOUND)} FROM {OF_KEYS}"
 
 
 def _find(

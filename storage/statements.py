@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
+from itertools import accumulate, pairwise, starmap
 from typing import Any, cast
 
 import msgspec
@@ -73,6 +74,12 @@ def json_rows(
     parts += [f"{literal} AS {name}" for name, literal in (constants or {}).items()]
     rows = f"WITH {alias} AS MATERIALIZED (SELECT {alias}.value FROM json_each(:{parameter}) {alias})"
     return f"{rows} SELECT {', '.join(parts)} FROM {alias}"
+
+
+def side_by_side(*parts: Sequence[str]) -> tuple[str, list[slice]]:
+    """Several things in one row: all their columns for a SELECT, and where in the row each of the things is."""
+    ends = [0, *accumulate(len(part) for part in parts)]
+    return ", ".join(column for part in parts for column in part), list(starmap(slice, pairwise(ends)))
 
 
 def insert_rows(
