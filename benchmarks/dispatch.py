@@ -56,13 +56,13 @@ async def run(options: Options) -> list[Row]:
     async with calibrated(folder / "echo") as calibration:
         rounds = await _full_speed(options, folder)
         slow = await _capped(
-            options, folder / "cap-30", cap=30, people=240 if options.scale == 1 else 60, times=1
+            options, folder / "cap-30", cap=30, people=180 if options.scale == 1 else 60, times=1
         )
         fast = await _capped(
             options,
             folder / "cap-1000",
             cap=1_000,
-            people=options.amount(4_000, least=1_000),
+            people=options.amount(3_000, least=1_000),
             times=options.rounds,
         )
         await calibration.echo()

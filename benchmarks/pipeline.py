@@ -12,6 +12,7 @@ import statistics
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks import redis_server, world
@@ -20,12 +21,11 @@ from benchmarks.children import Child, child
 from benchmarks.machine import cores
 from benchmarks.options import Options
 from benchmarks.rows import Row, measured
-from benchmarks.script import STEPS, Walk, walk
+from benchmarks.script import CROWD, STEPS, WARM_S, Walk, walk, warm
 from simulators.control import SimulatorControl
 
-PEOPLE = 400  # of one round at saturation
-RATE, RATE_S = 50.0, 3.0  # steps a second of the moderate load, and for how long in a round
-LOW_RATE, LOW_RATE_S = 10.0, 3.0
+RATE, RATE_S = 50.0, 2.0  # steps a second of the moderate load, and for how long in a round
+LOW_RATE, LOW_RATE_S = 10.0, 2.0
 STEP_US = 600.0
 SCALED_RATIO = 1.5
 LOW_RATE_US = 2_000.0
@@ -68,8 +68,11 @@ async def run(options: Options) -> list[Row]:
             seen[SCALED],
         ) as scaled,
     ):
-        for one in (embedded, scaled):  # warm: connections, statements, what the interpreter learns
-            await walk(control, one.server, one.token, people=options.amount(PEOPLE, least=50))
+        crowd = options.amount(CROWD, least=50)
+        await warm(
+            [partial(walk, control, one.server, one.token, people=crowd) for one in (embedded, scaled)],
+            seconds=WARM_S * options.scale,
+        )
         for _ in range(options.rounds):
             await calibration.echo()
             for one in (embedded, scaled):
@@ -83,7 +86,7 @@ async def run(options: Options) -> list[Row]:
 
 async def _saturated(options: Options, control: SimulatorControl, one: _Served) -> None:
     calls = await _calls(control)
-    found = await walk(control, one.server, one.token, people=options.amount(PEOPLE, least=50))
+    found = await walk(control, one.server, one.token, people=options.amount(CROWD, least=50))
     one.seen.full.append(found)
     one.seen.calls.append((await _calls(control) - calls) / found.steps)
     one.seen.memory.append(one.server.resident_mb())

@@ -6,6 +6,9 @@ first. The words waited for are in every form that is compared.
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +26,9 @@ SCRIPT: list[dict[str, Any]] = [
 ]
 STEPS = 5  # of a person who writes no wrong e-mail
 THINK_S = [0.05, 0.15]  # between an answer and the next message, where people come one after the other
+CROWD = 400  # people at once at saturation
+# Telegram opens twenty connections a second to a server that has work for them, up to its 100 (ours) or 40 (a peer's).
+WARM_S = 6.0
 WAIT_S = 30.0  # for an answer; nobody may wait in vain
 LIMIT_S = 90.0
 
@@ -70,3 +76,15 @@ async def walk(
     lost, answers = report["failed"], report["answers"]
     assert may_lose or not lost, f"people who got no answer: {report['failures'][:3]}"
     return Walk(answers["count"], report["elapsed_s"], used, answers["p50_ms"], answers["p99_ms"], lost)
+
+
+async def warm(walks: Sequence[Callable[[], Awaitable[Walk]]], *, seconds: float) -> None:
+    """Has all programs walked through at the same time, again and again: until the platform has opened its connections,
+    the statements are compiled, and the interpreter has learned what it can."""
+    ends = time.perf_counter() + seconds
+
+    async def one(walked: Callable[[], Awaitable[Walk]]) -> None:
+        while time.perf_counter() < ends:
+            await walked()
+
+    await asyncio.gather(*map(one, walks))

@@ -5,7 +5,7 @@ other core, so CPU is that of the program alone. Ours is fully durable (SQLite `
 ships); the peers keep conversations in memory, in a pickle written once a minute, or on Redis, and only the finished
 contact is synced to SQLite. Four loads:
 
-    saturation      128 people at once, an API that answers at once
+    saturation      400 people at once, as in `pipeline`, an API that answers at once
     50 steps/s      ten people a second, who think between their steps: nothing batches, latency is what counts
     10 steps/s      two people a second, of aiogram in memory alone: what code costs that runs cold (see `pipeline`)
     50 ms           the API takes as long as over the internet: whoever waits for it one at a time, waits
@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks import redis_server, world
@@ -25,7 +26,7 @@ from benchmarks.children import ROOT, Child, child
 from benchmarks.machine import cores
 from benchmarks.options import Options, Skipped
 from benchmarks.rows import Row, measured
-from benchmarks.script import Walk, walk
+from benchmarks.script import CROWD, STEPS, WARM_S, Walk, walk, warm
 from simulators.control import SimulatorControl
 
 PYTHON = ROOT / ".venv" / "peers" / "bin" / "python"
@@ -35,16 +36,15 @@ OURS, SCALED = "Passaparola on SQLite", "Passaparola on PostgreSQL + Redis"
 PTB, MEMORY, REDIS = "python-telegram-bot", "aiogram in memory", "aiogram on Redis"
 NAMES = (OURS, SCALED, PTB, MEMORY, REDIS)
 
-PEOPLE = 128  # at once
-WARM = 2  # rounds of saturation before those that count
+# python-telegram-bot handles one update at a time: its steps a second do not depend on how many people wait (480 with
+# 128 and with 400; at an API of 50 ms 13.6 with 8 and 13.3 with 64), so fewer walk, or its rounds would be most of all.
+PEOPLE = {OURS: CROWD, SCALED: CROWD, PTB: 128, MEMORY: CROWD, REDIS: CROWD}
 RATE = 50.0  # steps a second of the moderate load
 RATE_S = 2.0
 LOW_RATE = 10.0
-LOW_PEOPLE = 5
+LOW_PEOPLE = 3
 API_MS = 50.0
-# python-telegram-bot handles one update at a time: with a slow API its steps per second do not depend on how many
-# people wait (13.6 with 8 people, 13.3 with 64), so fewer of them walk, or its rounds would take 20 s each.
-API_PEOPLE = {OURS: 64, SCALED: 64, PTB: 8, MEMORY: 64, REDIS: 64}
+API_PEOPLE = {OURS: 64, SCALED: 64, PTB: 4, MEMORY: 64, REDIS: 64}
 
 LEAST_RATE = {PTB: 5.0, MEMORY: 2.5, REDIS: 4.0}
 LEAST_RATE_SLOW_API = {PTB: 20.0}
@@ -102,11 +102,8 @@ async def run(options: Options) -> list[Row]:
         _simulator(options.folder / "peers") as (control, api),
         _contestants(options, control, api) as contestants,
     ):
-        for (
-            one
-        ) in contestants:  # warm: statements, what the interpreter learns, connections (twenty more a second)
-            for _ in range(WARM):
-                await one.walk(options.amount(PEOPLE, least=40))
+        walks = [partial(one.walk, options.amount(PEOPLE[one.name], least=40)) for one in contestants]
+        await warm(walks, seconds=WARM_S * options.scale)
         for _ in range(options.rounds):
             await _round(options, control, contestants, seen)
     return rows(seen)
@@ -115,9 +112,9 @@ async def run(options: Options) -> list[Row]:
 async def _round(
     options: Options, control: SimulatorControl, contestants: Sequence[Contestant], seen: dict[str, Seen]
 ) -> None:
-    people, paced = options.amount(PEOPLE, least=40), options.amount(int(RATE_S * RATE / 5), least=10)
+    paced = options.amount(int(RATE_S * RATE / STEPS), least=10)
     for one in contestants:
-        seen[one.name].full.append(await one.walk(people))
+        seen[one.name].full.append(await one.walk(options.amount(PEOPLE[one.name], least=40)))
     for one in contestants:
         seen[one.name].paced.append(await one.walk(paced, steps_per_s=RATE))
     cold = next(one for one in contestants if one.name == MEMORY)
