@@ -20,6 +20,7 @@ from aiohttp import web
 from simulators.clock import Clock
 from simulators.faults import Faults
 from simulators.log import DEFAULT_LIMIT, EventLog
+from simulators.poster import Poster
 
 # A browser tab that reads slower than this many events is told to reload instead of holding memory.
 STREAM_BACKLOG = 1000
@@ -126,6 +127,7 @@ class World:
         self.latency_ms: dict[str, float] = {}
         self.origin = ""  # http://127.0.0.1:PORT, set when the server listens or by the first request
         self._listeners: dict[tuple[str, str, str], Callable[[Reached], None]] = {}
+        self.poster = Poster(lambda: self.session)  # of webhooks; closed by `close`
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -195,7 +197,7 @@ class World:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The client for webhook deliveries; made at first use, closed by `close`. Raises RuntimeError after it."""
+        """The client for everything but plain webhooks; made at first use. Raises RuntimeError after `close`."""
         if self._closed:
             raise RuntimeError("the world is closed: a client made now would be closed by nobody")
         if self._session is None:
@@ -234,6 +236,7 @@ class World:
         self._closed = True
         self.stream.close_all()
         await self._end_tasks()
+        await self.poster.close()
         if self._session is not None:
             await self._session.close()
             self._session = None

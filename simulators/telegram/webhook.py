@@ -19,9 +19,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
-
 from simulators.clock import Timer
+from simulators.poster import NotConnected, Undelivered
 from simulators.telegram.updates import QueueKey, Update, Updates
 from simulators.world import World
 
@@ -100,6 +99,7 @@ class Webhook:
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"}
         if config.secret_token:
             self._headers["X-Telegram-Bot-Api-Secret-Token"] = config.secret_token
+        self._headers["Accept"] = "*/*"
         self.last_error_date = 0
         self.last_error_message = ""
         for update in updates.pending.values():
@@ -247,7 +247,8 @@ class Webhook:
     async def _post(self, queue: Queue, update: Update) -> tuple[int, dict[str, str], bytes, str]:
         """One attempt: (status or 0, headers in lower case, body, error as getWebhookInfo words it)."""
         started = time.perf_counter()
-        status, headers, body, error = 0, {}, b"", ""
+        status, body, error = 0, b"", ""
+        headers: dict[str, str] = {}
         task = asyncio.current_task()
         assert task is not None
         expired = False
@@ -259,22 +260,20 @@ class Webhook:
 
         timer = self._world.clock.call_later(ANSWER_WITHIN_S, expire)
         try:
-            async with self._world.session.post(
-                self.config.url, data=update.body, headers=self._headers, allow_redirects=False
-            ) as response:
-                status = response.status
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                body = await response.content.read(ANSWER_LIMIT)
-                if not 200 <= status < 300:
-                    error = f"Wrong response from the webhook: {status} {response.reason or ''}".strip()
+            answer = await self._world.poster.post(
+                self.config.url, self._headers, update.body, limit=ANSWER_LIMIT
+            )
+            status, reason, headers, body = answer
+            if not 200 <= status < 300:
+                error = f"Wrong response from the webhook: {status} {reason}".strip()
         except asyncio.CancelledError:
             if not expired:
                 raise
             task.uncancel()
             status, error = 0, "Read timeout expired"
-        except aiohttp.ClientConnectorError:
+        except NotConnected:
             status, error = 0, "Connection refused"
-        except (aiohttp.ClientError, OSError):
+        except Undelivered:
             status, error = 0, "Webhook connection closed"
         finally:
             timer.cancel()

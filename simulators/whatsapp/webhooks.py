@@ -11,15 +11,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import io
 import json
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
-
+from simulators.poster import Undelivered
 from simulators.whatsapp.knobs import Knobs
 from simulators.world import World
 
@@ -32,7 +30,6 @@ REORDER_HOLD_S = 1.0
 # First at once, then ever more seldom, until `retry_span_s` has passed since the first attempt.
 RETRY_DELAYS_S = (0.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 21600.0)
 _OWN_ANSWER_MAX = 4096
-_PLAIN_MAX = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -233,7 +230,7 @@ class Callback:
                 status = await self._post(raw)
             except TimeoutError:
                 status, error = 0, "timeout"
-            except (aiohttp.ClientError, OSError) as failure:
+            except Undelivered as failure:
                 status, error = 0, type(failure).__name__
         self._world.delivered(
             "whatsapp",
@@ -258,6 +255,8 @@ class Callback:
             "User-Agent": "facebookexternalua",
             "X-Hub-Signature": "sha1=" + hmac.new(self._secret.encode(), raw, hashlib.sha1).hexdigest(),
             "X-Hub-Signature-256": signature,
+            "Accept": "*/*",
+            "Accept-Encoding": "gzip, deflate",
         }
         task = asyncio.current_task()
         assert task is not None
@@ -268,15 +267,10 @@ class Callback:
             timed_out = True
             task.cancel()
 
-        # aiohttp warns of large bodies that come as plain bytes.
-        data = raw if len(raw) < _PLAIN_MAX else io.BytesIO(raw)
         timer = self._world.clock.call_later(knobs.webhook_timeout_s, stop)
         try:
-            async with self._world.session.post(
-                self.url, data=data, headers=headers, allow_redirects=False
-            ) as response:
-                await response.content.read(_OWN_ANSWER_MAX)
-                return response.status
+            answer = await self._world.poster.post(self.url, headers, raw, limit=_OWN_ANSWER_MAX)
+            return answer.status
         except asyncio.CancelledError:
             if timed_out and task.uncancel() == 0:
                 raise TimeoutError from None
