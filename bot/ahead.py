@@ -7,6 +7,10 @@ and compares the versions of conversations, sessions and contacts. Fences only g
 lanes since before the look; and whoever lets a turn stand in a conversation's line raises that conversation's version.
 Whatever does not hold sends the round back, with nothing written.
 
+People whom nobody knew are written by that statement, too: there is nothing else to read of them, and when somebody
+else has made one of them meanwhile, the round goes back and finds them. Where the round begins a transaction, they are
+the first that is written in it.
+
 So an ordinary step is two statements. What has to lock what it reads, gives something back or is rare begins a
 transaction, in which the last statement is then one of several.
 """
@@ -15,20 +19,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection
 
-from bot.batch import CONVERSATION_COLUMNS, SESSION_COLUMNS, ConversationRow, SessionRow, joined
+from bot.batch import (
+    CONVERSATION_COLUMNS,
+    SESSION_COLUMNS,
+    ConversationRow,
+    SessionRow,
+    VersionConflict,
+    joined,
+)
 from crm import contacts, identities
 from domain.contacts import ContactView
-from storage.statements import apart, bulk, prepared, side_by_side
+from storage.statements import apart, bulk, gathered, prepared, send, side_by_side
 
 
 @dataclass
 class Ahead:
     """What is known of a round. `fences`: the lanes that it needs. `seen_again`: changes of identities that the last
-    statement writes. `quiet`: conversations in which no turn has to leave."""
+    statement writes. `quiet`: conversations in which no turn has to leave. `new`: who is still to be written."""
 
     fences: Mapping[str, int]
     seen_again: list[dict[str, Any]] = field(default_factory=list)
@@ -37,6 +48,11 @@ class Ahead:
     views: dict[tuple[int, int], ContactView] = field(default_factory=dict)
     contacts: dict[int, Sequence[Any]] = field(default_factory=dict)
     quiet: set[int] = field(default_factory=set)
+    new: identities.NewPeople | None = None
+
+    def connection(self, connection: Connection) -> Connection:
+        """The connection, for the whole round: those who are new are there for every statement of its transaction."""
+        return cast(Connection, _Arriving(self, connection))
 
     def find(self, connection: Connection, keys: Sequence[Mapping[str, Any]]) -> Sequence[Sequence[Any]]:
         """The rows of `identities.find`, with everything else that is known of these people."""
@@ -59,6 +75,46 @@ class Ahead:
         if contact_id is not None:
             self.views[(contact_id, seen_from)] = contacts.view_of(view)
             self.contacts[contact_id] = row[_SEEN]
+
+    def meet(self, people: identities.NewPeople) -> None:
+        """These are new: they have no conversation, and are seen as they are written."""
+        self.new = people
+        for contact, identity in zip(people.contacts, people.identities, strict=True):
+            self.conversations[(identity["channel_id"], f"i:{identity['id']}")] = None
+            self.views[(contact["id"], identity["id"])] = contacts.view_of_new(contact, identity)
+
+    def write_new(self, connection: Connection) -> None:
+        """Writes who is new, if that was not done. Raises VersionConflict where somebody else has made one of them."""
+        if self.new is not None:
+            gathering = gathered(connection)
+            self.gather_new(gathering)
+            if not send(gathering):
+                raise VersionConflict
+
+    def gather_new(self, gathering: Connection) -> None:
+        """The same within what is gathered."""
+        people, self.new = self.new, None
+        if people is not None:
+            identities.insert(gathering, people)
+
+
+class _Arriving:
+    """See `Ahead.connection`."""
+
+    __slots__ = ("_ahead", "_connection", "dialect")
+
+    def __init__(self, ahead: Ahead, connection: Connection) -> None:
+        self._ahead = ahead
+        self._connection = connection
+        self.dialect = connection.dialect
+
+    def execute(self, *statement: Any, **options: Any) -> Any:
+        """The connection's, after those who are new."""
+        self._ahead.write_new(self._connection)
+        return self._connection.execute(*statement, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 # What a row of the look says; the last: whether messages of the conversation still have to leave.

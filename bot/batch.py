@@ -368,6 +368,12 @@ class Ahead(Protocol):
     quiet: set[int]
     contacts: dict[int, Sequence[Any]]
 
+    def write_new(self, connection: Connection) -> None:
+        """Writes people whom nobody knew, if that was not done."""
+
+    def gather_new(self, gathering: Connection) -> None:
+        """The same within what is gathered."""
+
 
 def flush(
     connection: Connection,
@@ -396,6 +402,8 @@ def flush(
         turns.keep(connection, batch.businesses, now=now)
     patches = [*batch.patches, *outcomes.write_referrals(connection, batch.referrals)]
     if patches:
+        if ahead is not None:
+            ahead.write_new(connection)  # a tag is given to who is there
         # Within a transaction they may have been changed by this very round.
         known = contacts.NOBODY if ahead is None or begun(connection) else ahead.contacts
         contacts.apply_patches(connection, patches, now=now, gathering=gathering, known=known)
@@ -419,7 +427,10 @@ def flush(
     _insert_log(connection, batch.log)
     heads = outbox.enqueue(gathering, batch.outgoing, now=now)
     claiming.close(gathering, handled)
-    if not send(gathering, last=last and not batch.after):
+    last = last and not batch.after
+    if ahead is not None and last and not begun(connection):
+        ahead.gather_new(gathering)
+    if not send(gathering, last=last):
         raise VersionConflict
     for write in batch.after:
         write(connection)

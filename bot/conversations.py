@@ -262,7 +262,9 @@ class Worker:
         loaded, problems = loading.opened(claimed, self._channels, runtime.sealer)
         ahead = self._ahead(loaded, claimed, fences) if few else None
         mine = claimed
-        if ahead is None:
+        if ahead is not None:
+            connection = ahead.connection(connection)
+        else:
             mine = self._still_mine(connection, claimed, fences)
             left = {row.id for row in mine}
             loaded = [one for one in loaded if one.row.id in left]
@@ -339,8 +341,8 @@ class Worker:
                     batch.after.append(holding.let_go(key))
                     problems.update(dict.fromkeys(held.pop(key, ()), POSTPONED))
                     self._more, stuck[key] = True, one.row.id
-            except (OperationalError, InterfaceError):
-                raise  # the store's trouble, not the event's: see `_store_failed`
+            except (OperationalError, InterfaceError, VersionConflict):
+                raise  # the store's trouble, not the event's: see `_store_failed`; or somebody was first
             except Exception as error:
                 _log.error("event_failed", event_id=one.row.id, problem=type(error).__name__, exc_info=error)
                 batches.take_back(batch, mark)

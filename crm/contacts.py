@@ -124,6 +124,20 @@ def view_of(row: Any) -> ContactView:
     )
 
 
+def view_of_new(contact: Mapping[str, Any], identity: Mapping[str, Any]) -> ContactView:
+    """The view of somebody whom `identities.resolve` has just met, by their rows."""
+    return ContactView(
+        id=contact["id"],
+        name=contact["name"],
+        first_name=contact["first_name"],
+        last_name=contact["last_name"],
+        language=contact["language"],
+        phone=contact["phone"],
+        created_at=contact["created_at"],
+        identities=[{key: identity[key] for key in ("id", "channel_id", "kind", "username", "state")}],
+    )
+
+
 def _list(value: str | None) -> list[Any]:
     return _json.decode(value) if value and value != "[]" else []
 

@@ -3,10 +3,11 @@
 Theory of operation. An identity is found by any of the external ids that the platform gives, the most trusted first
 (`Person.ids` is in that order). External ids are stored as keyed hashes (`external_key`), the same hash that the
 suppression list uses, so that both join in SQL and neither reveals an address. Unknown people become contact,
-identity and keys in three bulk statements. The keys are written first, in one order everywhere: whoever loses a race
+identity and keys in bulk statements. The keys are written first, in one order everywhere: whoever loses a race
 for a key (another worker saw the same new person a moment earlier) finds the winner's identity behind it and uses
-that. An address belongs to whom the platform names now: a key that turns up with another, more trusted id moves, and
-the identity that lost its address is `gone`, so that nothing meant for one person reaches the next owner of a number.
+that; where people are written later (`Ahead`), the loser writes nothing and begins anew. An address belongs to whom the
+platform names now: a key that turns up with another, more trusted id moves, and the identity that lost its address is
+`gone`, so that nothing meant for one person reaches the next owner of a number.
 """
 
 from __future__ import annotations
@@ -21,7 +22,18 @@ from sqlalchemy import Connection
 from domain.errors import Conflict
 from domain.events import ExternalId, Person, storable
 from storage.database import DIALECTS, dialect
-from storage.statements import BulkInsert, BulkUpdate, bulk, bulk_values, insert_rows, json_rows, prepared
+from storage.statements import (
+    BulkInsert,
+    BulkUpdate,
+    bulk,
+    bulk_values,
+    gathered,
+    insert_rows,
+    json_rows,
+    prepared,
+    require,
+    send,
+)
 
 KeyedHash = Callable[..., str]  # `Sealer.keyed_hash`
 NewId = Callable[[], int]
@@ -71,13 +83,26 @@ def external_key(keyed_hash: KeyedHash, workspace_id: int, external: ExternalId)
     return keyed_hash("external id", str(workspace_id), external.kind, value)
 
 
+@dataclass(frozen=True, slots=True)
+class NewPeople:
+    """Rows of people whom nobody knew; contacts and identities are aligned."""
+
+    keys: list[dict[str, Any]]
+    contacts: list[dict[str, Any]]
+    identities: list[dict[str, Any]]
+    timeline: list[dict[str, Any]]
+
+
 class Ahead(Protocol):
-    """Who finds people with more that is wanted of them, and writes later that they were seen again."""
+    """Who finds people with more that is wanted of them, and writes later that they were seen again, or are new."""
 
     seen_again: list[dict[str, Any]]
 
     def find(self, connection: Connection, keys: Sequence[Mapping[str, Any]]) -> Sequence[Sequence[Any]]:
         """`FOUND` of these keys (workspace_id, channel_id, external_key)."""
+
+    def meet(self, people: NewPeople) -> None:
+        """These are new; they are to be written by `insert`."""
 
 
 def resolve(
@@ -94,8 +119,8 @@ def resolve(
 
     The same new person may stand in several requests. Learns keys, and writes name, username, language, address,
     state and last inbound time where they changed. At most six statements whatever the number of requests. `ahead`
-    finds them, and is given the rows for `see_again` of those whose address and state stay. Raises Conflict where
-    one of them is gone before it is written.
+    finds them, and is given those who are new and the rows for `see_again` of those whose address and state stay.
+    Raises Conflict where one of them is gone before it is written.
     """
     if not requests:
         return []
@@ -103,7 +128,9 @@ def resolve(
     found = _find(connection, batch.all_keys(), ahead)
     records = [batch.record_of(n, found) for n in range(len(requests))]
     made = _make_unknown(batch, records, new_id=new_id, now=now, random=random)
-    if made:
+    if made and ahead is not None:
+        ahead.meet(_new_people(batch, records, made, new_id=new_id, now=now))
+    elif made:
         _insert_people(connection, batch, records, made, new_id=new_id, now=now)
     _learn_keys(connection, batch, records, found, now=now)
     _write_changes(connection, batch, records, now=now, aside=None if ahead is None else ahead.seen_again)
@@ -366,8 +393,32 @@ def _insert_people(
     new_id: NewId,
     now: int,
 ) -> None:
+    rows = _new_keys(batch, made)
+    written = connection.execute(prepared(_INSERT_KEYS), {"rows": bulk(rows[key] for key in sorted(rows))})
+    won = {(row[0], row[1]) for row in written}
+    if len(won) < len(rows):
+        made = _yield_to_winners(connection, batch, records, made, lost=rows.keys() - won, won=won)
+    gathering = gathered(connection)
+    _insert_rows(gathering, _new_people(batch, records, made, new_id=new_id, now=now))
+    send(gathering)
+
+
+def insert(gathering: Connection, people: NewPeople) -> None:
+    """Writes people whom `resolve` has met, within what is gathered, on PostgreSQL; nothing of it counts when somebody
+    else has made one of them meanwhile."""
+    require(gathering, prepared(_INSERT_KEYS), {"rows": bulk(people.keys)}, rows=len(people.keys))
+    _insert_rows(gathering, people)
+
+
+def _insert_rows(gathering: Connection, people: NewPeople) -> None:
+    _new_contacts(gathering, people.contacts)
+    _new_identities(gathering, people.identities)
+    insert_timeline(gathering, people.timeline)
+
+
+def _new_keys(batch: _Batch, made: list[_Record]) -> dict[Key, dict[str, Any]]:
     new_ids = {record.id for record in made}
-    rows = {
+    return {
         key: {
             "workspace_id": request.workspace_id,
             "channel_id": key[0],
@@ -379,12 +430,6 @@ def _insert_people(
         for key, external in zip(batch.keys[n], request.person.ids, strict=True)
         if (record := batch.by_key.get(key)) is not None and record.id in new_ids
     }
-    written = connection.execute(prepared(_INSERT_KEYS), {"rows": bulk(rows[key] for key in sorted(rows))})
-    won = {(row[0], row[1]) for row in written}
-    if len(won) < len(rows):
-        made = _yield_to_winners(connection, batch, records, made, lost=rows.keys() - won, won=won)
-    _fill_new(batch, records)
-    _insert_contacts(connection, batch, records, made, new_id=new_id, now=now)
 
 
 def _yield_to_winners(
@@ -431,12 +476,6 @@ def _repoint(connection: Connection, rows: list[dict[str, Any]]) -> None:
         connection.execute(prepared(_REPOINT), {"rows": bulk(rows)})
 
 
-def _fill_new(batch: _Batch, records: list[_Record | None]) -> None:
-    for request, record in zip(batch.requests, records, strict=True):
-        if record is not None and record.created:
-            _update(record, request)
-
-
 def _filled(records: list[_Record | None]) -> list[_Record]:
     return [record for record in records if record is not None]
 
@@ -479,19 +518,13 @@ _new_identities = BulkInsert(
 )
 
 
-def _insert_contacts(
-    connection: Connection,
-    batch: _Batch,
-    records: list[_Record | None],
-    made: list[_Record],
-    *,
-    new_id: NewId,
-    now: int,
-) -> None:
-    if not made:
-        return
+def _new_people(
+    batch: _Batch, records: list[_Record | None], made: list[_Record], *, new_id: NewId, now: int
+) -> NewPeople:
     first_seen: dict[int, IdentityRequest] = {}
     for request, record in zip(batch.requests, _filled(records), strict=True):
+        if record.created:
+            _update(record, request)
         first_seen.setdefault(record.id, request)
     contacts, identities, lines = [], [], []
     for record in made:
@@ -543,9 +576,8 @@ def _insert_contacts(
             }
         )
         record.changed = False
-    _new_contacts(connection, contacts)
-    _new_identities(connection, identities)
-    insert_timeline(connection, lines)
+    keys = _new_keys(batch, made)
+    return NewPeople([keys[key] for key in sorted(keys)], contacts, identities, lines)
 
 
 insert_timeline = BulkInsert(

@@ -17,6 +17,8 @@ from bot.claiming import MAX_ATTEMPTS, PER_CONVERSATION, RETRY_MS, ROUND
 from bot.intake import DONE, OPEN, PARKED, append_own
 from bot.runtime import LANE_NAMES, LANES
 from crm import privacy
+from crm.contacts import load_views
+from crm.identities import IdentityRequest, resolve
 from domain.errors import Unavailable
 from domain.events import Echo, ExternalId, MessageReceived, Person, TimerDue
 from domain.messages import (
@@ -29,6 +31,7 @@ from domain.messages import (
     Tap,
     decode_received,
 )
+from storage.direct_postgresql import DirectPostgresqlConnection
 from storage.statements import apart
 from tests.support.core import OTHER_WORKSPACE, WORKSPACE, Core, texts
 
@@ -446,6 +449,130 @@ async def test_a_contact_that_is_changed_between_the_look_and_the_write_loses_no
     await core.work()
     assert await core.rows("SELECT name, email FROM contact") == [("Anna Maria", "anna@example.com")]
     assert await core.received() == ["ciao", "Anna Maria"]
+
+
+TAGGING = FLOW.replace("start: greet\nsteps:\n", "start: mark\nsteps:\n  mark: {tag: [new], next: greet}\n")
+
+
+@pytest.mark.parametrize(("flow", "reads"), [(FLOW, False), (TAGGING, False), (FLOW, True)])
+async def test_somebody_new_whom_another_process_makes_between_the_look_and_the_write_is_one_person(
+    core: Core, monkeypatch: pytest.MonkeyPatch, flow: str, reads: bool
+) -> None:
+    """The round finds nobody, and the other's rows stand when it writes, be that with all else, before tags that need
+    the contact, or before something is read: it goes back and goes on with that person."""
+    await core.publish(flow)
+    run, others = core.worker._run, []
+    registry: Any = handlers.registry()
+    inner = registry[MessageReceived]
+
+    def late(connection: Any, *rest: Any) -> None:
+        monkeypatch.setattr(core.worker, "_run", run)
+        asked = IdentityRequest(
+            WORKSPACE, core.channel_id, "telegram", core.message("ciao").person, "1001", core.now
+        )
+        others.append(
+            resolve(
+                apart(connection),
+                [asked],
+                keyed_hash=core.sealer.keyed_hash,
+                new_id=core.new_id,
+                now=core.now,
+            )[0]
+        )
+        run(connection, *rest)
+
+    def reading(scope: Any, flows: Any, event: MessageReceived) -> None:
+        scope.connection.execute(text("SELECT 1"))
+        inner(scope, flows, event)
+
+    monkeypatch.setattr(core.worker, "_run", late)
+    if reads:
+        monkeypatch.setitem(registry, MessageReceived, reading)
+    await core.hears("ciao")
+    await core.work()
+    (other,) = others
+    assert await core.rows("SELECT id, contact_id FROM identity") == [(other.identity_id, other.contact_id)]
+    assert await core.rows("SELECT id FROM contact") == [(other.contact_id,)]
+    assert await core.rows("SELECT identity_id FROM conversation") == [(other.identity_id,)]
+    assert await core.rows("SELECT tag FROM contact_tag") == [("new",)] * (flow is TAGGING)
+    assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
+    assert await core.received() == ["ciao"]
+    assert await core.states() == [(DONE, 1)]
+
+
+async def test_somebody_new_is_seen_as_they_are_stored(
+    core: Core, faults: dict[str, Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing of them is read, what the flow is given is what it would have read."""
+    seen: list[Any] = []
+    registry: Any = handlers.registry()
+    inner = registry[MessageReceived]
+
+    def handle(scope: Any, flows: Any, event: MessageReceived) -> None:
+        seen.append(scope.contact)
+        inner(scope, flows, event)
+
+    monkeypatch.setitem(registry, MessageReceived, handle)
+    await core.hears("ciao")
+    await core.work()
+    (identity,) = await core.rows("SELECT id, contact_id FROM identity")
+    stored = await core.do(lambda c: load_views(c, [(WORKSPACE, identity.contact_id, identity.id)]))
+    assert seen == [stored[(identity.contact_id, identity.id)]]
+    assert seen[0].language == "it"
+    assert [one["id"] for one in seen[0].identities] == [identity.id]
+
+
+async def test_a_failure_with_somebody_new_keeps_the_person(core: Core, faults: dict[str, Exception]) -> None:
+    """Who wrote is known, though what they wrote could not be handled yet."""
+    faults["ciao"] = ValueError("a fault of ours")
+    await core.hears("ciao")
+    await core.work()
+    assert await core.states() == [(OPEN, 1)]
+    (contact,) = await core.rows("SELECT name FROM contact")
+    assert contact.name == "Anna"
+    faults.clear()
+    core.now += RETRY_MS[0]
+    await core.work()
+    assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
+    assert await core.rows("SELECT name FROM contact") == [("Anna",)]
+
+
+async def test_an_ordinary_message_is_three_ways_to_the_server(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Claim, look, write: on PostgreSQL, also for somebody new, and for what changes the contact."""
+    if core.database.dialect.name != "postgresql":
+        pytest.skip("on SQLite a statement is no way to a server")
+    await core.publish(FLOW.replace("session.name", "contact.name"))
+    await core.hears("ciao")
+    await core.work()  # the business as it is seen in turns is written once
+    ways: list[str] = []
+    fetch, start = DirectPostgresqlConnection._fetch, DirectPostgresqlConnection._start
+
+    async def counted(self: Any, sql: str, *rest: Any) -> Any:
+        ways.append(sql)
+        return await fetch(self, sql, *rest)
+
+    async def begun(self: Any) -> None:
+        ways.append("BEGIN")
+        await start(self)
+
+    monkeypatch.setattr(DirectPostgresqlConnection, "_fetch", counted)
+    monkeypatch.setattr(DirectPostgresqlConnection, "_start", begun)
+    await core.hears("ciao", person=1002)
+    await core.worker.lanes.own()
+    ways.clear()
+    await core.worker.round()
+    assert len(ways) == 3, ways
+    monkeypatch.undo()
+    await core.do(lambda c: c.execute(text("DELETE FROM outbox")))  # all has left
+    monkeypatch.setattr(DirectPostgresqlConnection, "_fetch", counted)
+    monkeypatch.setattr(DirectPostgresqlConnection, "_start", begun)
+    await core.hears("Bruno", person=1002)
+    ways.clear()
+    await core.worker.round()
+    assert len(ways) == 3, ways
+    assert await core.said(1002) == ["Piacere, Bruno"]
 
 
 async def test_two_workers_share_the_lanes_and_the_one_that_stays_gets_all(core: Core) -> None:
