@@ -13,7 +13,8 @@ Where one process writes alone (SQLite) a busy round's transaction claims the ne
 An event that was tried before runs alone, after 1, 5, 30, 120 seconds, and then parks; while it waits only its own
 conversation waits, and once it is parked that conversation goes on. An exception in one conversation takes back what
 that event had gathered and leaves the others of the round alone. Versions of conversations and sessions are checked
-by the write; a mismatch (somebody changed the row outside intake) sends the whole round back.
+by the write; a mismatch (somebody changed the row outside intake) sends the whole round back. What was read ahead of
+the transaction is certain in the same way; the round after one that was sent back locks first and reads then.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class Worker:
         self.lanes = Lanes(runtime)
         self._stopping = False
         self._more = True  # whether the last look left something behind
+        self._contested = False  # whether something did not hold: then the next round locks before it reads
         self._rounds_done = 0
         self._owed: Sequence[Claimed] = ()  # attempts to be given back with the next claim
         self._following: list[Claimed] = []  # claimed with the last round
@@ -149,7 +151,7 @@ class Worker:
                 await self._store_failed(claimed, error)
             raise
         except VersionConflict:
-            self._more = True
+            self._more = self._contested = True
             await runtime.database.write(
                 lambda c: claiming.reopen(c, self._still_mine(c, claimed, fences)),
                 queue=Queue.live,
@@ -166,6 +168,7 @@ class Worker:
             self._owed = ()
             return False
         crash_point("worker.after_commit")
+        self._contested = False
         self._rounds_done += 1
         self._following = handled.following
         self._hand(handled)
@@ -183,7 +186,7 @@ class Worker:
         database = self._runtime.database
         if claimed:
             return await database.write(lambda c: handle(c, claimed), queue=Queue.live)
-        if not database.dialect.for_update or self._owed:
+        if not database.dialect.for_update or self._owed or self._contested:
             return await database.write_then(claim, handle)
         numbers, now = lanes.numbers(fences), self._runtime.clock()
         few = await database.write(

@@ -500,6 +500,22 @@ async def test_somebody_new_whom_another_process_makes_between_the_look_and_the_
     assert await core.states() == [(DONE, 1)]
 
 
+async def test_a_key_that_leads_to_nobody_stops_nobody(core: Core) -> None:
+    """It is there, and no look finds anybody behind it: a round that locks what it reads takes it over."""
+    await core.hears("ciao", person=1002)
+    await core.work()
+    await core.do(lambda c: c.execute(text("DELETE FROM identity")))
+    await core.hears("ciao", person=1002)
+    await core.hears("ciao")
+    await core.work()
+    assert await core.states() == [(DONE, 1)] * 3
+    assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
+    assert (await core.said(1002))[-1] == "Come ti chiami?"
+    assert (
+        await core.value("SELECT count(*) FROM identity_key k JOIN identity i ON i.id = k.identity_id") == 2
+    )
+
+
 async def test_somebody_new_is_seen_as_they_are_stored(
     core: Core, faults: dict[str, Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
