@@ -118,8 +118,12 @@ class _Workspace:
 
     @cached_property
     def resumes(self) -> bool:
-        """Whether some trigger puts sessions aside."""
-        return any(trigger.resume for flow in self.published.values() for trigger in flow.document.triggers)
+        """Whether sessions may be put aside here: by a trigger with `resume`, or where they only wait for a time."""
+        return any(
+            any(trigger.resume for trigger in flow.document.triggers)
+            or any(step.type == "wait" for step in flow.steps.values())
+            for flow in self.published.values()
+        )
 
 
 class FlowStore:

@@ -8,6 +8,7 @@ the team once an hour; the conversation stays as it is.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,8 +22,8 @@ from domain.ids import first_id_at
 from domain.messages import Received
 from flows import engine, starting, state
 from flows.starting import Doors, Match
-from flows.state import Cause
-from flows.triggers import Occasion
+from flows.state import TIME, Cause
+from flows.triggers import WORDS, Occasion
 from flows.triggers.campaign_reply import CampaignReplyTrigger
 from flows.triggers.no_answer import NoAnswerTrigger
 from flows.triggers.schedule import ScheduleTrigger
@@ -51,15 +52,21 @@ def converse(
     first_message: bool,
     last_inbound_at: int | None,
 ) -> None:
-    """Gives an inbound message to the flow that it starts, else to the session that waits for it."""
-    found = _of_message(scope, flows, event, first_message=first_message, last_inbound_at=last_inbound_at)
+    """Gives an inbound message to the flow that it starts, else to the session that waits for it; what a session that
+    only waits for a time leaves, to the triggers."""
+    of_message = partial(
+        _of_message, scope, flows, event, first_message=first_message, last_inbound_at=last_inbound_at
+    )
+    found = of_message(waits=scope.session is not None)
+    rests = False
+    if found is None and scope.session is not None and not dialogue.advance(scope, flows, event):
+        rests = _rests(scope)
+        found = of_message(waits=False) if rests else None
     if found is None:
-        if scope.session is not None:
-            dialogue.advance(scope, flows, event)
         return
     match, occasion = found
     if not dialogue.too_late(scope, match.flow):
-        _begin(scope, flows, match, occasion.data)
+        _begin(scope, flows, match, occasion.data, goes_on=rests)
 
 
 def _of_message(
@@ -67,10 +74,11 @@ def _of_message(
     flows: FlowStore,
     event: MessageReceived,
     *,
+    waits: bool,
     first_message: bool,
     last_inbound_at: int | None,
 ) -> tuple[Match, Occasion] | None:
-    """The flow that a message starts, with what it was taken for; None: none, or the waiting session hears it."""
+    """The flow that a message starts, with what it was taken for; None: none, or the session that `waits` hears it."""
     doors = doors_of(scope, flows)
     campaign: tuple[str, ...] = ()
     after = 0
@@ -82,13 +90,15 @@ def _of_message(
         ]
         campaign, after = occasions.of_campaign(scope, event, last_inbound_at, within_ms=max(spans))
     occasion = starting.heard(event, first_message=first_message, campaign=campaign, answered_after=after)
-    match = doors.find(occasion, session_waiting=scope.session is not None)
+    match = doors.find(occasion, session_waiting=waits)
     if match is None or (event.origin.place is Place.group and not match.trigger.in_groups):
         return None
     if scope.session is not None and not _interruptible(scope, flows):
         return None
     if match.kind == "keyword" and _is_choice(scope, flows, event.content):
         return None
+    if not waits and match.trigger.rank < WORDS and _is_inside(scope, match.flow.key):
+        return None  # nobody asked for it by name, and it is under way
     if match.kind == "fallback" and _too_many(scope):  # somebody else's automatic answers, most likely
         _tell_runaway(scope, match.flow.key, "fallback")
         return None
@@ -203,12 +213,18 @@ def _begin_if_allowed(
 
 
 def _begin(
-    scope: Scope, flows: FlowStore, match: Match, variables: dict[str, Any], cause: Cause | None = None
+    scope: Scope,
+    flows: FlowStore,
+    match: Match,
+    variables: dict[str, Any],
+    cause: Cause | None = None,
+    *,
+    goes_on: bool = False,
 ) -> None:
-    """Starts the flow; what waited is put aside or ended."""
+    """Starts the flow; what waited is put aside (`goes_on`, or a trigger with `resume`) or ended."""
     paused = None
     if scope.session is not None:
-        paused = _put_aside(scope, match) if match.trigger.resume else None
+        paused = _put_aside(scope, match) if match.trigger.resume or goes_on else None
         if scope.session is not None:
             dialogue.end_session(scope, "replaced", also_behind=paused is None)
     if paused is None:
@@ -232,7 +248,7 @@ def _put_aside(scope: Scope, match: Match) -> Cause | None:
     one is over, and what it had interrupted itself goes on."""
     assert scope.session is not None  # _begin has looked
     at = state.decode(scope.session.state)
-    if any(flow == match.flow.key for flow, _ in at.versions()):
+    if _is_inside(scope, match.flow.key):
         return (
             Cause(resumes=at.cause.resumes, due_at=at.cause.due_at) if at.cause and at.cause.resumes else None
         )
@@ -245,6 +261,17 @@ def _interruptible(scope: Scope, flows: FlowStore) -> bool:
         return True
     inside = [flows.version(version) for _, version in state.decode(scope.session.state).versions()]
     return all(flow is None or flow.document.interruptible for flow in inside)
+
+
+def _rests(scope: Scope) -> bool:
+    """Whether the session waits for nothing but a time: whatever else starts, it goes on when that has come."""
+    return scope.session is not None and state.decode(scope.session.state).waiting == TIME
+
+
+def _is_inside(scope: Scope, flow: str) -> bool:
+    """Whether the session that waits is in that flow, or was called from it."""
+    at = state.decode(scope.session.state) if scope.session is not None else None
+    return at is not None and any(key == flow for key, _ in at.versions())
 
 
 def _is_choice(scope: Scope, flows: FlowStore, content: Received) -> bool:

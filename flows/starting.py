@@ -7,7 +7,8 @@ Who wins, from above; within a row `priority` decides, then the more precise tri
 3. `/start` without a link that anybody asks for: a keyword `/start`, else `first_message`, else `fallback`.
 4. `keyword` with `interrupts: true`, unless the question that waits offers the same words (`engine.is_choice`).
 5. The session that waits for an answer.
-6. `keyword` (exact before prefix, contains, regex, fuzzy), then `campaign_reply`, `first_message`, `fallback`.
+6. `keyword` (exact before prefix, contains, regex, fuzzy), then `campaign_reply`, `first_message`, `fallback`: where no
+   session waits, or one that waits only for a time, which goes on when that has come.
 
 What is no message (a tag, a field, consent, feedback, an event, a schedule …) starts a flow where no session waits, or
 with `interrupts: true`; `no_answer` ends a question that waits by itself. A flow with `interruptible: false` is left in

@@ -130,8 +130,9 @@ def _plain(wait: str | Until) -> Any:
 
 @step("wait")
 class Wait(StepDocument):
-    """A message in the meantime leads to `on_message`, or is left to the triggers. `otherwise`: where to go when
-    `until` gives no date, such as an empty field; without it the flow goes on at once."""
+    """A message in the meantime leads to `on_message`, or is left to the triggers: what they start is gone through, and
+    the wait goes on. `otherwise`: where to go when `until` gives no date, such as an empty field; without it the flow
+    goes on at once."""
 
     waits: ClassVar[str] = TIME
 

@@ -303,6 +303,35 @@ async def test_a_wait_goes_on_by_itself_after_an_interruption(core: Core) -> Non
     assert await core.said() == ["Che cosa?", "Eccoci"]
 
 
+async def test_a_wait_leaves_messages_to_the_triggers(core: Core) -> None:
+    """Nobody is waited for: a keyword needs no `interrupts`, and the wait goes on when its time has come. What catches
+    all that nobody else understands does not begin anew while it waits itself."""
+    await core.publish(
+        "flow: course\ntriggers: [{keyword: corso}]\nstart: w\n"
+        "steps: {w: {wait: 2 hours, next: b}, b: {send: Seconda lezione, next: end}}"
+    )
+    await core.publish(
+        "flow: hours\ntriggers: [{keyword: orari}]\nstart: a\nsteps: {a: {send: Dalle 9 alle 18, next: end}}"
+    )
+    await core.publish(
+        "flow: sorry\ntriggers: [fallback]\nstart: a\n"
+        "steps: {a: {send: Ti rispondiamo presto, next: w}, w: {wait: 1 hour, next: end}}"
+    )
+    await core.hears("corso", "orari", "orari")
+    await core.work()
+    assert await core.said() == ["Dalle 9 alle 18"] * 2
+    core.now += 2 * HOUR
+    await tick(core)
+    assert (await core.said())[2:] == ["Seconda lezione"]
+    await core.hears("corso", "boh", "boh", "orari")
+    await core.work()
+    assert (await core.said())[3:] == ["Ti rispondiamo presto", "Dalle 9 alle 18"]
+    core.now += 3 * HOUR
+    await tick(core)
+    assert (await core.said())[5:] == ["Seconda lezione"]
+    assert await core.value("SELECT count(*) FROM flow_session WHERE status IN ('waiting', 'paused')") == 0
+
+
 async def test_a_flow_that_begins_anew_does_not_resume_itself(core: Core) -> None:
     """Who asks for the same flow once more has given up the first try; what that one had interrupted still goes on."""
     await core.publish(
