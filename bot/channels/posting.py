@@ -129,7 +129,8 @@ class Poster:
         try:
             return await answer
         except asyncio.CancelledError:
-            line.give_up("cancelled")
+            if answer.cancelled():  # else it had come, and the line may be somebody else's by now
+                line.give_up("cancelled")
             raise
 
     async def close(self) -> None:

@@ -312,6 +312,29 @@ async def test_lines_are_limited_and_shared(poster: Poster) -> None:
         assert server.connections == 2
 
 
+async def test_cancelled_in_the_moment_of_the_answer(poster: Poster) -> None:
+    """The line is free by then, and somebody else's: their request is not cut off with it."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read(reader)  # answered below, so that nothing comes between
+        await server.read(reader)
+        writer.write(OK)
+        await reader.read()
+
+    async with serving(script) as server:
+        first = asyncio.create_task(ask(poster, server))
+        await until(lambda: bool(server.requests))
+        (line,) = poster.busy
+        line.data_received(OK)
+        assert line.usable()
+        second = line.ask(server.target(), b"{}", TIMES, 100)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert (await second).status == 200
+        assert server.connections == 1
+
+
 async def test_who_goes_away_leaves_no_answer_behind(poster: Poster) -> None:
     """A cancelled request's answer is not the next one's, and a cancelled wait gives its place on."""
     go = asyncio.Event()
