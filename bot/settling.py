@@ -23,9 +23,8 @@ from sqlalchemy import Connection, text
 
 from bot.outbox import LANE, SENDING, Item
 from domain.messages import RANK, MessageClass, MessageStatus
-from storage.database import DIALECTS, dialect
-from storage.direct import repeated
-from storage.statements import bulk, bulk_values, json_rows, prepared
+from storage.database import dialect
+from storage.statements import BulkDelete, BulkUpdate, bulk, bulk_values, json_rows, prepared
 
 MAX_TRIES = 12  # certain failures in a row (back-off up to a minute each) before an item counts as failed
 ORDER_WAIT_MS = 3_000  # how long the next of a turn waits for "delivered" where acceptance gives no order
@@ -121,33 +120,23 @@ def settle(
     return settled
 
 
-_TAKE_SENT = {
-    name: (
-        "DELETE FROM outbox WHERE id IN (SELECT o.id FROM "
-        f"({json_rows({'id': 'BIGINT', 'attempt': 'SMALLINT'})}) v JOIN outbox o ON o.id = v.id "
-        f"WHERE o.state = {SENDING} AND o.attempt = v.attempt "
-        + (f"ORDER BY o.id {kind.for_update} OF o" if kind.for_update else "")
-        + ") RETURNING id, workspace_id, contact_id, outlet_id, turn_id, run_id, campaign_id"
-    )
-    for name, kind in DIALECTS.items()
-}
+_SENT = {"id": "BIGINT", "attempt": "SMALLINT", "external_id": "TEXT", "at": "BIGINT"}
 _SENT_RANK = RANK[MessageStatus.sent]
-_APPLY_SENT = (
-    f"UPDATE message SET status = CASE WHEN status_rank < {_SENT_RANK} THEN 'sent' ELSE status END, "
+_apply_sent = BulkUpdate(
+    "message",
+    _SENT,
+    sets=f"status = CASE WHEN status_rank < {_SENT_RANK} THEN 'sent' ELSE status END, "
     f"status_rank = CASE WHEN status_rank < {_SENT_RANK} THEN {_SENT_RANK} ELSE status_rank END, "
     "external_id = CASE WHEN v.external_id <> '' THEN v.external_id ELSE message.external_id END, "
-    "reason = '', code = '', sent_at = COALESCE(sent_at, v.at) "
-    f"FROM ({json_rows({'id': 'BIGINT', 'external_id': 'TEXT', 'at': 'BIGINT'})}) v WHERE message.id = v.id"
+    "reason = '', code = '', sent_at = COALESCE(sent_at, v.at)",
+    where="message.id = v.id",
 )
-# Nearly always all of them are still there: then each is a statement of its own where that costs little.
-_TAKE_EACH = f"DELETE FROM outbox WHERE id = ?1 AND attempt = ?2 AND state = {SENDING}"
-_APPLY_EACH = (
-    _APPLY_SENT.partition("FROM (")[0].replace("v.external_id", "?2").replace("v.at", "?3") + "WHERE id = ?1"
-)
-# Where a statement is a way to a server and back, one does both.
-_TAKE_AND_APPLY = (
-    f"WITH taken AS ({_TAKE_SENT['postgresql']}), "
-    f"applied AS ({_APPLY_SENT} AND v.id IN (SELECT id FROM taken)) SELECT * FROM taken"
+_take_sent = BulkDelete(
+    "outbox",
+    _SENT,
+    where=f"outbox.id = v.id AND outbox.state = {SENDING} AND outbox.attempt = v.attempt",
+    returning=["id", "workspace_id", "contact_id", "outlet_id", "turn_id", "run_id", "campaign_id"],
+    then=_apply_sent,
 )
 
 
@@ -156,7 +145,9 @@ def _settle_sent(
 ) -> tuple[Settled, Sequence[Result]]:
     """What was sent by the attempt that is under way is out. Gives those results, too, of which that is not so."""
     by_id = {result.id: result for result in results}
-    rows = _take_sent(connection, by_id)
+    sent = [(r.id, r.attempt, r.external_id, r.at) for r in results]
+    items = [r.item for r in results if r.item is not None]
+    rows = _take_sent.found(connection, sent, known=items if len(items) == len(sent) else None)
     if not rows:
         return Settled([], []), results
     outcomes: list[Outcome] = []
@@ -170,34 +161,6 @@ def _settle_sent(
     tell(connection, outcomes, new_id=new_id, now=now)
     settled = Settled(released, outcomes)
     return settled, list(by_id.values())
-
-
-def _take_sent(connection: Connection, results: dict[int, Result]) -> Sequence[Any]:
-    """The outbox's rows of these attempts, which it has no longer; their messages are sent."""
-    attempts = [(r.id, r.attempt) for r in results.values()]
-    items = [r.item for r in results.values() if r.item is not None]
-    taken = len(items) == len(attempts) and repeated(connection, _TAKE_EACH, attempts)
-    if taken and repeated(connection, _APPLY_EACH, [(r.id, r.external_id, r.at) for r in results.values()]):
-        return items
-    asked = {
-        "rows": bulk(
-            {"id": r.id, "attempt": r.attempt, "external_id": r.external_id, "at": r.at}
-            for r in results.values()
-        )
-    }
-    if taken:  # but not every message is there
-        connection.execute(prepared(_APPLY_SENT), asked)
-        return items
-    kind = dialect(connection)
-    if kind.for_update:
-        return connection.execute(prepared(_TAKE_AND_APPLY), asked).all()
-    rows = connection.execute(prepared(_TAKE_SENT[kind.name]), asked).all()
-    if len(rows) < len(results):
-        sent = [results[row.id] for row in rows]
-        asked = {"rows": bulk({"id": r.id, "external_id": r.external_id, "at": r.at} for r in sent)}
-    if rows:
-        connection.execute(prepared(_APPLY_SENT), asked)
-    return rows
 
 
 def _go_on(connection: Connection, turns: dict[int, int], now: int) -> list[Item]:

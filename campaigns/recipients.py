@@ -33,8 +33,7 @@ from domain.contacts import ContactView
 from domain.messages import MessageClass, encode
 from flows.business import BusinessView
 from storage.database import dialect
-from storage.direct import repeated
-from storage.statements import bulk, json_rows, prepared
+from storage.statements import BulkUpdate, bulk, json_rows, prepared
 
 AHEAD = 500  # outbox rows of campaigns per channel: half a second of the fastest one (DESIGN 2.8)
 SWEEP = 1_000  # recipients of a cancelled run in one transaction: a bulk unit
@@ -321,14 +320,12 @@ def _composer(content: str, default_language: str) -> contents.Composer:
     return contents.Composer(contents.decode(content), default_language)
 
 
-_QUEUE = text(
-    "UPDATE recipient SET state = 1, reason = '', message_id = v.id, changed_at = :now "
-    f"FROM ({json_rows({'id': 'BIGINT', 'contact_id': 'BIGINT'})}) v WHERE recipient.run_id = :run "
-    "AND recipient.contact_id = v.contact_id AND recipient.state = 0 RETURNING recipient.contact_id"
-)
-_QUEUE_EACH = (
-    "UPDATE recipient SET state = 1, reason = '', message_id = ?1, changed_at = ?2 "
-    "WHERE run_id = ?3 AND contact_id = ?4 AND state = 0"
+_queued = BulkUpdate(
+    "recipient",
+    {"contact_id": "BIGINT", "id": "BIGINT"},
+    sets="state = 1, reason = '', message_id = v.id, changed_at = :now",
+    where="recipient.run_id = :run AND recipient.contact_id = v.contact_id AND recipient.state = 0",
+    returning=["contact_id"],
 )
 _TAKE = text(
     "UPDATE recipient SET state = v.state, reason = v.reason, message_id = v.message_id, changed_at = :now "
@@ -339,14 +336,8 @@ _TAKE = text(
 
 def _queue(connection: Connection, run_id: int, made: Sequence[Addressed], now: int) -> set[int]:
     """Marks those as queued who are still pending; only they may get an outbox row."""
-    if not made:
-        return set()
-    each = [(one.id, now, run_id, one.contact_id) for one in made]
-    if repeated(connection, _QUEUE_EACH, each):
-        return {one.contact_id for one in made}
-    rows = bulk({"id": one.id, "contact_id": one.contact_id} for one in made)
-    found = connection.execute(_QUEUE, {"rows": rows, "run": run_id, "now": now})
-    return {row[0] for row in found}
+    people = [(one.contact_id, one.id) for one in made]
+    return {row[0] for row in _queued.found(connection, people, known=people, run=run_id, now=now)}
 
 
 def _take(connection: Connection, changes: list[dict[str, Any]], now: int) -> set[int]:
@@ -359,26 +350,14 @@ def _take(connection: Connection, changes: list[dict[str, Any]], now: int) -> se
 # --- hearing ----------------------------------------------------------------------------------------------------------
 
 
-_ROW_OF = json_rows({"run_id": "BIGINT", "contact_id": "BIGINT", "id": "BIGINT"})
-_STILL_QUEUED = "r.run_id = v.run_id AND r.contact_id = v.contact_id AND r.state = 1 AND r.message_id = v.id"
-_SENT = {
-    # In the order in which others lock them; where the writer is alone there is nothing to lock.
-    "postgresql": text(
-        f"WITH mine AS (SELECT r.run_id, r.contact_id FROM ({_ROW_OF}) v JOIN recipient r ON {_STILL_QUEUED} "
-        "ORDER BY r.run_id, r.contact_id FOR UPDATE OF r) UPDATE recipient r SET state = 2, reason = '', "
-        "changed_at = :now FROM mine m WHERE r.run_id = m.run_id AND r.contact_id = m.contact_id "
-        "RETURNING r.run_id, r.contact_id"
-    ),
-    "sqlite": text(
-        "UPDATE recipient AS r SET state = 2, reason = '', changed_at = :now "
-        f"FROM ({_ROW_OF}) v WHERE {_STILL_QUEUED} RETURNING run_id, contact_id"
-    ),
-}
-
-
-_SENT_EACH = (
-    "UPDATE recipient SET state = 2, reason = '', changed_at = ?1 "
-    "WHERE run_id = ?2 AND contact_id = ?3 AND state = 1 AND message_id = ?4"
+_sent = BulkUpdate(
+    "recipient",
+    {"run_id": "BIGINT", "contact_id": "BIGINT", "id": "BIGINT"},
+    sets="state = 2, reason = '', changed_at = :now",
+    where="recipient.run_id = v.run_id AND recipient.contact_id = v.contact_id AND recipient.state = 1 "
+    "AND recipient.message_id = v.id",
+    ordered=["run_id", "contact_id"],
+    returning=["run_id", "contact_id"],
 )
 
 
@@ -386,13 +365,8 @@ def _hear_sent(
     connection: Connection, outcomes: Sequence[Outcome], new_id: Callable[[], int], now: int
 ) -> list[Outcome]:
     """The usual case in one statement: people who were queued have been written to. Gives the other outcomes."""
-    each = [(now, o.run_id, o.contact_id, o.message_id) for o in outcomes]
-    if repeated(connection, _SENT_EACH, each):
-        done = {(o.run_id, o.contact_id) for o in outcomes}
-    else:
-        rows = bulk({"run_id": o.run_id, "contact_id": o.contact_id, "id": o.message_id} for o in outcomes)
-        found = connection.execute(_SENT[dialect(connection).name], {"rows": rows, "now": now})
-        done = {(row[0], row[1]) for row in found}
+    written_to = [(o.run_id, o.contact_id, o.message_id) for o in outcomes]
+    done = {(row[0], row[1]) for row in _sent.found(connection, written_to, known=written_to, now=now)}
     deltas = Deltas()
     of_runs = Counter((o.workspace_id, o.run_id) for o in outcomes if (o.run_id, o.contact_id) in done)
     for (workspace_id, run_id), people in of_runs.items():

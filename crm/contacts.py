@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from crm.gate import zone_of
 from crm.identities import NewId, insert_timeline
@@ -24,7 +24,7 @@ from domain.effects import PatchContact
 from domain.errors import NotFound, RejectedInput
 from domain.events import storable
 from storage.database import dialect
-from storage.statements import BulkUpdate, bulk, insert_rows, json_rows, prepared, require
+from storage.statements import BulkUpdate, bulk, insert_rows, json_rows, prepared
 
 TEXT_COLUMNS = ("name", "first_name", "last_name", "email", "phone", "language", "timezone")
 _EMPTY = {"name": "", "first_name": "", "last_name": ""}  # what an unset column holds; the others hold NULL
@@ -182,9 +182,11 @@ _THIS = "contact.id = v.id AND contact.workspace_id = v.workspace_id"
 _update = BulkUpdate("contact", _WRITTEN, sets=_SETS, where=_THIS)
 # xmin, the transaction that wrote a row, is PostgreSQL's own version of it.
 SEEN_COLUMNS = (*(f"c.{name}" for name in _LOCKED_COLUMNS), "CAST(c.xmin AS TEXT)")
-_UPDATE_SEEN = text(
-    f"UPDATE contact SET {_SETS} FROM ({json_rows({**_WRITTEN, 'seen': 'TEXT'})}) v "
-    f"WHERE {_THIS} AND CAST(contact.xmin AS TEXT) = v.seen RETURNING 1"
+_update_seen = BulkUpdate(
+    "contact",
+    {**_WRITTEN, "seen": "TEXT"},
+    sets=_SETS,
+    where=f"{_THIS} AND CAST(contact.xmin AS TEXT) = v.seen",
 )
 Known = Mapping[int, Sequence[Any]]  # contact id → `SEEN_COLUMNS`
 NOBODY: Known = {}
@@ -288,8 +290,7 @@ def _write_seen(changes: dict[tuple[int, int], _Merged], now: int, writes: Conne
         after = _patched(before, change)
         if after != before:
             rows.append({**after, "seen": seen})
-    if rows:
-        require(writes, _UPDATE_SEEN, {"rows": bulk(rows), "now": now}, rows=len(rows))
+    _update_seen.expect(writes, rows, now=now)
 
 
 def _patched(before: dict[str, Any], change: _Merged) -> dict[str, Any]:

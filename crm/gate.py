@@ -25,8 +25,7 @@ from crm.policies import OPEN, Policy, policy_of
 from domain.errors import RejectedInput
 from domain.messages import MessageClass
 from storage.database import dialect
-from storage.direct import repeated
-from storage.statements import bulk, bulk_keyed, json_rows, prepared
+from storage.statements import BulkUpdate, bulk, bulk_keyed, json_rows, prepared
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -441,19 +440,14 @@ def _policy(business: str) -> Policy:
         return _SHUT
 
 
-_SPEND = f"""
-UPDATE identity SET
-    marketing_count = CASE WHEN identity.marketing_day = r.day THEN identity.marketing_count + r.n ELSE r.n END,
-    marketing_day = r.day, marketing_last_at = CAST(:now AS BIGINT)
-FROM ({json_rows({"id": "BIGINT", "workspace_id": "BIGINT", "day": "BIGINT", "n": "SMALLINT"})}) AS r
-WHERE identity.id = r.id AND identity.workspace_id = r.workspace_id
-"""
-_SPEND_EACH = """
-UPDATE identity SET
-    marketing_count = CASE WHEN marketing_day = ?3 THEN marketing_count + ?4 ELSE ?4 END,
-    marketing_day = ?3, marketing_last_at = ?5
-WHERE id = ?1 AND +workspace_id = ?2
-"""
+_spend = BulkUpdate(
+    "identity",
+    {"id": "BIGINT", "workspace_id": "BIGINT", "n": "SMALLINT"},
+    sets="marketing_count = v.n + "
+    "CASE WHEN identity.marketing_day = CAST(:day AS BIGINT) THEN identity.marketing_count ELSE 0 END, "
+    "marketing_day = CAST(:day AS BIGINT), marketing_last_at = CAST(:now AS BIGINT)",
+    where="identity.id = v.id AND +identity.workspace_id = v.workspace_id",
+)
 
 
 def spend(connection: Connection, facts: Iterable[SendingFacts], *, now: int) -> None:
@@ -461,15 +455,9 @@ def spend(connection: Connection, facts: Iterable[SendingFacts], *, now: int) ->
     counts: dict[tuple[int, int], int] = {}
     for one in facts:
         if one.identity_id and one.message_class == MessageClass.marketing:
-            counts[(one.identity_id, one.workspace_id)] = (
-                counts.get((one.identity_id, one.workspace_id), 0) + 1
-            )
-    if counts:
-        day = now // DAY_MS
-        if repeated(connection, _SPEND_EACH, [(i, w, day, n, now) for (i, w), n in counts.items()]):
-            return
-        rows = [{"id": i, "workspace_id": w, "day": day, "n": n} for (i, w), n in sorted(counts.items())]
-        connection.execute(prepared(_SPEND), {"rows": bulk(rows), "now": now})
+            key = (one.identity_id, one.workspace_id)
+            counts[key] = counts.get(key, 0) + 1
+    _spend(connection, [(*key, counts[key]) for key in sorted(counts)], day=now // DAY_MS, now=now)
 
 
 # --- narrowing --------------------------------------------------------------------------------------------------------

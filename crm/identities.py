@@ -707,7 +707,7 @@ _update_identities = {
             "THEN identity.state_at ELSE v.state_at END"
         ),
         where="identity.id = v.id AND identity.workspace_id = v.workspace_id",
-        ordered=True,
+        ordered=["id"],
     )
     for name, kind in DIALECTS.items()
 }

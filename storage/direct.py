@@ -73,20 +73,6 @@ class DirectConnection:
         return getattr(self.real, name)
 
 
-def repeated(connection: Connection, sql: str, rows: Sequence[Sequence[Any]]) -> bool:
-    """On SQLite: runs `sql`, whose values are `?1`, `?2`, …, once for every row, each of which is to change one row of
-    the table: half of the time of one statement over JSON. False, and nothing is written, when that was not so, and on
-    PostgreSQL, where it would be as many ways to a server: the caller then has that one statement."""
-    if not isinstance(connection, DirectConnection):
-        return False
-    connection.run("SAVEPOINT repeated")
-    found = connection.repeat(sql, rows) == len(rows)
-    if not found:
-        connection.run("ROLLBACK TO repeated")
-    connection.run("RELEASE repeated")
-    return found
-
-
 class Rows:
     """What came of a statement: all rows, read at once, because another statement may follow on the same cursor."""
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, text
 
-from storage.database import dialect
+from storage.database import DIALECTS, dialect
 from storage.statements import bulk, bulk_values, json_rows, prepared, require
 
 LEASE_MS = 30_000
@@ -142,26 +142,24 @@ def free_all(connection: Connection) -> None:
     connection.execute(text("UPDATE job SET lease_until = 0 WHERE state = 0"))
 
 
-def hold(connection: Connection, fences: dict[str, int]) -> set[str]:
+def hold(connection: Connection, fences: Mapping[str, int]) -> set[str]:
     """Locks the lease rows until the transaction ends; gives the names whose fence is no longer ours."""
-    rows = connection.execute(
-        prepared(
-            "SELECT name, fence FROM lease WHERE name IN (SELECT e.value ->> 'v' FROM json_each(:names) e) "
-            f"ORDER BY name {dialect(connection).for_key_share}"
-        ),
-        {"names": bulk_values(fences)},
-    ).all()
-    current = {row.name: row.fence for row in rows}
-    return {name for name, fence in fences.items() if current.get(name) != fence}
-
-
-_STILL_HELD = text(
-    f"SELECT l.name FROM ({json_rows({'name': 'TEXT', 'fence': 'BIGINT'})}) v "
-    "JOIN lease l ON l.name = v.name AND l.fence = v.fence ORDER BY l.name FOR KEY SHARE OF l"
-)
+    statement = prepared(_STILL_HELD[dialect(connection).name])
+    return fences.keys() - {row.name for row in connection.execute(statement, {"rows": _rows(fences)})}
 
 
 def require_held(gathering: Connection, fences: Mapping[str, int]) -> None:
     """`hold` within what is gathered, on PostgreSQL: nothing of it counts when a fence is no longer ours."""
-    rows = bulk({"name": name, "fence": fence} for name, fence in fences.items())
-    require(gathering, _STILL_HELD, {"rows": rows}, rows=len(fences))
+    require(gathering, prepared(_STILL_HELD["postgresql"]), {"rows": _rows(fences)}, rows=len(fences))
+
+
+def _rows(fences: Mapping[str, int]) -> str:
+    return bulk({"name": name, "fence": fence} for name, fence in fences.items())
+
+
+_STILL_HELD = {
+    name: f"SELECT l.name FROM ({json_rows({'name': 'TEXT', 'fence': 'BIGINT'})}) v "
+    "JOIN lease l ON l.name = v.name AND l.fence = v.fence ORDER BY l.name "
+    f"{kind.for_key_share and f'{kind.for_key_share} OF l'}"
+    for name, kind in DIALECTS.items()
+}

@@ -15,8 +15,17 @@ from sqlalchemy import Connection, text
 from domain.errors import RejectedInput, Unavailable
 from domain.events import storable
 from storage.database import Database, Queue, parse_url, rows_of, scalar_int
-from storage.direct import repeated
-from storage.statements import BulkUpdate, bulk, bulk_values, gathered, insert_rows, json_rows, send
+from storage.statements import (
+    BulkDelete,
+    BulkInsert,
+    BulkUpdate,
+    bulk,
+    bulk_values,
+    gathered,
+    insert_rows,
+    json_rows,
+    send,
+)
 
 BIGGEST, SMALLEST = (1 << 63) - 1, -(1 << 63)
 
@@ -289,21 +298,76 @@ def test_a_url_without_driver_gets_ours() -> None:
     assert parse_url("sqlite:////tmp/x.sqlite3").database == "/tmp/x.sqlite3"
 
 
-async def test_repeated_writes_find_every_row_or_write_none(store: Database) -> None:
-    """Then the caller says it in one statement; so it does where there is no repeating."""
-    raise_one = "UPDATE revision SET number = number + 1 WHERE subject = ?1 AND number = ?2"
+_raise = BulkUpdate(
+    "revision",
+    {"subject": "TEXT", "number": "BIGINT"},
+    sets="number = v.number + CAST(:more AS BIGINT)",
+    where="revision.subject = v.subject AND revision.number = v.number",
+    ordered=["subject"],
+    returning=["subject"],
+)
+
+
+@pytest.mark.parametrize("rows", [[("a", 1), ("b", 7)], [("b", 7)], [("a", 1)], [("a", 1), ("b", 1)], []])
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_bulk_write_tells_which_rows_it_found(
+    store: Database, rows: list[tuple[str, int]], asked: bool
+) -> None:
+    """Each of them is written once, though the driver's repetition is undone where it did not find all."""
     for subject in ("a", "b"):
         await store.write(keep(subject))
-    for rows, found, after in (
-        ([("a", 1), ("b", 7)], False, [1, 1]),
-        ([("a", 1), ("b", 1)], True, [2, 2]),
-    ):
-        done = await store.write(lambda c, rows=rows: repeated(c, raise_one, rows))  # type: ignore[misc]
-        numbers = await store.read(lambda c: rows_of(c, "SELECT number FROM revision ORDER BY subject"))
-        if store.dialect.name == "sqlite":
-            assert (done, [row.number for row in numbers]) == (found, after)
-        else:
-            assert (done, [row.number for row in numbers]) == (False, [1, 1])
+    found = await store.write(lambda c: _raise.found(c, rows, known=None if asked else rows, more=10))
+    there = {subject for subject, number in rows if number == 1}
+    assert sorted(row[0] for row in found) == sorted(there)
+    after = await store.read(lambda c: rows_of(c, "SELECT subject, number FROM revision ORDER BY subject"))
+    assert [tuple(row) for row in after] == [(name, 11 if name in there else 1) for name in ("a", "b")]
+
+
+_LOG = {"id": "BIGINT", "detail": "TEXT", "at": "BIGINT"}
+_log = BulkInsert(
+    "channel_log",
+    _LOG,
+    constants={"workspace_id": "1", "channel_id": ":channel", "what": "''", "outcome": "''"},
+)
+_part = BulkInsert(
+    "album_part",
+    {"id": "BIGINT", "due_at": "BIGINT"},
+    constants={"workspace_id": "1", "channel_id": "1", "slot": "0"}
+    | dict.fromkeys(("intake_key", "album", "event"), "''"),
+)
+_end = BulkDelete(
+    "album_part",
+    _LOG,
+    where="album_part.id = v.id AND album_part.due_at = v.at",
+    returning=["id", "due_at"],
+    then=BulkUpdate("channel_log", _LOG, sets="detail = v.detail", where="channel_log.id = v.id"),
+)
+
+
+@pytest.mark.parametrize("logged", [[1, 2, 3], [1, 3]])
+@pytest.mark.parametrize("there", [[1, 2], [1], []])
+@pytest.mark.parametrize("asked", [True, False])
+async def test_what_follows_a_bulk_delete_follows_what_it_found(
+    store: Database, there: list[int], logged: list[int], asked: bool
+) -> None:
+    """Row by row, whether or not all were found, and also where there is nothing for it to write."""
+    rows = [(1, "one", 5), (2, "two", 5)]
+
+    def work(connection: Connection) -> list[tuple[int, int]]:
+        _log(connection, [{"id": i, "detail": "", "at": 0, "more": 1} for i in logged], channel=7)
+        _part(connection, [(i, 5 if i in there else 6) for i in (1, 2)])
+        found = _end.found(connection, rows, known=None if asked else [(i, 5) for i in (1, 2)])
+        return [tuple(row) for row in found]
+
+    assert sorted(await store.write(work)) == [(i, 5) for i in there]
+    left = await store.read(lambda c: rows_of(c, "SELECT id FROM album_part ORDER BY id"))
+    assert [row.id for row in left] == [i for i in (1, 2) if i not in there]
+    after = await store.read(
+        lambda c: rows_of(c, "SELECT id, channel_id, detail FROM channel_log ORDER BY id")
+    )
+    assert [tuple(row) for row in after] == [
+        (i, 7, {1: "one", 2: "two"}[i] if i in there else "") for i in logged
+    ]
 
 
 @pytest.mark.parametrize("numbers", [(1, 2), (1, 7)])
