@@ -19,6 +19,7 @@ from campaigns import brakes
 from console.routing import ROLES, pages
 from console.texts import LANGUAGES, TEXTS, preferred
 from crm import outcomes
+from domain.errors import SendFailure
 from tests.support.shop import HOSTILE, Shop
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -271,6 +272,31 @@ def test_why_a_campaign_paused_is_said_in_words() -> None:
     assert len(own) == 14
     for reason in own:
         assert f"pause_{reason}" in TEXTS, reason
+
+
+@pytest.mark.parametrize("reason", SendFailure)
+def test_why_a_message_did_not_arrive_is_said_in_words(reason: SendFailure) -> None:
+    """What a campaign's page counts under "failed" and "outcome unknown" has a sentence ("unknown: unknown")."""
+    assert f"reason_{reason}" in TEXTS
+
+
+async def test_proof_and_timeline_are_said_in_words(shop: Shop, owner: aiohttp.ClientSession) -> None:
+    """The contact's page names what it shows, in the reader's language, and leaves out what is empty."""
+    proof = "json_object('words', 'Sì', 'event', 'upd:7', 'external_id', '')"
+    told = "json_object('purpose', 'marketing', 'action', 'confirmed')"
+    for statement in (
+        f"UPDATE consent_entry SET evidence = {proof}",
+        f"UPDATE timeline_entry SET kind = 'consent', data = {told}",
+    ):
+        await shop.do(lambda c, one=statement: c.execute(text(one)))  # type: ignore[misc]
+    contact = f"/console/contacts/{shop.mine.ids['contact']}"
+    page = (await load(owner, f"{contact}?language=it")).text
+    assert "parole: Sì" in page
+    assert "evento: upd:7" in page
+    assert "scopo: marketing" in page
+    assert "azione: confermato" in page
+    assert "external" not in page
+    assert "action: confirmed" in (await load(owner, f"{contact}?language=en")).text
 
 
 # --- who may what
