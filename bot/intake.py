@@ -44,7 +44,7 @@ from domain.events import (
 )
 from storage.database import Queue
 from storage.sealing import Sealer, event_key
-from storage.statements import BulkInsert, bulk, insert_rows, json_rows, prepared
+from storage.statements import BulkAdd, BulkInsert, bulk, json_rows, prepared
 
 MAX_WAITING = (
     10_000  # events in memory before their commit: about 20 MB; past it the platform is told to come back
@@ -70,7 +70,7 @@ _INTAKE = {
     "problem": "TEXT",
     "received_at": "BIGINT",
 }
-_INSERT_SEEN = text(insert_rows("seen", _SEEN, conflict="ON CONFLICT DO NOTHING RETURNING channel_id, key"))
+_add_seen = BulkAdd("seen", _SEEN, returning=("channel_id", "key"))
 # Keys and rows at once: a row is stored if its key was new. For a batch of which nothing else is to be written.
 _INSERT_FRESH = text(
     f"WITH v AS MATERIALIZED ({json_rows({**_INTAKE, 'key': 'TEXT'})}), fresh AS (INSERT INTO seen "
@@ -384,18 +384,14 @@ def _write_plain(connection: Connection, batch: list[_Waiting], runtime: Runtime
 
 def _drop_seen(connection: Connection, prepared: list[_Prepared], now: int) -> list[_Prepared]:
     """Those whose key was not there; of several with one key in this batch, the first."""
-    rows = [
-        {
-            "workspace_id": p.channel.workspace_id,
-            "channel_id": p.channel.id,
-            "key": p.seen_key,
-            "seen_at": now,
-        }
-        for p in prepared
-    ]
     # In one order everywhere: two processes that get the same events in other orders would wait for each other.
-    rows.sort(key=lambda row: (row["channel_id"], row["key"]))
-    new = {tuple(row) for row in connection.execute(_INSERT_SEEN, {"rows": bulk(rows)}).all()}
+    rows = sorted((p.channel.id, p.seen_key, p.channel.workspace_id) for p in prepared)
+    found = _add_seen.found(
+        connection,
+        [(workspace_id, channel_id, key, now) for channel_id, key, workspace_id in rows],
+        known=[(channel_id, key) for channel_id, key, _ in rows],
+    )
+    new = {tuple(row) for row in found}
     fresh = []
     for one in prepared:
         if (one.channel.id, one.seen_key) in new:

@@ -284,6 +284,21 @@ class BulkUpdate(_KeyedWrite):
         )
 
 
+class BulkAdd(_KeyedWrite):
+    """A bulk INSERT of rows whose key may be there already: such a row is left as it is. `found` gives the new ones."""
+
+    def __init__(self, table: str, columns: Mapping[str, str], *, returning: Sequence[str]) -> None:
+        insert = f"INSERT INTO {table} ({', '.join(columns)})"
+        values = ", ".join(f"v.{name}" for name in columns)
+        at_once = f"{insert} {json_rows(columns, listed=True)} WHERE true ON CONFLICT DO NOTHING"
+        super().__init__(
+            columns,
+            each=f"{insert} VALUES ({values}) ON CONFLICT DO NOTHING",
+            at_once=dict.fromkeys(DIALECTS, at_once),
+            returning=", ".join(returning),
+        )
+
+
 class BulkDelete(_KeyedWrite):
     """A bulk DELETE of rows whose key is `id`, with `columns` and `where` as of `BulkUpdate`; rows are locked by their
     id first where others write at the same time. `then`: an update over the same rows, whose first column is the id, of
