@@ -80,12 +80,14 @@ async def test_results_settle_with_the_next_slice(
         slice_ = await queue(core, 1, kind)
         with monkeypatch.context() as patched:
             patched.setattr(mine, "_start", lambda work: work.close())
+            patched.setattr("bot.results.GATHER_S", 60.0)  # however slow this machine is
             transactions = counting(core, patched)
             for result in results:
                 mine._results.record(result, bulk=True)
             await mine._send(slice_)
             assert len(transactions) == 1
             assert mine._results.settled == FEW + 5 - left
+        mine._results._pressing.set()
         await mine._results.drain()
         assert mine._results.settled == FEW + 5
         mine._results.settled = 0
