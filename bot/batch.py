@@ -19,8 +19,9 @@ from crm import consent, contacts, identities, outcomes
 from domain.messages import Ephemeral
 from flows.state import EXPIRE
 from storage import leases
+from storage.bulk_writes import BulkInsert, BulkUpdate
 from storage.sealing import Sealer
-from storage.statements import BulkInsert, BulkUpdate, begun, bulk, gathered, send
+from storage.statements import begun, bulk, gathered, send
 
 
 @dataclass

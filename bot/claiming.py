@@ -16,8 +16,9 @@ from sqlalchemy import Connection, text
 from bot.intake import DONE, OPEN, PARKED, WAITING
 from bot.runtime import SLOTS_PER_LANE
 from domain.errors import Conflict, RejectedInput
+from storage.bulk_writes import BulkUpdate
 from storage.database import dialect
-from storage.statements import BulkUpdate, bulk, bulk_values, prepared
+from storage.statements import bulk, bulk_values, prepared
 
 ROUND = 64  # events in one transaction: bounds its length and what a crash repeats
 LOOK = 512  # open events looked at to choose them fairly

@@ -42,9 +42,10 @@ from domain.events import (
     Reachability,
     Unrecognised,
 )
+from storage.bulk_writes import BulkAdd, BulkInsert
 from storage.database import Queue
 from storage.sealing import Sealer, event_key
-from storage.statements import BulkAdd, BulkInsert, bulk, json_rows, prepared
+from storage.statements import bulk, json_rows, prepared
 
 MAX_WAITING = (
     10_000  # events in memory before their commit: about 20 MB; past it the platform is told to come back

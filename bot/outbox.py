@@ -17,8 +17,9 @@ from sqlalchemy import Connection, TextClause, text
 
 from domain.ids import first_id_at
 from domain.messages import RANK, Content, MessageClass, MessageStatus, encode
+from storage.bulk_writes import BulkInsert
 from storage.database import DIALECTS, dialect
-from storage.statements import BulkInsert, bulk, bulk_values, json_rows, prepared
+from storage.statements import bulk, bulk_values, json_rows, prepared
 
 HELD, QUEUED, SENDING = 0, 1, 3
 LANE = {MessageClass.reply: 0, MessageClass.service: 1, MessageClass.marketing: 2}

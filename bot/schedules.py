@@ -28,8 +28,9 @@ from crm.segments import compile_predicate
 from domain.events import SessionCommand
 from flows.document import FlowDocument
 from flows.triggers.schedule import ScheduleTrigger
+from storage.bulk_writes import BulkInsert
 from storage.database import dialect
-from storage.statements import BulkInsert, bulk_values
+from storage.statements import bulk_values
 
 SLICE = 500  # contacts looked at in one transaction: some 20 ms
 AT_ONCE = 4  # schedules that share a slice, so that a large one does not keep the others waiting

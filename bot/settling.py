@@ -23,8 +23,9 @@ from sqlalchemy import Connection, text
 
 from bot.outbox import LANE, SENDING, Item
 from domain.messages import RANK, MessageClass, MessageStatus
+from storage.bulk_writes import BulkDelete, BulkUpdate
 from storage.database import dialect
-from storage.statements import BulkDelete, BulkUpdate, bulk, bulk_values, json_rows, prepared
+from storage.statements import bulk, bulk_values, json_rows, prepared
 
 MAX_TRIES = 12  # certain failures in a row (back-off up to a minute each) before an item counts as failed
 ORDER_WAIT_MS = 3_000  # how long the next of a turn waits for "delivered" where acceptance gives no order

@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from storage.bulk_writes import BulkInsert
 from storage.database import dialect
-from storage.statements import BulkInsert, bulk, insert_rows, prepared
+from storage.statements import bulk, insert_rows, prepared
 
 FOLD_LIMIT = 2_000  # deltas in one transaction: a bulk unit
 DAY_MS = 86_400_000

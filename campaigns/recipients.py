@@ -32,8 +32,9 @@ from crm.contacts import load_views
 from domain.contacts import ContactView
 from domain.messages import MessageClass, encode
 from flows.business import BusinessView
+from storage.bulk_writes import BulkUpdate
 from storage.database import dialect
-from storage.statements import BulkUpdate, bulk, json_rows, prepared
+from storage.statements import bulk, json_rows, prepared
 
 AHEAD = 500  # outbox rows of campaigns per channel: half a second of the fastest one (DESIGN 2.8)
 SWEEP = 1_000  # recipients of a cancelled run in one transaction: a bulk unit

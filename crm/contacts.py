@@ -23,8 +23,9 @@ from domain.contacts import ContactView
 from domain.effects import PatchContact
 from domain.errors import NotFound, RejectedInput
 from domain.events import storable
+from storage.bulk_writes import BulkUpdate
 from storage.database import dialect
-from storage.statements import BulkUpdate, bulk, insert_rows, json_rows, prepared
+from storage.statements import bulk, insert_rows, json_rows, prepared
 
 TEXT_COLUMNS = ("name", "first_name", "last_name", "email", "phone", "language", "timezone")
 _EMPTY = {"name": "", "first_name": "", "last_name": ""}  # what an unset column holds; the others hold NULL

@@ -24,8 +24,9 @@ from sqlalchemy import Connection
 from crm.policies import OPEN, Policy, policy_of
 from domain.errors import RejectedInput
 from domain.messages import MessageClass
+from storage.bulk_writes import BulkUpdate
 from storage.database import dialect
-from storage.statements import BulkUpdate, bulk, bulk_keyed, json_rows, prepared
+from storage.statements import bulk, bulk_keyed, json_rows, prepared
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

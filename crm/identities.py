@@ -21,19 +21,9 @@ from sqlalchemy import Connection
 
 from domain.errors import Conflict
 from domain.events import ExternalId, Person, storable
+from storage.bulk_writes import BulkInsert, BulkUpdate
 from storage.database import DIALECTS, dialect
-from storage.statements import (
-    BulkInsert,
-    BulkUpdate,
-    bulk,
-    bulk_values,
-    gathered,
-    insert_rows,
-    json_rows,
-    prepared,
-    require,
-    send,
-)
+from storage.statements import bulk, bulk_values, gathered, insert_rows, json_rows, prepared, require, send
 
 KeyedHash = Callable[..., str]  # `Sealer.keyed_hash`
 NewId = Callable[[], int]

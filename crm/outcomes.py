@@ -18,7 +18,8 @@ from crm.contacts import ContactPatch
 from crm.privacy import erases, exports
 from domain.effects import PatchContact
 from domain.errors import NotFound
-from storage.statements import BulkInsert, bulk, bulk_values, insert_rows, json_rows, prepared
+from storage.bulk_writes import BulkInsert
+from storage.statements import bulk, bulk_values, insert_rows, json_rows, prepared
 
 DAY_MS = 86_400_000
 Row = Mapping[str, Any]

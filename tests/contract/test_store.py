@@ -14,18 +14,9 @@ from sqlalchemy import Connection, text
 
 from domain.errors import RejectedInput, Unavailable
 from domain.events import storable
+from storage.bulk_writes import BulkDelete, BulkInsert, BulkUpdate
 from storage.database import Database, Queue, parse_url, rows_of, scalar_int
-from storage.statements import (
-    BulkDelete,
-    BulkInsert,
-    BulkUpdate,
-    bulk,
-    bulk_values,
-    gathered,
-    insert_rows,
-    json_rows,
-    send,
-)
+from storage.statements import bulk, bulk_values, gathered, insert_rows, json_rows, send
 
 BIGGEST, SMALLEST = (1 << 63) - 1, -(1 << 63)
 
