@@ -2,8 +2,10 @@
 
 Theory of operation. A message needs a token from every bucket that it falls into: the channel's (one for bulk, which
 replies may overdraw where the platform does not count them) and its address's (a person, or a group). A 429 stops
-exactly the scope that it names. Tokens are released in slices, not by a sleep per message. A new owner of a channel
-starts with empty buckets and is told what the last 60 seconds sent (`remember`).
+exactly the scope that it names. Replies that nothing holds keep to the channel's rate for a minute after their own 429:
+else all that wait would run into the limit together, a second later, again and again. Tokens are released in slices,
+not by a sleep per message. A new owner of a channel starts with empty buckets and is told what the last 60 seconds
+sent (`remember`).
 
 Limits: address buckets that are full again and stops that are over are forgotten whenever there are twice as many as
 the last look left, so memory follows the busy addresses only, and a look costs each new address a fraction of a
@@ -17,6 +19,7 @@ from bot.channels.base import Pace, Rate
 # How often bulk is released. A slice costs a commit, so it is not shorter; a bucket holds 50 ms' worth, so it is not
 # longer: a waking that comes late may lose no token.
 SLICE_S = 0.020
+SLOWED_S = 60.0  # replies after a 429 of theirs: each further one begins it anew, so a rush meets a few, not thousands
 ADDRESSES = 1_000  # kept before any are forgotten, 0.3 MB; at 30 messages/s more than a window's worth
 
 
@@ -67,6 +70,8 @@ class Pacing:
         self._bulk = Bucket(pace.per_channel, now, full=fresh)
         replies = pace.replies_per_channel
         self._replies = None if replies is None else Bucket(replies, now, full=fresh)
+        self._slowed: Bucket | None = None  # the replies' after a 429, where they have none
+        self._slowed_until = 0.0
         self._addresses: dict[str, Bucket] = {}
         self._stopped: dict[str, float] = {}  # address → until
         self._look_at = ADDRESSES  # so many of both
@@ -79,7 +84,7 @@ class Pacing:
             return False
         if self._stopped and now < self._stopped.get(address, 0.0):
             return False
-        channel = self._replies if lane == 0 else self._bulk
+        channel = self._channel(lane, now)
         bucket = self._bucket(address, scope, now)
         waits = bucket is not None and (lane != 0 or scope == "group" or self._pace.replies_wait)
         if (channel is not None and not channel.has(now)) or (
@@ -98,18 +103,21 @@ class Pacing:
         """Whether anything of this lane could leave now; false spares a look at every waiting message."""
         if now < self._channel_stopped_until or (lane and now < self._bulk_stopped_until):
             return False
-        channel = self._replies if lane == 0 else self._bulk
+        channel = self._channel(lane, now)
         return channel is None or channel.has(now)
 
     def stop(self, scope: str, address: str, lane: int, seconds: float, now: float) -> None:
         """The platform said to wait: `scope` is "channel" or "address". A bulk message's 429 stops bulk on the whole
-        channel; replies go on until they get their own."""
+        channel; replies go on until they get their own, then they keep to the channel's rate for `SLOWED_S`."""
         until = now + seconds
         if scope == "address":
             self._make_room(now)
             self._stopped[address] = max(until, self._stopped.get(address, 0.0))
         elif lane == 0:
             self._channel_stopped_until = max(until, self._channel_stopped_until)
+            if self._replies is None:
+                self._slowed = self._slowed or Bucket(self._pace.per_channel, until, full=True)
+                self._slowed_until = max(until + SLOWED_S, self._slowed_until)
             self._bulk_stopped_until = max(until, self._bulk_stopped_until)
         else:
             self._bulk_stopped_until = max(until, self._bulk_stopped_until)
@@ -125,13 +133,21 @@ class Pacing:
         waits = [self._channel_stopped_until - now, self._stopped.get(address, 0.0) - now]
         if lane:
             waits.append(self._bulk_stopped_until - now)
-        channel = self._replies if lane == 0 else self._bulk
+        channel = self._channel(lane, now)
         if channel is not None:
             waits.append(channel.ready_in(now))
         bucket = self._bucket(address, scope, now)
         if bucket is not None and (lane != 0 or scope == "group" or self._pace.replies_wait):
             waits.append(bucket.ready_in(now))
         return max(0.0, *waits)
+
+    def _channel(self, lane: int, now: float) -> Bucket | None:
+        """The channel's bucket for this lane; None: nothing but a 429 holds it."""
+        if lane:
+            return self._bulk
+        if self._slowed is not None and now >= self._slowed_until:
+            self._slowed = None
+        return self._slowed or self._replies
 
     def _bucket(self, address: str, scope: str, now: float) -> Bucket | None:
         rate = self._pace.per_group if scope == "group" else self._pace.per_address

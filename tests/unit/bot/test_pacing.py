@@ -138,6 +138,33 @@ def test_a_429_stops_exactly_its_scope(
     assert state(15.0) == [True] * 4
 
 
+def test_answers_that_got_a_429_keep_to_the_channels_rate_for_a_while() -> None:
+    """A thousand that wait do not run into the limit together again, a second later; then it is Telegram's to say."""
+    gate, names, gone = Pacing(TELEGRAM, 0.0), count(), 0
+    for _ in range(100):
+        assert gate.release(f"{next(names)}", "address", 0, 0.0)
+    gate.stop("channel", "7", 0, 1.0, 0.0)
+    clock = 1.0
+    while clock < 11.0:
+        while gate.release(f"{next(names)}", "address", 0, clock):
+            gone += 1
+        assert not gate.open(0, clock)
+        clock += gate.pause_s(f"{next(names)}", "address", 0, clock)
+    assert 325 <= gone <= 331
+    after = 1.0 + pacing.SLOWED_S
+    for _ in range(100):
+        assert gate.release(f"{next(names)}", "address", 0, after)
+
+
+def test_a_429_of_one_chat_or_of_bulk_slows_no_answers() -> None:
+    """Only an answer's own 429 tells that answers are too many."""
+    gate, names = Pacing(TELEGRAM, 0.0), count(10)
+    gate.stop("address", "7", 0, 1.0, 0.0)
+    gate.stop("channel", "7", 2, 1.0, 0.0)
+    for _ in range(100):
+        assert gate.release(f"{next(names)}", "address", 0, 0.5)
+
+
 def test_a_shorter_429_does_not_end_a_longer_one() -> None:
     gate = Pacing(TELEGRAM, 0.0)
     for scope in ("address", "channel"):
