@@ -7,7 +7,8 @@ contact is synced to SQLite. Four loads:
 
     saturation      400 people at once, as in `pipeline`, an API that answers at once
     50 steps/s      ten people a second, who think between their steps: nothing batches, latency is what counts
-    10 steps/s      two people a second, of aiogram in memory alone: what code costs that runs cold (see `pipeline`)
+    10 steps/s      two people a second, of aiogram in memory and ours on PostgreSQL + Redis: code that runs cold, which
+                    costs everybody more (decision 0032)
     50 ms           the API takes as long as over the internet: whoever waits for it one at a time, waits
 
 What is compared is the ratio within a round; the verdict is on the median of the rounds.
@@ -50,6 +51,7 @@ LEAST_RATE = {PTB: 5.0, MEMORY: 2.5, REDIS: 4.0}
 LEAST_RATE_SLOW_API = {PTB: 20.0}
 MOST_P50 = {MEMORY: 2.0}
 MOST_P99 = {MEMORY: 3.0}
+MOST_COLD = 2.5  # decision 0032
 
 
 @dataclass
@@ -117,8 +119,9 @@ async def _round(
         seen[one.name].full.append(await one.walk(options.amount(PEOPLE[one.name], least=40)))
     for one in contestants:
         seen[one.name].paced.append(await one.walk(paced, steps_per_s=RATE))
-    cold = next(one for one in contestants if one.name == MEMORY)
-    seen[cold.name].low.append(await cold.walk(LOW_PEOPLE, steps_per_s=LOW_RATE))
+    for one in contestants:
+        if one.name in (SCALED, MEMORY):
+            seen[one.name].low.append(await one.walk(LOW_PEOPLE, steps_per_s=LOW_RATE))
     await control.latency("telegram", API_MS)
     for one in contestants:
         seen[one.name].slow_api.append(await one.walk(API_PEOPLE[one.name]))
@@ -142,12 +145,28 @@ def rows(seen: dict[str, Seen]) -> list[Row]:
             measured(f"memory, {name}", one.memory, "MB"),
             measured(f"people left without an answer, {name}", one.lost(), "people"),
         ]
-    low = [w.cpu_us for w in seen[MEMORY].low]
-    found.append(measured(f"CPU per 1,000 steps at 10 steps/s, {MEMORY}", low, "ms"))
+    found += _cold(seen[SCALED], seen[MEMORY])
     for ours in (OURS, SCALED):
         for peer in (PTB, MEMORY, REDIS):
             found += beside(ours, seen[ours], peer, seen[peer], promised=ours == OURS)
     return found
+
+
+def _cold(we: Seen, they: Seen) -> list[Row]:
+    """Ours on PostgreSQL + Redis beside aiogram in memory, where both run cold."""
+    return [
+        *(
+            measured(f"CPU per 1,000 steps at 10 steps/s, {name}", [w.cpu_us for w in one.low], "ms")
+            for name, one in ((SCALED, we), (MEMORY, they))
+        ),
+        measured(
+            f"CPU per step at 10 steps/s: {SCALED} ÷ {MEMORY}",
+            ratios(we.low, they.low, lambda w: w.cpu_us),
+            "×",
+            at_most=MOST_COLD,
+            budget=f"≤ {MOST_COLD:g} ×",
+        ),
+    ]
 
 
 def beside(ours: str, we: Seen, peer: str, they: Seen, *, promised: bool) -> list[Row]:
