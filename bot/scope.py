@@ -97,6 +97,45 @@ class Scope:
                 HandedEphemeral(self.channel.id, ephemeral, conversation.address, conversation.topic)
             )
 
+    def set_timer(
+        self,
+        whose: int,
+        *,
+        step_id: str,
+        visit: int,
+        purpose: str,
+        due_at: int,
+        version: int,
+        after_sent: int | None = None,
+    ) -> None:
+        """A durable wake-up for a session, or for the conversation itself (`whose`). One that counts from the turn's
+        last message (`after_sent`, ms) names the turn, and the settle moves it: until then it is due after the last
+        moment at which that message may still leave, so that nobody is asked whether they are there before they were
+        asked anything."""
+        conversation = self.conversation
+        if conversation is None:
+            raise TypeError("an event without a conversation waits for nothing")
+        counted = after_sent is not None
+        self.batch.timers.append(
+            {
+                "id": self.runtime.new_id(),
+                "workspace_id": self.workspace_id,
+                "channel_id": conversation.channel_id,
+                "intake_key": conversation.intake_key,
+                "slot": conversation.slot,
+                "conversation_id": conversation.id,
+                "session_id": whose,
+                "step_id": step_id,
+                "visit": visit,
+                "purpose": purpose,
+                "due_at": due_at + (REPLY_LIFE_MS if counted else 0),
+                "after_sent": after_sent,
+                "turn_id": self.turn_id if counted else 0,
+                "state": 0,
+                "flow_version_id": version,
+            }
+        )
+
     def note(self, kind: str, **data: Any) -> None:
         """A line in the contact's timeline."""
         if self.conversation is not None:

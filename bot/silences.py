@@ -7,7 +7,6 @@ It is set when the bot has answered the person, counts from when the platform ac
 from __future__ import annotations
 
 from bot.flow_store import FlowStore
-from bot.outbox import REPLY_LIFE_MS
 from bot.scope import Scope
 from domain.events import TimerDue
 from flows import state
@@ -39,22 +38,12 @@ def begin(scope: Scope, flows: FlowStore, at: state.SessionState, *, said: bool)
     scope.batch.cancel_timers(conversation.id, over=True)
     for flow, trigger in waiting:
         if isinstance(trigger, NoAnswerTrigger):
-            scope.batch.timers.append(
-                {
-                    "id": scope.runtime.new_id(),
-                    "workspace_id": scope.workspace_id,
-                    "channel_id": conversation.channel_id,
-                    "intake_key": conversation.intake_key,
-                    "slot": conversation.slot,
-                    "conversation_id": conversation.id,
-                    "session_id": conversation.id,  # whose they are: the conversation's, whatever session comes
-                    "step_id": flow.key,
-                    "visit": flow.document.triggers.index(trigger),
-                    "purpose": SILENCE,
-                    "due_at": scope.now + trigger.span_ms + REPLY_LIFE_MS,
-                    "after_sent": trigger.span_ms,
-                    "turn_id": scope.turn_id,
-                    "state": 0,
-                    "flow_version_id": flow.version,
-                }
+            scope.set_timer(
+                conversation.id,  # whatever session comes
+                step_id=flow.key,
+                visit=flow.document.triggers.index(trigger),
+                purpose=SILENCE,
+                due_at=scope.now + trigger.span_ms,
+                version=flow.version,
+                after_sent=trigger.span_ms,
             )
