@@ -15,7 +15,7 @@ nothing.
 from __future__ import annotations
 
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from sqlalchemy import Connection
@@ -203,6 +203,7 @@ def _answered(
         status=status,
         body=body,
         problem=problem,
+        server=urlsplit(call.effect.url).netloc.rpartition("@")[2] if problem == "not_allowed" else "",
     )
     own = (running.workspace_id, call.channel_id, call.slot, call.intake_key, event)
 

@@ -18,8 +18,11 @@ from crm.contacts import TimelineLine
 from crm.identities import ResolvedIdentity
 from domain.contacts import ContactView
 from domain.events import Event
+from domain.ids import first_id_at
 from domain.messages import Content, Ephemeral, MessageClass, Text
+from storage.statements import prepared
 
+HOUR_MS = 3_600_000
 MAX_TOLD = 1_000  # characters of what the team is told: a message that is read at a glance
 TOLD_LIFE_MS = 24 * 3_600_000  # what could not reach the team's chat in a day is in the list all the same
 
@@ -199,6 +202,25 @@ class Scope:
                 expires_at=self.now + TOLD_LIFE_MS,
             )
         )
+
+    def tell_team_hourly(self, kind: str, text: str) -> None:
+        """As `tell_team`, but not what it was told within the last hour."""
+        said = text.strip()[:MAX_TOLD]
+        before = self.connection.execute(
+            prepared(
+                "SELECT 1 FROM notification WHERE workspace_id = :workspace AND id >= :first AND kind = :kind "
+                "AND text = :said LIMIT 1"
+            ),
+            {
+                "workspace": self.workspace_id,
+                "first": first_id_at(self.now - HOUR_MS),
+                "kind": kind,
+                "said": said,
+            },
+        ).first()
+        here = any(row["kind"] == kind and row["text"] == said for row in self.batch.notifications)
+        if before is None and not here:
+            self.tell_team(kind, said)
 
     def log(self, what: str, outcome: str, detail: str = "") -> None:
         """A redacted line in the channel's log."""

@@ -43,6 +43,14 @@ _TOLD = {
     "failed": {"it": "Un flusso si è interrotto per un errore", "en": "A flow has failed"},
     "handed_over": {"it": "Qualcuno aspetta una persona", "en": "Somebody waits for a person"},
     "unanswered": {"it": "Una domanda senza risposta", "en": "A question without an answer"},
+    "not_allowed": {
+        "it": "Un flusso chiama un server che non è permesso (OUTGOING_ALLOW)",
+        "en": "A flow calls a server that is not allowed (OUTGOING_ALLOW)",
+    },
+    "no_secret": {
+        "it": "A un flusso manca una chiave (passaparola secret set)",
+        "en": "A flow lacks a key (passaparola secret set)",
+    },
     "runaway": {
         "it": "Flussi che si avviano a vicenda: fermati",
         "en": "Flows that start one another: stopped",

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
 
 from bot import dialogue, occasions, resuming, schedules
 from bot.flow_store import FlowStore
@@ -33,7 +32,7 @@ MAX_CHAIN = (
     5  # flows that start one another since the person last did something: nobody builds more on purpose
 )
 MAX_STARTS = 10  # of one person's flows in a minute, when no word of theirs starts them: more cannot be read
-MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+MINUTE_MS = 60_000
 
 
 def doors_of(scope: Scope, flows: FlowStore) -> Doors:
@@ -306,14 +305,4 @@ def _tell_runaway(scope: Scope, flow: str, kind: str) -> None:
     """Log and timeline say it each time, the team hears of it once an hour for each flow."""
     scope.log("trigger", "stopped", f"{flow}: flows start one another without end ({kind})")
     scope.note("flow_runaway", flow=flow, trigger=kind)
-    said = f"{flow} ({kind})"
-    told = scope.connection.execute(
-        text(
-            "SELECT 1 FROM notification WHERE workspace_id = :workspace AND id >= :first AND kind = 'runaway' "
-            "AND text = :said LIMIT 1"
-        ),
-        {"workspace": scope.workspace_id, "first": first_id_at(scope.now - HOUR_MS), "said": said},
-    ).first()
-    told_here = any(row["kind"] == "runaway" and row["text"] == said for row in scope.batch.notifications)
-    if told is None and not told_here:
-        scope.tell_team("runaway", said)
+    scope.tell_team_hourly("runaway", f"{flow} ({kind})")

@@ -166,6 +166,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "told_unanswered": ("domanda senza risposta", "question without an answer"),
     "told_failed": ("flusso interrotto da un errore", "flow failed"),
     "told_runaway": ("flussi che si avviano a vicenda", "flows that start one another"),
+    "told_not_allowed": (
+        "un flusso chiama un server che non è permesso",
+        "a flow calls a server that is not allowed",
+    ),
+    "told_no_secret": ("a un flusso manca una chiave", "a flow lacks a key"),
     "told_handed_over": ("aspetta una persona", "waits for a person"),
     "to_conversation": ("conversazione", "conversation"),
     "mark_seen": ("Segna come visti", "Mark as seen"),

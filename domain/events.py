@@ -252,7 +252,8 @@ class HttpAnswered(
 
     `status` 0: there is no answer, and `problem` says why in one word: timeout | unreachable | not_allowed | too_large
     | redirects | unreadable | busy | unknown (it may have arrived) | no_secret | unavailable | limit. A status with a
-    problem is an answer that cannot be used. `body` is text, at most 256 kB.
+    problem is an answer that cannot be used. `body` is text, at most 256 kB. `server`: host and port that may not be
+    called, for people to read.
     """
 
     conversation_id: int
@@ -262,6 +263,7 @@ class HttpAnswered(
     status: int
     body: str = ""
     problem: str = ""
+    server: str = ""
 
 
 PlatformEvent = (

@@ -78,7 +78,8 @@ class Subscription(Output):
 
 class Notification(Output):
     """What the team is told. `kind`: notify (a flow's step), unanswered (a question that nothing answered), failed (a
-    flow could not go on), handed_over (somebody waits for a person)."""
+    flow could not go on), not_allowed (a flow calls a server outside OUTGOING_ALLOW), no_secret (a flow lacks a key),
+    runaway (flows start one another), handed_over (somebody waits for a person)."""
 
     id: NotificationId
     kind: str

@@ -7,6 +7,10 @@ from bot.flow_store import FlowStore
 from bot.handlers import handles
 from bot.scope import Scope
 from domain.events import HttpAnswered
+from flows import state
+
+# Problems that stay until somebody of the business does something.
+OURS_TO_MEND = frozenset({"not_allowed", "no_secret"})
 
 
 @handles(HttpAnswered)
@@ -14,6 +18,9 @@ def http_answered(scope: Scope, flows: FlowStore, event: HttpAnswered) -> None:
     """Takes the session on; a stale answer does nothing, and where a person has taken over the bot stays silent."""
     if scope.conversation is None or scope.session is None or scope.session.id != event.session_id:
         return
+    if event.problem in OURS_TO_MEND:
+        where = f"{state.decode(scope.session.state).flow}, {event.step_id}"
+        scope.tell_team_hourly(event.problem, f"{where}: {event.server}" if event.server else where)
     if not ends_where_a_person_answers(scope):
         dialogue.advance(scope, flows, event)
 

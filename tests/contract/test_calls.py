@@ -226,6 +226,26 @@ async def test_what_goes_wrong_takes_the_error_exit(wrong: str, shop: Shop) -> N
     assert await shop.core.said() == ["Riprova più tardi"]
 
 
+async def test_the_team_hears_once_an_hour_of_what_only_it_can_mend(shop: Shop) -> None:
+    """A server that may not be called is named, a missing key is told; a service that errs is no matter of theirs."""
+    shop.context.outgoing = Outgoing(Policy())  # loopback is not allowed any more
+    for _ in range(2):
+        await shop.core.hears("ciao")
+        await shop.core.work()
+        await shop.call()
+        await shop.core.work()
+    told = "SELECT kind, text FROM notification ORDER BY id"
+    server = f"orders, look_up: 127.0.0.1:{shop.canary.port}"
+    assert [tuple(row) for row in await shop.core.rows(told)] == [("not_allowed", server)]
+    shop.core.now += 61 * 60_000
+    await shop.core.do(lambda c: secret_store.remove(c, WORKSPACE, "shop_key"))
+    await shop.core.hears("ciao")
+    await shop.core.work()
+    await shop.call()
+    await shop.core.work()
+    assert [row.kind for row in await shop.core.rows(told)] == ["not_allowed", "no_secret"]
+
+
 async def test_no_answer_within_the_time_takes_the_error_exit_and_a_late_one_nothing(shop: Shop) -> None:
     """The timer decides; the answer that comes after all finds nobody."""
     await shop.core.hears("ciao")
