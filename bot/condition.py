@@ -2,7 +2,7 @@
 
 Degraded is what a person should look at: a part of the process that ended, a writer that cannot keep up, a store that
 answers slowly, a busy event loop, a disk that fills, no Redis, events that wait long, parked events, stopped channels,
-a pressed stop button.
+channels of which nothing can be fetched, a pressed stop button.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Here:
 
 
 class Trouble(NamedTuple):
-    """One thing to look at. `code`: ended, schema, writer, slow, busy, disk, redis, late, parked, channel_stopped or
-    stop; `detail`: which, how many."""
+    """One thing to look at. `code`: ended, schema, writer, slow, busy, disk, redis, late, parked, channel_stopped,
+    polling or stop; `detail`: which, how many."""
 
     code: str
     detail: str
@@ -126,8 +126,11 @@ def _count(connection: Connection, what: str, values: Mapping[str, int]) -> int:
     return int(connection.execute(text(sql), values).scalar_one())
 
 
-def troubles(live: Live, rows: Rows, *, here: Here | None = None, named: bool = False) -> Iterator[Trouble]:
-    """What a person should look at; `named`: with the names of channels, which only their workspace may see."""
+def troubles(
+    live: Live, rows: Rows, *, here: Here | None = None, workspace_id: int | None = None
+) -> Iterator[Trouble]:
+    """What a person should look at; with a workspace: with the names of its channels, which only it may see."""
+    named = workspace_id is not None
     here = here or Here()
     for part in live.failed():
         yield Trouble("ended", part)
@@ -152,5 +155,9 @@ def troubles(live: Live, rows: Rows, *, here: Here | None = None, named: bool = 
         yield Trouble("parked", str(rows.parked))
     for name, kind, reason in rows.stopped:
         yield Trouble("channel_stopped", " ".join(part for part in (name if named else kind, reason) if part))
+    for channel, problem in live.pollers.failing():
+        if workspace_id in (None, channel.workspace_id):
+            said = f"{channel.name}: {problem}" if named else f"{channel.kind.kind} {problem.reason}"
+            yield Trouble("polling", said)
     if rows.stops:
         yield Trouble("stop", str(rows.stops))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -24,6 +24,7 @@ BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # for the platform
 STORE_S = (
     1.0  # for our own store, away or behind: it says no at once, and nobody waits long after it came back
 )
+FAILURES = 5  # in a row before a person is told: 10 s, by then it is no hiccup
 LOOK_S = 2.0  # how often channels to poll are looked for
 
 _log = structlog.get_logger("polling")
@@ -34,6 +35,13 @@ class Pollable(Protocol):
 
     async def fetch(self, client: Any, offset: int) -> Any:
         """A batch with `updates` (one body each) and `next_offset`; raises SendError."""
+
+
+class Failing(NamedTuple):
+    """A channel whose platform gives us nothing, and what it or the network says: "auth: Unauthorized"."""
+
+    channel: ConnectedChannel
+    problem: SendError
 
 
 class Pollers:
@@ -55,6 +63,7 @@ class Pollers:
         self._clients = clients
         self._webhooks_reach_us = webhooks_reach_us
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._failing: dict[int, Failing] = {}
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -76,6 +85,10 @@ class Pollers:
         """Asks for nothing more."""
         self._stopping.set()
 
+    def failing(self) -> list[Failing]:
+        """The channels of this process that have had nothing but failures for a while."""
+        return list(self._failing.values())
+
     async def _own(self) -> None:
         wanted = {_lease(c.id): c for c in self._channels.all() if c.state == "active" and self._polls(c)}
         held: dict[str, int] = {}
@@ -96,7 +109,8 @@ class Pollers:
 
     async def _end(self, channel_ids: list[int]) -> None:
         tasks = [self._tasks.pop(channel_id) for channel_id in channel_ids]
-        for task in tasks:
+        for channel_id, task in zip(channel_ids, tasks, strict=True):
+            self._failing.pop(channel_id, None)
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -113,11 +127,14 @@ class Pollers:
                 batch = await kind.fetch(client, offset)
             except SendError as error:
                 failures += 1
+                if failures >= FAILURES:
+                    self._failing[channel.id] = Failing(channel, error)
                 wait = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
                 _log.warning("poll_failed", channel=channel.id, problem=str(error), again_in_s=wait)
                 await asyncio.sleep(max(wait, error.retry_after or 0))
                 continue
             failures = 0
+            self._failing.pop(channel.id, None)
             await self._commit(
                 channel, [(channel, event) for body in batch.updates for event in channel.kind.parse(body)]
             )

@@ -60,6 +60,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Redis does not answer ({detail}): all goes on, at most a second slower",
     ),
     "trouble_channel_stopped": ("Canale fermo: {detail}", "Channel stopped: {detail}"),
+    "trouble_polling": (
+        "Da un canale non arrivano messaggi, riproviamo: {detail}",
+        "A channel gives us no messages, we go on trying: {detail}",
+    ),
     "trouble_stop": ("Il pulsante di stop è premuto.", "The stop button is pressed."),
     "open_events": ("Eventi da trattare", "Events to handle"),
     "to_send": ("Messaggi da inviare", "Messages to send"),

@@ -85,12 +85,15 @@ def _rows(connection: Connection, context: Context) -> list[dict[str, str]]:
     points = [_point("consents", BAD, problem) for problem in problems[:20]]
     if not problems:
         points.append(_point("consents", GOOD, "the consent ledger holds together"))
+    failing = {channel.id: problem for channel, problem in context.app.live.pollers.failing()}
     for row in connection.execute(
         text("SELECT id, name, state, state_reason FROM channel WHERE workspace_id = :w ORDER BY id"),
         {"w": workspace_id},
     ).all():
         name = f"channel {row.name}"
-        if row.state == "active":
+        if row.id in failing:
+            points.append(_point(name, BAD, f"gives us no messages: {failing[row.id]}"))
+        elif row.state == "active":
             points.append(_point(name, GOOD, "active"))
         else:
             points.append(_point(name, WARN, f"{row.state}: {row.state_reason}".rstrip(": ")))

@@ -26,7 +26,7 @@ async def overview(visit: Visit) -> Answer:
             {
                 "channels": connecting.channels(connection, visit.workspace_id),
                 "news": outcomes.notifications(connection, visit.workspace_id, unseen=True, limit=NEWS),
-                "troubles": list(condition.troubles(visit.live, rows, named=True)),
+                "troubles": list(condition.troubles(visit.live, rows, workspace_id=visit.workspace_id)),
                 "rows": rows,
                 "to_send": sum(rows.outbox.values()),
                 "stop": next((one for one in pressed if one.scope == "workspace"), None),

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Text, text
 from sqlmodel import SQLModel
 
 from bot import condition
-from domain.errors import Unavailable
+from bot.polling import Failing
+from domain.errors import SendError, SendFailure, Unavailable
 from storage import leases
 from tests.support.shop import HOSTILE, Shop
 from webhooks import health
@@ -44,6 +45,24 @@ async def test_alive(shop: Shop) -> None:
     """Alive needs no store."""
     async with shop.client.get("/healthz") as response:
         assert (response.status, await response.json()) == (200, {"status": "ok"})
+
+
+async def test_ready_names_a_channel_that_gives_us_nothing(shop: Shop) -> None:
+    """By kind and reason only: strangers may ask. The console names it to its owner, with what the platform says."""
+    await shop.do(lambda c: c.execute(text("UPDATE intake SET state = 2")))
+    await shop.do(lambda c: c.execute(text("UPDATE channel SET name = 'of ' || workspace_id")))
+    await shop.live.reload()
+    channels = shop.live.channels.all()
+    for channel in channels:
+        refused = SendError(SendFailure.auth, "Unauthorized", scope="channel")
+        shop.live.pollers._failing[channel.id] = Failing(channel, refused)
+    named = [f"polling: {channel.kind.kind} auth" for channel in channels]
+    assert await ready(shop) == (200, {"status": "degraded", "degraded": named})
+    owner = await shop.sign_in("owner")
+    async with owner, owner.get("/console/?language=en") as response:
+        page = await response.text()
+    assert f"of {shop.mine.id}: auth: Unauthorized" in page
+    assert f"of {shop.other.id}" not in page
 
 
 async def test_ready_names_what_is_degraded(shop: Shop) -> None:

@@ -50,12 +50,16 @@ class Store:
             raise Ended
 
 
-async def polled(kind: Kind, store: Store, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits of a poller until the third batch."""
+async def polled(
+    kind: Kind, store: Store, monkeypatch: pytest.MonkeyPatch, told: list[list[str]] | None = None
+) -> list[float]:
+    """The waits of a poller until the third batch; `told` gets what is said to fail during each of them."""
     waits: list[float] = []
+    told = [] if told is None else told
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
+        told.append([str(problem) for _, problem in pollers.failing()])
 
     async def request(*_arguments: object) -> None:
         return None
@@ -72,12 +76,22 @@ async def polled(kind: Kind, store: Store, monkeypatch: pytest.MonkeyPatch) -> l
     monkeypatch.setattr(asyncio, "sleep", sleep)
     with pytest.raises(Ended):
         await pollers._poll(channel)
+    assert pollers.failing() == []
     return waits
 
 
 async def test_a_platform_that_fails_is_asked_more_and_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = await polled(Kind(failures=8), Store(refusals=0), monkeypatch)
     assert waits == [0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 30.0, 30.0]
+
+
+async def test_a_platform_that_goes_on_failing_is_named_until_it_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hiccup is no news; a wrong token, a second program with the same bot or no network is, after 10 s."""
+    told: list[list[str]] = []
+    await polled(Kind(failures=6), Store(refusals=0), monkeypatch, told)
+    assert told == [[]] * 4 + [["unavailable: not reached"]] * 2
 
 
 async def test_a_store_that_was_away_long_has_the_batch_a_second_after_it_is_back(
