@@ -1,4 +1,4 @@
-"""`flow draft|versions|diff|rollback|where|replay`: a flow over time."""
+"""`flow list|draft|versions|diff|rollback|where|replay`: a flow over time."""
 
 from __future__ import annotations
 
@@ -23,12 +23,41 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would 
 
 def add_to(group: typer.Typer) -> None:
     """Adds the commands to `flow`."""
+    group.command("list")(list_all)
     group.command("draft")(draft)
     group.command("versions")(versions)
     group.command("diff")(diff)
     group.command("rollback")(roll_back)
     group.command("where")(where)
     group.command("replay")(replay)
+
+
+def list_all(json: Json = False) -> None:
+    """All flows: the published version of each, and where it answers."""
+    found = perform("flow.list", {})["flows"]
+
+    def lines() -> list[str]:
+        everywhere, draft = words("tutti i canali", "all channels"), words("bozza", "draft")
+        head = [
+            words("chiave", "key"),
+            words("versione", "version"),
+            words("dove risponde", "answers on"),
+            words("titolo", "title"),
+        ]
+        rows = [
+            [
+                one["key"],
+                str(one["number"]) if one["number"] else draft,
+                ", ".join(one["channel_ids"]) or everywhere,
+                one["title"],
+            ]
+            for one in found
+        ]
+        return (
+            table([head, *rows]) if rows else [words("non c'è ancora nessun flusso", "there is no flow yet")]
+        )
+
+    show({"flows": found}, json, lines)
 
 
 def draft(

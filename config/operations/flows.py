@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 
 from bot import flow_drafts, flow_history, flow_publishing, flow_views, replay, secret_store, standing
 from bot.flow_publishing import Outcome, Source, Wish
+from bot.flow_views import FlowView
 from config.operations import Context, Result, operation
-from config.operations.channels import find
+from config.operations.channels import Nothing, find
 from crm.accounts import audit
 from domain import ids
 from domain.errors import RejectedInput
@@ -21,6 +22,7 @@ from flows.differences import Difference
 from flows.document import DocumentRejected
 
 BY = "command"
+PAGE = 500  # flows that are read at a time
 
 
 class FlowText(msgspec.Struct, forbid_unknown_fields=True):
@@ -230,6 +232,31 @@ async def discard_draft(context: Context, arguments: OneFlow) -> Result:
         return flow_drafts.discard(connection, context.workspace_id, flow.id)
 
     return {"key": arguments.flow, "discarded": await context.app.database.write(write)}
+
+
+@operation("flow.list", Nothing)
+async def list_all(context: Context, _arguments: Nothing) -> Result:
+    """All flows in the order in which they were made."""
+
+    def read(connection: Connection) -> list[FlowView]:
+        found: list[FlowView] = []
+        while page := flow_views.flows(
+            connection, context.workspace_id, after=found[-1].id if found else 0, limit=PAGE
+        ):
+            found += page
+        return found
+
+    return {
+        "flows": [
+            {
+                **msgspec.to_builtins(one),
+                "id": ids.to_text("flow", one.id),
+                "version_id": ids.to_text("flow_version", one.version_id) if one.version_id else None,
+                "channel_ids": [ids.to_text("channel", channel) for channel in one.channel_ids],
+            }
+            for one in await context.app.database.read(read)
+        ]
+    }
 
 
 @operation("flow.versions", OneFlow)

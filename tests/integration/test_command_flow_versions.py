@@ -167,3 +167,21 @@ def test_replay_shows_the_first_difference_and_is_audited(passaparola: Command, 
     assert session["difference"]["now"] == ["Salve Anna"]
     assert passaparola("flow", "replay", "cnv_0000000000001").status == 1
     assert audit(passaparola.folder).count(("command", "conversation_replayed")) == 3
+
+
+def test_all_flows_are_listed(passaparola: Command, path: Path) -> None:
+    """Nothing at first; then key, published version and where each answers; a draft has no version yet."""
+    assert passaparola.done("flow", "list") == {"flows": []}
+    assert "no flow yet" in passaparola("flow", "list").out
+    passaparola.done("flow", "publish", str(path))
+    other = path.with_name("later.yaml")
+    other.write_text(FLOW.replace("flow: hello", "flow: later"))
+    passaparola.done("flow", "draft", str(other))
+    listed = passaparola.done("flow", "list")["flows"]
+    assert [(one["key"], one["number"], one["version_id"] is None) for one in listed] == [
+        ("hello", 1, False),
+        ("later", 0, True),
+    ]
+    shown = [line.split() for line in passaparola("flow", "list").out.splitlines()]
+    assert shown[1][:4] == ["hello", "1", "all", "channels"]
+    assert shown[2][:2] == ["later", "draft"]
