@@ -1,11 +1,16 @@
 """Sessions that were interrupted and may go on: put aside by a trigger with `resume: true`, offered again afterwards.
 
 A session that is put aside keeps its state and has the status `paused`; the one that interrupted it knows its id. When
-that one ends well, a session that waited for the person is offered with two buttons, one that waited for a time goes on
-by itself. Whatever else starts in the conversation in the meantime ends it for good.
+that one ends well, a session that waited for the person is offered with two buttons; one that waited for a time goes on
+by itself, also when that one expired because nobody answered it. Whatever else starts in the conversation in the
+meantime ends it for good; a flow that begins anew ends its own earlier session, and what is behind that one goes on
+after the rest.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
 
 from sqlalchemy import text
 
@@ -47,14 +52,15 @@ def pause(scope: Scope) -> Cause | None:
 
 
 def _behind(scope: Scope, at: SessionState) -> int:
-    behind = 0
-    while at.cause is not None and at.cause.resumes and behind < MAX_PAUSED:
-        behind += 1
-        row = _load(scope, at.cause.resumes)
-        if row is None:
-            break
-        at = state.decode(row.state)
-    return behind
+    return sum(1 for _ in islice(_interrupted(scope, at.cause), MAX_PAUSED))
+
+
+def _interrupted(scope: Scope, cause: Cause | None) -> Iterator[tuple[SessionRow, Cause]]:
+    """What was interrupted one behind the other, the latest first, each with the cause that knows of it; some of these
+    sessions are over by now."""
+    while cause is not None and cause.resumes and (row := _row(scope, cause.resumes)) is not None:
+        yield row, cause
+        cause = state.decode(row.state).cause
 
 
 def _due_at(scope: Scope, session_id: int) -> int:
@@ -79,18 +85,25 @@ def after(scope: Scope, ended: SessionState, outcome: str) -> None:
     cause, conversation = ended.cause, scope.conversation
     if cause is None or not cause.resumes or conversation is None:
         return
-    if outcome in ("failed", "handed_over", "stopped", "expired") or conversation.status != "bot":
+    if outcome in ("failed", "handed_over", "stopped") or conversation.status != "bot":
         drop(scope, cause.resumes)
         return
-    paused = _load(scope, cause.resumes)
-    if paused is None:
-        return
-    at = state.decode(paused.state)
-    if at.waiting == TIME:
-        _back(scope, paused)
-        wait = SetTimer(at.step, at.visit, TIME, due_at=max(cause.due_at, scope.now))
-        effects.apply(scope, [wait])
-        return
+    for session, known in _interrupted(scope, cause):
+        if session.status != PAUSED:
+            continue
+        at = state.decode(session.state)
+        if at.waiting == TIME:
+            _back(scope, session)
+            wait = SetTimer(at.step, at.visit, TIME, due_at=max(known.due_at, scope.now))
+            effects.apply(scope, [wait])
+            return
+        if outcome != "expired":
+            _offer(scope, session)
+            return
+        _is_over(scope, session)
+
+
+def _offer(scope: Scope, paused: SessionRow) -> None:
     language = scope.language
     buttons = tuple(
         Button(f"{_WORDS}{answer}:{paused.id}", builtin(f"resume_{answer}", language))
@@ -136,11 +149,23 @@ def answered(scope: Scope, option_id: str) -> bool:
 
 def drop(scope: Scope, session_id: int) -> None:
     """A session that was put aside is over, with those behind it."""
-    while (paused := _load(scope, session_id)) is not None:
-        paused.status, paused.updated_at, paused.changed = "replaced", scope.now, True
-        scope.batch.cancel_timers(paused.id, over=True)
-        cause = state.decode(paused.state).cause
-        session_id = cause.resumes if cause is not None else 0
+    for session, _ in _interrupted(scope, Cause(resumes=session_id)):
+        if session.status == PAUSED:
+            _is_over(scope, session)
+
+
+def begun_anew(scope: Scope, flow: str, cause: Cause) -> None:
+    """A flow starts: of what goes on after it by this cause its own earlier session is over, or people would go
+    through it twice."""
+    for session, _ in _interrupted(scope, cause):
+        inside = state.decode(session.state).versions()
+        if session.status == PAUSED and any(key == flow for key, _ in inside):
+            _is_over(scope, session)
+
+
+def _is_over(scope: Scope, paused: SessionRow) -> None:
+    paused.status, paused.updated_at, paused.changed = "replaced", scope.now, True
+    scope.batch.cancel_timers(paused.id, over=True)
 
 
 def expire(scope: Scope, session_id: int) -> None:
@@ -174,6 +199,12 @@ def drop_all(scope: Scope, flows: FlowStore) -> None:
 
 def _load(scope: Scope, session_id: int) -> SessionRow | None:
     """The session if it is put aside in this conversation."""
+    known = _row(scope, session_id)
+    return known if known is not None and known.status == PAUSED else None
+
+
+def _row(scope: Scope, session_id: int) -> SessionRow | None:
+    """The session if it is one of this conversation."""
     conversation = scope.conversation
     known = scope.batch.sessions.get(session_id)
     if known is None and session_id:
@@ -185,7 +216,7 @@ def _load(scope: Scope, session_id: int) -> SessionRow | None:
             known = scope.batch.sessions[session_id] = SessionRow(*row)
     if known is None or conversation is None or known.conversation_id != conversation.id:
         return None
-    return known if known.status == PAUSED else None
+    return known
 
 
 def _back(scope: Scope, paused: SessionRow) -> None:

@@ -251,7 +251,10 @@ def _put_aside(scope: Scope, match: Match) -> Cause | None:
         return (
             Cause(resumes=at.cause.resumes, due_at=at.cause.due_at) if at.cause and at.cause.resumes else None
         )
-    return resuming.pause(scope)
+    paused = resuming.pause(scope)
+    if paused is not None:
+        resuming.begun_anew(scope, match.flow.key, paused)
+    return paused
 
 
 def _interruptible(scope: Scope, flows: FlowStore) -> bool:

@@ -332,6 +332,52 @@ async def test_a_wait_leaves_messages_to_the_triggers(core: Core) -> None:
     assert await core.value("SELECT count(*) FROM flow_session WHERE status IN ('waiting', 'paused')") == 0
 
 
+COURSE = (
+    "flow: course\ntriggers: [{keyword: corso}]\nstart: a\n"
+    "steps: {a: {send: Prima, next: w}, w: {wait: 2 hours, next: b}, b: {send: Seconda, next: end}}"
+)
+
+
+async def test_a_course_that_begins_anew_behind_another_wait_is_gone_through_once(core: Core) -> None:
+    """Its first try is over, wherever it waits; what that one had interrupted still goes on, in its time."""
+    for name, hours in (("sorry", 1), ("early", 3)):
+        await core.publish(
+            f"flow: {name}\ntriggers: [{{keyword: {name}}}]\nstart: w\n"
+            f"steps: {{w: {{wait: {hours} hours, next: b}}, b: {{send: Fine {name}, next: end}}}}"
+        )
+    await core.publish(COURSE)
+    await core.hears("early", "corso", "sorry", "corso")
+    await core.work()
+    statuses = [row.status for row in await core.rows("SELECT status FROM flow_session ORDER BY id")]
+    assert statuses == ["paused", "replaced", "paused", "waiting"]
+    for _ in range(4):
+        core.now += HOUR
+        await tick(core)
+    assert await core.said() == ["Prima", "Prima", "Seconda", "Fine sorry", "Fine early"]
+    assert await core.value("SELECT count(*) FROM flow_session WHERE status IN ('waiting', 'paused')") == 0
+    assert await core.value("SELECT count(*) FROM timer WHERE state = 0") == 0
+
+
+async def test_a_wait_goes_on_after_a_question_that_nobody_answered(core: Core) -> None:
+    """Who wrote a keyword in the meantime has not given up the course; questions in between are over."""
+    await core.publish(LEAD)
+    await core.publish(COURSE.replace("2 hours", "3 days"))
+    await core.publish(
+        "flow: other\nexpires: 1 day\ntriggers: [{keyword: altro, interrupts: true, resume: true}]\nstart: a\n"
+        "steps: {a: {ask: text, text: Che cosa?, next: end}}"
+    )
+    await core.hears("corso", "ciao", "altro")
+    await core.work()
+    core.now += DAY
+    await tick(core)
+    statuses = [row.status for row in await core.rows("SELECT status FROM flow_session ORDER BY id")]
+    assert statuses == ["waiting", "replaced", "expired"]
+    core.now += 2 * DAY
+    await tick(core)
+    assert (await core.said())[-1] == "Seconda"
+    assert await core.value("SELECT count(*) FROM flow_session WHERE status IN ('waiting', 'paused')") == 0
+
+
 async def test_a_flow_that_begins_anew_does_not_resume_itself(core: Core) -> None:
     """Who asks for the same flow once more has given up the first try; what that one had interrupted still goes on."""
     await core.publish(
