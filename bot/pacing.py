@@ -49,6 +49,11 @@ class Bucket:
         self._flow(now)
         self._tokens -= 1.0
 
+    def overdrawn(self, now: float) -> bool:
+        """Whether more was taken than flowed in."""
+        self._flow(now)
+        return self._tokens < 0.0
+
     def full(self, now: float) -> bool:
         """Whether it says nothing about the past any more."""
         self._flow(now)
@@ -108,9 +113,11 @@ class Pacing:
 
     def stop(self, scope: str, address: str, lane: int, seconds: float, now: float) -> None:
         """The platform said to wait: `scope` is "channel" or "address". A bulk message's 429 stops bulk on the whole
-        channel; replies go on until they get their own, then they keep to the channel's rate for `SLOWED_S`."""
+        channel; replies go on until they get their own, then they keep to the channel's rate for `SLOWED_S`. An
+        address that got more than it may get is itself the reason: nobody waits for one who writes too fast."""
         until = now + seconds
-        if scope == "address":
+        bucket = self._addresses.get(address)
+        if scope == "address" or (lane == 0 and bucket is not None and bucket.overdrawn(now)):
             self._make_room(now)
             self._stopped[address] = max(until, self._stopped.get(address, 0.0))
         elif lane == 0:

@@ -156,6 +156,19 @@ def test_answers_that_got_a_429_keep_to_the_channels_rate_for_a_while() -> None:
         assert gate.release(f"{next(names)}", "address", 0, after)
 
 
+def test_somebody_who_writes_too_fast_holds_up_nobody_else() -> None:
+    """The platform does not say whose 429 it is: that of a chat that got more than one may get stops this chat alone."""
+    gate, names = Pacing(TELEGRAM, 0.0), count(10)
+    for _ in range(6):
+        assert gate.release("7", "address", 0, 0.0)
+    gate.stop("channel", "7", 0, 5.0, 0.5)
+    assert not gate.release("7", "address", 0, 5.0)
+    for _ in range(100):
+        assert gate.release(f"{next(names)}", "address", 0, 0.5)
+    gate.stop("channel", "10", 0, 5.0, 0.6)
+    assert not gate.open(0, 5.0)
+
+
 def test_a_429_of_one_chat_or_of_bulk_slows_no_answers() -> None:
     """Only an answer's own 429 tells that answers are too many."""
     gate, names = Pacing(TELEGRAM, 0.0), count(10)
