@@ -157,7 +157,7 @@ def test_answers_that_got_a_429_keep_to_the_channels_rate_for_a_while() -> None:
 
 
 def test_somebody_who_writes_too_fast_holds_up_nobody_else() -> None:
-    """The platform does not say whose 429 it is: that of a chat that got more than one may get stops this chat alone."""
+    """The platform does not say whose 429 it is: after more than a chat may get, it stops that chat alone."""
     gate, names = Pacing(TELEGRAM, 0.0), count(10)
     for _ in range(6):
         assert gate.release("7", "address", 0, 0.0)
