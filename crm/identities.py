@@ -626,11 +626,13 @@ def _learn_keys(
     new: dict[Key, dict[str, Any]] = {}
     taken: dict[Key, dict[str, Any]] = {}
     losers: list[dict[str, Any]] = []
+    values: dict[Key, str] = {}
     for request, keys, record in zip(batch.requests, batch.keys, _filled(records), strict=True):
         for key, external in zip(keys, request.person.ids, strict=True):
             owner = found.get(key)
             if (owner is not None and owner.id == record.id) or (owner is None and key in batch.by_key):
                 continue
+            values[key] = external.value
             row = {
                 "workspace_id": request.workspace_id,
                 "channel_id": key[0],
@@ -645,21 +647,35 @@ def _learn_keys(
                 )
             else:
                 taken[key] = row
-                if owner.address == external.value:
-                    losers.append({"v": owner.id, "w": request.workspace_id})
+                losers += _without_address(owner, external.value)
             found[key] = record
-    if new:
-        connection.execute(prepared(_UPSERT_KEYS), {"rows": bulk(new[key] for key in sorted(new))})
+    for key, owner in _write_learnt(connection, new).items():
+        taken.setdefault(key, new[key])
+        losers += _without_address(owner, values[key]) if owner is not None else []
     _repoint(connection, [taken[key] for key in sorted(taken)])
     if losers:
         connection.execute(prepared(_LOSERS), {"rows": bulk(losers), "now": now})
 
 
-_UPSERT_KEYS = insert_rows(
-    "identity_key",
-    {**_COLUMNS, "identity_id": "BIGINT", "kind": "TEXT"},
-    conflict="ON CONFLICT (channel_id, external_key) DO UPDATE SET identity_id = excluded.identity_id",
-)
+def _write_learnt(connection: Connection, new: Mapping[Key, dict[str, Any]]) -> dict[Key, _Record | None]:
+    """Writes keys that led nowhere. Gives those that lead to somebody else since we looked, with that one (None: to
+    nobody)."""
+    if not new:
+        return {}
+    written = connection.execute(prepared(_INSERT_KEYS), {"rows": bulk(new[key] for key in sorted(new))})
+    late = new.keys() - {(row[0], row[1]) for row in written}
+    if not late:
+        return {}
+    owners = _find(connection, [new[key] for key in sorted(late)])
+    others = {key: owners.get(key) for key in late}
+    return {k: one for k, one in others.items() if one is None or one.id != new[k]["identity_id"]}
+
+
+def _without_address(owner: _Record, value: str) -> list[dict[str, Any]]:
+    """The owner of a key that leads to somebody else now, if that was their address."""
+    return [{"v": owner.id, "w": owner.workspace_id}] if owner.address == value else []
+
+
 _LOSERS = """
 UPDATE identity SET state = 'gone', state_at = CAST(:now AS BIGINT)
 FROM (SELECT CAST(e.value ->> 'v' AS BIGINT) AS id, CAST(e.value ->> 'w' AS BIGINT) AS workspace_id

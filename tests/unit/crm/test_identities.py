@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
-from crm.identities import IdentityRequest, Reached, move, set_reachability
+from crm.identities import FOUND, IdentityRequest, NewPeople, Reached, move, resolve, set_reachability
 from domain.events import ExternalId, Person
 from tests.unit.crm.conftest import BOT, NOW, NUMBER, WORKSPACE, Desk, telegram, whatsapp
 
@@ -76,6 +79,45 @@ async def test_a_number_that_has_a_new_owner_leads_to_the_new_owner(desk: Desk) 
     assert by_phone.identity_id == new.identity_id != old.identity_id
     states = await desk.rows("SELECT id, state FROM identity ORDER BY state")
     assert states == [(old.identity_id, "gone"), (new.identity_id, "reachable")]
+
+
+class Looked:
+    """Who looked for people a moment ago: what was found then."""
+
+    def __init__(self, rows: Sequence[Sequence[Any]]) -> None:
+        self.rows = rows
+        self.seen_again: list[dict[str, Any]] = []
+
+    def find(self, connection: Connection, keys: Sequence[Mapping[str, Any]]) -> Sequence[Sequence[Any]]:
+        return self.rows
+
+    def meet(self, people: NewPeople) -> None:
+        raise AssertionError("nobody here is new")
+
+
+async def test_a_number_that_somebody_got_since_the_look_is_taken_from_them(desk: Desk) -> None:
+    """Two messages of one person in two lanes: one tells the user id and the number, the other the number alone."""
+    (known,) = await desk.resolve(whatsapp(bsuid="IT.1"))
+    [found] = await desk.rows(
+        f"SELECT {', '.join(FOUND)} FROM identity_key k JOIN identity i ON i.id = k.identity_id"
+    )
+    (meanwhile,) = await desk.resolve(whatsapp(phone="15550100"))
+    both = whatsapp(bsuid="IT.1", phone="15550100")
+    for _ in range(2):  # the second time it leads to them already, which they did not see either
+        (same,) = await desk.do(
+            lambda c: resolve(
+                c,
+                [both],
+                keyed_hash=desk.sealer.keyed_hash,
+                new_id=desk.new_id,
+                now=NOW,
+                ahead=Looked([found]),
+            )
+        )
+    assert same.identity_id == known.identity_id != meanwhile.identity_id
+    assert await desk.rows("SELECT DISTINCT identity_id FROM identity_key") == [(known.identity_id,)]
+    states = await desk.rows("SELECT id, state FROM identity ORDER BY state")
+    assert states == [(meanwhile.identity_id, "gone"), (known.identity_id, "reachable")]
 
 
 async def test_the_same_person_in_another_workspace_or_channel_is_somebody_else(desk: Desk) -> None:
