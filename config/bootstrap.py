@@ -223,16 +223,17 @@ class App:
         known = self._clients.get(channel.id)
         if known is None or known[0] is not channel:
             made = channel.kind.client(
-                channel.credentials, self.session, origin=self._origin(channel), poster=self.poster
+                channel.credentials, self.session, origin=self.origin(channel), poster=self.poster
             )
             known = self._clients[channel.id] = (channel, made)
         return known[1]
 
     def management(self, channel: ConnectedChannel) -> Management:
         """The channel's rare calls."""
-        return channel.kind.management(channel.credentials, self.session, origin=self._origin(channel))
+        return channel.kind.management(channel.credentials, self.session, origin=self.origin(channel))
 
-    def _origin(self, channel: ConnectedChannel) -> str:
+    def origin(self, channel: ConnectedChannel) -> str:
+        """Where the channel's platform answers."""
         if channel.kind.kind == "whatsapp":
             return self.settings.whatsapp_api_url
         return self.settings.telegram_api_url

@@ -10,6 +10,7 @@ all of them for `--help`.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -100,12 +101,18 @@ def _guarded(app: typer.Typer, arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return REFUSED
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            place = error.filename or os.environ.get("PASSAPAROLA_DATA_DIR") or "PASSAPAROLA_DATA_DIR"
+            return _refuse(f"no space is left on the disk: make some at {place}")
         if error.filename is None:
             return _surprised(error)
         return _refuse(f"{error.filename}: cannot be used: {error.strerror}")
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own: the command was called wrongly
             return _called_wrongly(error)
+        said = getattr(getattr(error, "orig", None), "sqlite_errorname", "")
+        if said in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+            return _refuse(f"the database file is damaged or is none ({said}): put a copy in its place")
         return _surprised(error)
 
 

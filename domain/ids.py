@@ -100,7 +100,10 @@ def from_text(kind: str, text: str, *, where: str = "id") -> int:
     prefix = PREFIXES[kind] + "_"
     body = text.removeprefix(prefix)
     if not text.startswith(prefix) or len(body) != TEXT_LENGTH or not set(body) <= _VALUES.keys():
-        raise RejectedInput(f"not a {kind} id (they look like {prefix}{'0' * TEXT_LENGTH})", where=where)
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise RejectedInput(
+            f"not {article} {kind} id (they look like {prefix}{'0' * TEXT_LENGTH})", where=where
+        )
     number = 0
     for letter in body:
         number = (number << 5) | _VALUES[letter]

@@ -26,9 +26,14 @@ def import_flows(
     json: Json = False,
 ) -> None:
     """Import flows from RapidPro/TextIt or Typebot: one file a flow, and a list of what could not be carried."""
+    from domain.errors import RejectedInput
     from flows import importers
 
-    imported = importers.read(_source(file), format)
+    source = _source(file)
+    try:
+        imported = importers.read(source, format)
+    except RejectedInput as error:
+        raise RejectedInput(error.what, where=str(file) if error.where == "file" else error.where) from None
     paths = {flow.id: out / f"{flow.id}.yaml" for flow in imported.flows}
     _write({paths[flow.id]: flow.text for flow in imported.flows}, out, replace=replace)
     result = {

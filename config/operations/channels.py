@@ -11,7 +11,7 @@ from bot.channels.base import channel_of
 from config.business import fitting_mode, said_mode
 from config.operations import Context, Result, operation
 from domain import ids
-from domain.errors import NotFound
+from domain.errors import NotFound, SendError, SendFailure, Unavailable
 
 
 class Add(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,6 +82,13 @@ async def list_all(context: Context, _arguments: Nothing) -> Result:
 async def test(context: Context, arguments: One) -> Result:
     """Asks the platform who we are, and how its deliveries fare."""
     channel = await find(context, arguments.channel)
+    try:
+        return await _asked(context, channel)
+    except SendError as error:
+        raise Unavailable(said(error, context.app.origin(channel))) from error
+
+
+async def _asked(context: Context, channel: ConnectedChannel) -> Result:
     management = context.app.management(channel)
     account = await management.identify()
     result: Result = {
@@ -98,6 +105,13 @@ async def test(context: Context, arguments: One) -> Result:
             "registered": health.url == ours,
         }
     return result
+
+
+def said(error: SendError, origin: str) -> str:
+    """What a platform's management said, or that it said nothing, as a sentence."""
+    if error.reason in (SendFailure.unavailable, SendFailure.not_connected):
+        return f"no answer from {origin} ({error.detail})"
+    return str(error)
 
 
 async def find(context: Context, name_or_id: str) -> ConnectedChannel:

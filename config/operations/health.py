@@ -10,10 +10,10 @@ from sqlalchemy import Connection, text
 from bot import stops
 from bot.condition import LOW_DISK, disk_free
 from config.operations import Context, Result, operation
+from config.operations.channels import said
 from config.settings import SECRET_FILE
 from crm import proof
-from domain import ids
-from domain.errors import AppError
+from domain.errors import SendError
 from storage import schema
 
 GOOD, WARN, BAD = "good", "warning", "bad"
@@ -121,8 +121,8 @@ async def _platform(context: Context, channel: Any) -> dict[str, str]:
         if channel.mode != "webhook":
             return _point(name, GOOD, f"the platform knows it as {account.username or account.id}")
         health = await context.app.management(channel).webhook_health()
-    except AppError as error:
-        return _point(name, BAD, f"{ids.to_text('channel', channel.id)}: {error}")
+    except SendError as error:
+        return _point(name, BAD, said(error, context.app.origin(channel)))
     if health.last_error:
         return _point(name, WARN, f"{health.pending} deliveries wait; the last error: {health.last_error}")
     return _point(name, GOOD, f"deliveries go to {health.url or 'nowhere that the platform tells'}")

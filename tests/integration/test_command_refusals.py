@@ -4,6 +4,7 @@ No refusal shows a traceback or a secret, and none leaves anything half-written.
 
 from __future__ import annotations
 
+import errno
 from typing import NamedTuple
 
 import pytest
@@ -121,6 +122,7 @@ CASES = [
     Case(f"{ADD} {CANARY_TOKEN} --mode pigeon", 1, "must be", "deve essere"),
     Case(f"{ADD} {CANARY_TOKEN} --bulk-per-second 0", 1, "--bulk-per-second: ", "--bulk-per-second: "),
     Case("channel test nobody", 1, "there is no channel 'nobody'", "il canale 'nobody' non esiste"),
+    Case("parked retry con_x", 1, "not an event id (they look like evt_", "non è un id di tipo event"),
     Case("contact erase con_x", 1, "not a contact id (they look like con_", "non è un id di tipo contact"),
     Case("contact erase con_0000000000007", 1, "no such contact", "contatto non esiste"),
     Case("campaign start cam_0000000000007", 1, "no such campaign", "campagna non esiste"),
@@ -320,6 +322,40 @@ def test_a_flow_that_cannot_work_is_not_applied(language: str, said: str, passap
         + "flows: [asks.yaml]\npurposes: {news: {version: '1', wording: {it: Va bene?, en: May I?}}}\n"
     )
     assert "flow asks: version 1" in passaparola.done("apply", str(path))["changes"]
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "damaged or is none (SQLITE_NOTADB)"), ("it", "rovinato o non è un database")],
+)
+def test_a_file_that_is_no_database_is_named_as_such(language: str, said: str, passaparola: Command) -> None:
+    """Not as something that should not have happened: disks and hands do that to files."""
+    passaparola.done("channel", "list")
+    (passaparola.folder / "data/passaparola.sqlite3").write_bytes(
+        b"not a database at all, and long enough" * 9
+    )
+    answer = passaparola("channel", "list", language=language)
+    assert (answer.status, said in answer.err) == (1, True), answer.err
+
+
+def test_a_full_disk_is_named_as_such(passaparola: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("storage.sqlite._take_file", fail)
+    answer = passaparola("channel", "list")
+    assert (answer.status, "no space is left on the disk: make some at" in answer.err) == (1, True), (
+        answer.err
+    )
+
+
+def test_a_platform_that_is_not_reached_is_named(passaparola: Command) -> None:
+    """By its address; the token is not part of it."""
+    passaparola.done(*ADD.split(), CANARY_TOKEN)
+    passaparola.settings["TELEGRAM_API_URL"] = "http://127.0.0.1:1"
+    answer = passaparola("channel", "test", "shop")
+    assert "no answer from http://127.0.0.1:1 (" in answer.err
+    assert answer.status == 1
 
 
 def test_what_nobody_foresaw_is_a_sentence_too(passaparola: Command, monkeypatch: pytest.MonkeyPatch) -> None:

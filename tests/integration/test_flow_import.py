@@ -74,9 +74,9 @@ def test_what_is_not_carried_is_listed(passaparola: Command) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "not readable as JSON"),
+        ("{", "export.json: not readable as JSON"),
         ('{"flows": [{"uuid": "x", "nodes": 3}]}', "flows[0].nodes"),
-        ("[]", "holds no flow"),
+        ("[]", "export.json: holds no flow"),
     ],
 )
 def test_a_refused_file_leaves_nothing(passaparola: Command, text: str, said: str) -> None:
