@@ -69,7 +69,7 @@ def external_key(keyed_hash: KeyedHash, workspace_id: int, external: ExternalId)
     workspace, another in every other workspace. A phone number counts by its digits, however it is written."""
     value = external.value
     if external.kind == "wa_phone":
-        value = "".join(c for c in value if c.isdigit())
+        value = _digits(value)
     return keyed_hash("external id", str(workspace_id), external.kind, value)
 
 
@@ -597,6 +597,13 @@ def _update(record: _Record, request: IdentityRequest) -> None:
     if not request.inbound:
         username = username or record.username
     after = (display, username, language, address, kind)
+    if request.inbound and record.state == "gone" and record.address not in ("", address):
+        # Their old address was somebody else's by then; a word from the new one counts, however it was overtaken.
+        record.state, record.state_at, record.changed = (
+            "reachable",
+            max(request.at, record.state_at or 0),
+            True,
+        )
     if after != (record.display_name, record.username, record.language, record.address, record.kind):
         record.display_name, record.username, record.language, record.address, record.kind = after
         record.changed = True
@@ -626,13 +633,13 @@ def _learn_keys(
     new: dict[Key, dict[str, Any]] = {}
     taken: dict[Key, dict[str, Any]] = {}
     losers: list[dict[str, Any]] = []
-    values: dict[Key, str] = {}
+    learnt: dict[Key, ExternalId] = {}
     for request, keys, record in zip(batch.requests, batch.keys, _filled(records), strict=True):
         for key, external in zip(keys, request.person.ids, strict=True):
             owner = found.get(key)
             if (owner is not None and owner.id == record.id) or (owner is None and key in batch.by_key):
                 continue
-            values[key] = external.value
+            learnt[key] = external
             row = {
                 "workspace_id": request.workspace_id,
                 "channel_id": key[0],
@@ -647,11 +654,11 @@ def _learn_keys(
                 )
             else:
                 taken[key] = row
-                losers += _without_address(owner, external.value)
+                losers += _without_address(owner, external)
             found[key] = record
     for key, owner in _write_learnt(connection, new).items():
         taken.setdefault(key, new[key])
-        losers += _without_address(owner, values[key]) if owner is not None else []
+        losers += _without_address(owner, learnt[key]) if owner is not None else []
     _repoint(connection, [taken[key] for key in sorted(taken)])
     if losers:
         connection.execute(prepared(_LOSERS), {"rows": bulk(losers), "now": now})
@@ -671,9 +678,16 @@ def _write_learnt(connection: Connection, new: Mapping[Key, dict[str, Any]]) -> 
     return {k: one for k, one in others.items() if one is None or one.id != new[k]["identity_id"]}
 
 
-def _without_address(owner: _Record, value: str) -> list[dict[str, Any]]:
+def _without_address(owner: _Record, external: ExternalId) -> list[dict[str, Any]]:
     """The owner of a key that leads to somebody else now, if that was their address."""
-    return [{"v": owner.id, "w": owner.workspace_id}] if owner.address == value else []
+    lost = owner.address == external.value
+    if external.kind == "wa_phone":  # an address begins with a plus
+        lost = _digits(owner.address) == _digits(external.value)
+    return [{"v": owner.id, "w": owner.workspace_id}] if lost else []
+
+
+def _digits(value: str) -> str:
+    return "".join(c for c in value if c.isdigit())
 
 
 _LOSERS = """

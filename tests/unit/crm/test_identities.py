@@ -71,14 +71,32 @@ async def test_a_person_without_phone_is_known_by_user_id_and_learns_the_phone(d
     assert await desk.rows("SELECT phone FROM contact") == [("+15550100",)]
 
 
-async def test_a_number_that_has_a_new_owner_leads_to_the_new_owner(desk: Desk) -> None:
-    (old,) = await desk.resolve(whatsapp(bsuid="IT.1", phone="15550100"))
+@pytest.mark.parametrize("address", ["15550100", "+15550100"])
+async def test_a_number_that_has_a_new_owner_leads_to_the_new_owner(desk: Desk, address: str) -> None:
+    """Whatever is still sent to the old one does not reach the new one."""
+    (old,) = await desk.resolve(replace(whatsapp(bsuid="IT.1", phone="15550100"), address=address))
     (new,) = await desk.resolve(whatsapp(bsuid="IT.2"))
-    await desk.resolve(whatsapp(bsuid="IT.2", phone="15550100"))
+    await desk.resolve(replace(whatsapp(bsuid="IT.2", phone="15550100"), address=address))
     (by_phone,) = await desk.resolve(whatsapp(phone="15550100"))
     assert by_phone.identity_id == new.identity_id != old.identity_id
     states = await desk.rows("SELECT id, state FROM identity ORDER BY state")
     assert states == [(old.identity_id, "gone"), (new.identity_id, "reachable")]
+
+
+async def test_two_who_exchange_their_numbers_can_both_be_reached(desk: Desk) -> None:
+    """Though the second one wrote before the first one's message was handled."""
+
+    def owner(bsuid: str, phone: str) -> IdentityRequest:
+        return replace(whatsapp(bsuid=bsuid, phone=phone), address=f"+{phone}")
+
+    await desk.resolve(owner("IT.1", "15550100"), owner("IT.2", "15550200"))
+    await desk.resolve(owner("IT.2", "15550100"), now=NOW + 9)
+    assert await desk.rows("SELECT count(*) FROM identity WHERE state = 'gone'") == [(1,)]
+    await desk.resolve(replace(owner("IT.1", "15550200"), at=NOW + 5), now=NOW + 10)
+    assert await desk.rows("SELECT address, state FROM identity ORDER BY id") == [
+        ("+15550200", "reachable"),
+        ("+15550100", "reachable"),
+    ]
 
 
 class Looked:
