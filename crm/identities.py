@@ -710,6 +710,11 @@ _CHANGED = {
 }
 
 
+# Who is gone since we looked had lost the address of then: not one that they write from now.
+_NEWER = (
+    "COALESCE(identity.state_at, 0) > COALESCE(v.state_at, 0) "
+    "AND NOT (identity.state = 'gone' AND identity.address <> v.address)"
+)
 # Locked in ascending id first: a person who writes in two places is in two lanes at once. A block that was committed
 # after we read stands.
 _update_identities = {
@@ -721,10 +726,8 @@ _update_identities = {
             f"language = v.language, last_inbound_at = {kind.greatest}"
             "(COALESCE(identity.last_inbound_at, v.last_inbound_at), "
             "COALESCE(v.last_inbound_at, identity.last_inbound_at)), "
-            "state = CASE WHEN COALESCE(identity.state_at, 0) > COALESCE(v.state_at, 0) "
-            "THEN identity.state ELSE v.state END, "
-            "state_at = CASE WHEN COALESCE(identity.state_at, 0) > COALESCE(v.state_at, 0) "
-            "THEN identity.state_at ELSE v.state_at END"
+            f"state = CASE WHEN {_NEWER} THEN identity.state ELSE v.state END, "
+            f"state_at = CASE WHEN {_NEWER} THEN identity.state_at ELSE v.state_at END"
         ),
         where="identity.id = v.id AND identity.workspace_id = v.workspace_id",
         ordered=["id"],
