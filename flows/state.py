@@ -106,6 +106,7 @@ class SessionState(Struct, omit_defaults=True):
     last: Input | None = None
     cause: Cause | None = None
     visits: dict[str, int] = field(default_factory=dict)  # flow/step, of steps that ask for it
+    requested: bool = False  # a phone number or a place, by a button that stays until a text ends it
 
     def stays_at(self, step_id: str, visit: int, version: int = 0) -> bool:
         """Whether what was set at a step (a timer, a call) is of the present stay; `version` 0: it does not say."""

@@ -18,7 +18,7 @@ from msgspec import structs
 from domain.contacts import ContactView
 from domain.effects import CallHttp, Effect, PatchContact, SendMessage, SetTimer
 from domain.errors import FlowError
-from domain.messages import Content, text_of
+from domain.messages import ContactRequest, Content, LocationRequest, Text, text_of
 from flows import languages
 from flows.business import BusinessView
 from flows.channel import ChannelView
@@ -151,6 +151,11 @@ class Turn:
     def send(self, content: Content, *, purpose: str | None = None) -> None:
         """A message to the contact, after those already sent in this turn."""
         self._count_repeats(text_of(content))
+        if isinstance(content, ContactRequest | LocationRequest):
+            self.state.requested = True
+        elif self.state.requested and isinstance(content, Text) and not content.buttons:
+            self.state.requested = False
+            content = structs.replace(content, ends_request=True)
         self.add(SendMessage(content, self.state.step, purpose))
 
     def add(self, effect: Effect) -> None:

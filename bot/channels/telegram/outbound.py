@@ -171,6 +171,8 @@ def _text(content: Text, chat: dict[str, Any], own_id: int, limits: Capabilities
     _put_text(payload, "text", text, content.markup, limits.text_length)
     if content.buttons:
         payload["reply_markup"] = _keyboard(content.buttons, own_id, limits)
+    elif content.ends_request and is_person(str(chat["chat_id"])):
+        payload["reply_markup"] = {"remove_keyboard": True}  # who typed the number still has the button
     if not content.preview_links:
         payload["link_preview_options"] = {"is_disabled": True}
     _reply_to(payload, content.reply_to)

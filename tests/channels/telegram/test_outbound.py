@@ -163,6 +163,11 @@ CASES: list[tuple[str, Content, dict[str, Any]]] = [
         },
     ),
     (
+        "a text after the request for the number",
+        Text("Grazie!", ends_request=True),
+        {"sendMessage": {"text": "Grazie!", "reply_markup": {"remove_keyboard": True}}},
+    ),
+    (
         "a poll",
         Poll("Quando?", ("Oggi", "Domani"), anonymous=False, several=True),
         {

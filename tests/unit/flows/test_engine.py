@@ -472,6 +472,27 @@ def test_a_flow_without_errors_never_fails(steps: tuple[dict[str, Any], ...], mo
         turn = advance(library[turn.state.flow], turn, event, library=library)
 
 
+def test_a_button_that_asked_for_a_number_goes_with_the_next_text() -> None:
+    """It stands where people write until a text without choices takes it away; asked again, it stays."""
+    steps = {
+        "a": {"ask": "phone", "text": "Numero?", "next": "b"},
+        "b": {"choose": "Va bene?", "options": [{"id": "y", "text": "Sì"}], "next": "c"},
+        "c": {"send": "Grazie", "next": "d"},
+        "d": {"send": "A presto", "next": "end"},
+    }
+    flow = make_flow(steps)
+
+    def ends(turn: Transition) -> list[bool]:
+        said = [effect.content for effect in turn.effects if isinstance(effect, SendMessage)]
+        return [isinstance(content, Text) and content.ends_request for content in said]
+
+    asked = advance(flow, start(flow), said("non è un numero"))
+    assert ends(asked) == [False]
+    chosen = advance(flow, asked, said("+44 7700 900123"))
+    assert ends(chosen) == [False]
+    assert ends(advance(flow, chosen, said("Sì"))) == [True, False]
+
+
 def test_a_turn_is_cheap() -> None:
     """A turn with its state read and written costs well below a fifth of a millisecond of CPU (a tenth is the aim;
     the rest is room for a busy machine)."""
