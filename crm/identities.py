@@ -7,7 +7,9 @@ identity and keys in bulk statements. The keys are written first, in one order e
 for a key (another worker saw the same new person a moment earlier) finds the winner's identity behind it and uses
 that; where people are written later (`Ahead`), the loser writes nothing and begins anew. An address belongs to whom the
 platform names now: a key that turns up with another, more trusted id moves, and the identity that lost its address is
-`gone`, so that nothing meant for one person reaches the next owner of a number.
+`gone`, so that nothing meant for one person reaches the next owner of a number. That owner has a user id of their own,
+which nobody changes while they keep a number: so a number leads to nobody who has another user id than the one that it
+comes with. Who was known by number alone gets the first user id that comes with it.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ Random = Callable[[int], bytes]
 SALT = 16  # bytes: as long as the hashes that it protects
 MAX_NAME = 200  # characters; platforms allow 64 + 64, anything longer is no name
 UNREACHABLE = ("blocked", "gone")
+NUMBER = "wa_phone"  # the only kind of id that goes to a next owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def external_key(keyed_hash: KeyedHash, workspace_id: int, external: ExternalId)
     """What stands for an address in `identity_key` and `suppression`: the same in all channels of a kind of one
     workspace, another in every other workspace. A phone number counts by its digits, however it is written."""
     value = external.value
-    if external.kind == "wa_phone":
+    if external.kind == NUMBER:
         value = _digits(value)
     return keyed_hash("external id", str(workspace_id), external.kind, value)
 
@@ -108,21 +111,22 @@ def resolve(
     """The identities and contacts of these people, made where they are unknown; aligned with the requests.
 
     The same new person may stand in several requests. Learns keys, and writes name, username, language, address,
-    state and last inbound time where they changed. At most six statements whatever the number of requests. `ahead`
-    finds them, and is given those who are new and the rows for `see_again` of those whose address and state stay.
-    Raises Conflict where one of them is gone before it is written.
+    state and last inbound time where they changed. At most six statements whatever the number of requests, and some
+    more where a number comes with a user id that nobody knows. `ahead` finds them, and is given those who are new and
+    the rows for `see_again` of those whose address and state stay. Raises Conflict where one of them is gone before it
+    is written, or another person has come with their number in this moment.
     """
     if not requests:
         return []
     batch = _Batch(requests, keyed_hash)
-    found = _find(connection, batch.all_keys(), ahead)
-    records = [batch.record_of(n, found) for n in range(len(requests))]
-    made = _make_unknown(batch, records, new_id=new_id, now=now, random=random)
+    found = _look(connection, batch, ahead)
+    records, made = _assigned(batch, found, new_id=new_id, random=random)
     if made and ahead is not None:
         ahead.meet(_new_people(batch, records, made, new_id=new_id, now=now))
     elif made:
-        _insert_people(connection, batch, records, made, new_id=new_id, now=now)
+        _insert_people(connection, batch, records, made, found, new_id=new_id, now=now)
     _learn_keys(connection, batch, records, found, now=now)
+    _confirm_first_user_ids(connection, batch.first_user_ids)
     _write_changes(connection, batch, records, now=now, aside=None if ahead is None else ahead.seen_again)
     return [
         ResolvedIdentity(r.id, r.contact_id, r.created, r.state, r.address, r.last_inbound_at)
@@ -136,7 +140,7 @@ def identity_ids_of(
     """The known identities of (workspace id, channel id, person), aligned; 0 where the person is unknown."""
     requests = [IdentityRequest(w, c, "", person, "", 0, inbound=False) for w, c, person in people]
     batch = _Batch(requests, keyed_hash)
-    found = _find(connection, batch.all_keys())
+    found = _look(connection, batch)
     records = [batch.record_of(n, found) for n in range(len(requests))]
     return [record.id if record else 0 for record in records]
 
@@ -160,7 +164,7 @@ def move(
     batch = _Batch(
         [IdentityRequest(workspace_id, channel_id, "", person, "", now, inbound=False)], keyed_hash
     )
-    found = _find(connection, batch.all_keys())
+    found = _look(connection, batch)
     record = batch.record_of(0, found)
     if record is None:
         return None
@@ -176,7 +180,8 @@ def move(
         [IdentityRequest(workspace_id, channel_id, "", Person(ids=tuple(new)), "", now)], keyed_hash
     )
     _learn_keys(connection, moved, [record], found, now=now)
-    address = next((e for e in new if e.kind == record.kind), new[0]) if new else None
+    at = next((e.kind for e in old if _is_at(record.address, e)), record.kind)
+    address = next((e for e in new if e.kind == at), new[0]) if new else None
     if address is not None:
         connection.execute(
             prepared(
@@ -267,6 +272,7 @@ class _Record:
     changed: bool = False
     learnt_phone: str | None = None
     salt: str = ""
+    user_ids: set[str] = field(default_factory=set)  # kinds; of who is known, only where it matters
 
 
 @dataclass(slots=True)
@@ -274,7 +280,12 @@ class _Batch:
     requests: Sequence[IdentityRequest]
     keyed_hash: KeyedHash
     keys: list[list[Key]] = field(default_factory=list)  # of each request, the most trusted first
-    by_key: dict[Key, _Record] = field(default_factory=dict)
+    by_key: dict[Key, _Record] = field(
+        default_factory=dict
+    )  # whose keys are written with them, as they are new
+    first_user_ids: set[tuple[int, str]] = field(
+        default_factory=set
+    )  # (identity id, kind), found by number alone
 
     def __post_init__(self) -> None:
         hashes: dict[tuple[int, ExternalId], str] = {}
@@ -299,8 +310,15 @@ class _Batch:
             for key in sorted(workspaces)
         ]
 
-    def record_of(self, n: int, found: dict[Key, _Record]) -> _Record | None:
-        return next((found[key] for key in self.keys[n] if key in found), None)
+    def record_of(self, n: int, found: Mapping[Key, _Record]) -> _Record | None:
+        """Whom the ids lead to, the most trusted first; a number not to somebody who has another user id."""
+        ids = self.requests[n].person.ids
+        named = {external.kind for external in ids}
+        for key, external in zip(self.keys[n], ids, strict=True):
+            record = found.get(key)
+            if record is not None and not (external.kind == NUMBER and record.user_ids & named):
+                return record
+        return None
 
 
 _COLUMNS = {"workspace_id": "BIGINT", "channel_id": "BIGINT", "external_key": "TEXT"}
@@ -346,22 +364,61 @@ def _find(
     return found
 
 
-def _make_unknown(
-    batch: _Batch, records: list[_Record | None], *, new_id: NewId, now: int, random: Random
-) -> list[_Record]:
-    """Fills the gaps with new records, one for each person however often they stand in the batch."""
+def _look(connection: Connection, batch: _Batch, ahead: Ahead | None = None) -> dict[Key, _Record]:
+    """`_find` of all keys; who was found by a number that comes with an unknown user id, with their `user_ids`."""
+    found = _find(connection, batch.all_keys(), ahead)
+    doubtful = []
+    for request, keys in zip(batch.requests, batch.keys, strict=True):
+        first = next((n for n, key in enumerate(keys) if key in found), 0)
+        if first and request.person.ids[first].kind == NUMBER:
+            doubtful.append(found[keys[first]])
+    _know_user_ids(connection, doubtful)
+    return found
+
+
+# By the index identity_key_identity.
+_USER_IDS = f"""
+SELECT DISTINCT identity_id, kind FROM identity_key
+WHERE identity_id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:ids) e) AND kind <> '{NUMBER}'
+"""
+
+
+def _know_user_ids(connection: Connection, records: Sequence[_Record]) -> None:
+    if not records:
+        return
+    by_id = {record.id: record for record in records}
+    for identity_id, kind in connection.execute(prepared(_USER_IDS), {"ids": bulk_values(sorted(by_id))}):
+        by_id[identity_id].user_ids.add(kind)
+
+
+def _assigned(
+    batch: _Batch, found: Mapping[Key, _Record], *, new_id: NewId, random: Random
+) -> tuple[list[_Record | None], list[_Record]]:
+    """The record of each request, and those of them that are new: one for each person however often they stand in the
+    batch. Requests count one after another, so a number is whose it was last."""
+    held = dict(found)
+    records: list[_Record | None] = []
     made: list[_Record] = []
     for n, request in enumerate(batch.requests):
-        if records[n] is not None:
-            continue
-        record = batch.record_of(n, batch.by_key)
+        record = batch.record_of(n, held)
         if record is None:
             record = _Record(new_id(), new_id(), request.workspace_id, created=True, salt=random(SALT).hex())
             made.append(record)
-        for key in batch.keys[n]:
-            batch.by_key.setdefault(key, record)
-        records[n] = record
-    return made
+        elif not record.created and not any(held.get(key) is record for key in _user_keys(batch, n)):
+            batch.first_user_ids |= {(record.id, e.kind) for e in request.person.ids if e.kind != NUMBER}
+        for key, external in zip(batch.keys[n], request.person.ids, strict=True):
+            if record.created and key not in held:
+                batch.by_key[key] = record
+            held[key] = record
+            if external.kind != NUMBER:
+                record.user_ids.add(external.kind)
+        records.append(record)
+    return records, made
+
+
+def _user_keys(batch: _Batch, n: int) -> list[Key]:
+    ids = batch.requests[n].person.ids
+    return [key for key, external in zip(batch.keys[n], ids, strict=True) if external.kind != NUMBER]
 
 
 _INSERT_KEYS = (
@@ -379,6 +436,7 @@ def _insert_people(
     batch: _Batch,
     records: list[_Record | None],
     made: list[_Record],
+    found: dict[Key, _Record],
     *,
     new_id: NewId,
     now: int,
@@ -387,7 +445,8 @@ def _insert_people(
     written = connection.execute(prepared(_INSERT_KEYS), {"rows": bulk(rows[key] for key in sorted(rows))})
     won = {(row[0], row[1]) for row in written}
     if len(won) < len(rows):
-        made = _yield_to_winners(connection, batch, records, made, lost=rows.keys() - won, won=won)
+        lost = {key: str(rows[key]["kind"]) for key in sorted(rows.keys() - won)}
+        made = _yield_to_winners(connection, batch, records, made, found, lost=lost, won=won)
     gathering = gathered(connection)
     _insert_rows(gathering, _new_people(batch, records, made, new_id=new_id, now=now))
     send(gathering)
@@ -427,28 +486,42 @@ def _yield_to_winners(
     batch: _Batch,
     records: list[_Record | None],
     made: list[_Record],
+    found: dict[Key, _Record],
     *,
-    lost: set[Key],
+    lost: Mapping[Key, str],
     won: set[Key],
 ) -> list[_Record]:
-    """Another transaction made some of these people a moment ago: theirs stand, and our keys lead to them."""
+    """Another transaction made some of these people a moment ago: theirs stand, and our keys lead to them. Who shares
+    only a number with one of them is somebody else; `found` then tells whom the number is to be taken from. `lost`:
+    the keys with their kinds."""
     keys = [row for row in batch.all_keys() if (row["channel_id"], row["external_key"]) in lost]
-    found = _find(connection, keys)
-    instead = {batch.by_key[key].id: winner for key, winner in found.items()}
-    orphaned = sorted(lost - found.keys())  # keys that led to nobody
+    winners = _find(connection, keys)
+    _know_user_ids(connection, [winner for key, winner in winners.items() if lost[key] == NUMBER])
+    instead: dict[int, _Record] = {}
+    for key in sorted(
+        winners, key=lambda key: lost[key] != NUMBER
+    ):  # a user id counts more, so it comes last
+        mine, winner = batch.by_key[key], winners[key]
+        if lost[key] != NUMBER:
+            instead[mine.id] = winner
+        elif not mine.user_ids & winner.user_ids:
+            instead[mine.id] = winner
+            batch.first_user_ids |= {(winner.id, kind) for kind in mine.user_ids}
     for n, record in enumerate(records):
         if record is not None and record.created and record.id in instead:
             records[n] = instead[record.id]
+    orphaned = lost.keys() - winners.keys()  # keys that led to nobody
+    batch.by_key = {key: instead.get(record.id, record) for key, record in batch.by_key.items()}
+    found.update(winners)
     repointed = [
         {
             "channel_id": key[0],
             "external_key": key[1],
-            "identity_id": winner.id,
-            "workspace_id": winner.workspace_id,
+            "identity_id": batch.by_key[key].id,
+            "workspace_id": batch.by_key[key].workspace_id,
         }
-        for key in sorted(won) + orphaned
-        if (winner := instead.get(batch.by_key[key].id) or (batch.by_key[key] if key in lost else None))
-        is not None
+        for key in sorted(won | orphaned)
+        if key in orphaned or not batch.by_key[key].created
     ]
     _repoint(connection, repointed)
     return [record for record in made if record.id not in instead]
@@ -593,7 +666,7 @@ def _update(record: _Record, request: IdentityRequest) -> None:
     username = _clean(person.username) if person.username else None
     language = _clean(person.language) if person.language else record.language
     address = request.address or record.address
-    kind = next((e.kind for e in person.ids if e.value == address), record.kind or person.ids[0].kind)
+    kind = next((e.kind for e in person.ids if _is_at(address, e)), record.kind or person.ids[0].kind)
     if not request.inbound:
         username = username or record.username
     after = (display, username, language, address, kind)
@@ -636,8 +709,8 @@ def _learn_keys(
     learnt: dict[Key, ExternalId] = {}
     for request, keys, record in zip(batch.requests, batch.keys, _filled(records), strict=True):
         for key, external in zip(keys, request.person.ids, strict=True):
-            owner = found.get(key)
-            if (owner is not None and owner.id == record.id) or (owner is None and key in batch.by_key):
+            owner = found.get(key) or batch.by_key.get(key)
+            if owner is not None and owner.id == record.id:
                 continue
             learnt[key] = external
             row = {
@@ -678,12 +751,38 @@ def _write_learnt(connection: Connection, new: Mapping[Key, dict[str, Any]]) -> 
     return {k: one for k, one in others.items() if one is None or one.id != new[k]["identity_id"]}
 
 
+def _confirm_first_user_ids(connection: Connection, learnt: set[tuple[int, str]]) -> None:
+    """Raises Conflict where somebody known by number alone has got the user id of another person, too, whose message
+    was handled in the same moment: the first one keeps them. The writer of SQLite is alone."""
+    lock = dialect(connection).for_update
+    if not learnt or not lock:
+        return
+    rows = bulk({"v": identity_id, "k": kind} for identity_id, kind in sorted(learnt))
+    connection.execute(prepared(_LOCK_IDENTITIES + lock), {"rows": rows})
+    if connection.execute(prepared(_SEVERAL), {"rows": rows}).first() is not None:
+        raise Conflict("another person came with this number in the same moment")
+
+
+_LOCK_IDENTITIES = """
+SELECT id FROM identity WHERE id IN (SELECT CAST(e.value ->> 'v' AS BIGINT) FROM json_each(:rows) e) ORDER BY id """
+# Sees what was committed by whoever had the lock before.
+_SEVERAL = """
+SELECT k.identity_id FROM json_each(:rows) e
+JOIN identity_key k ON k.identity_id = CAST(e.value ->> 'v' AS BIGINT) AND k.kind = e.value ->> 'k'
+GROUP BY k.identity_id, k.kind HAVING count(*) > 1
+"""
+
+
 def _without_address(owner: _Record, external: ExternalId) -> list[dict[str, Any]]:
     """The owner of a key that leads to somebody else now, if that was their address."""
-    lost = owner.address == external.value
-    if external.kind == "wa_phone":  # an address begins with a plus
-        lost = _digits(owner.address) == _digits(external.value)
-    return [{"v": owner.id, "w": owner.workspace_id}] if lost else []
+    return [{"v": owner.id, "w": owner.workspace_id}] if _is_at(owner.address, external) else []
+
+
+def _is_at(address: str, external: ExternalId) -> bool:
+    """Whether this id is the address; a number's begins with a plus, or not."""
+    if external.kind == NUMBER:
+        return address.removeprefix("+") == _digits(external.value)
+    return address == external.value
 
 
 def _digits(value: str) -> str:

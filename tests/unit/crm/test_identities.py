@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from crm.identities import FOUND, IdentityRequest, NewPeople, Reached, move, resolve, set_reachability
+from crm.identities import (
+    FOUND,
+    IdentityRequest,
+    NewPeople,
+    Reached,
+    ResolvedIdentity,
+    identity_ids_of,
+    move,
+    resolve,
+    set_reachability,
+)
+from domain.errors import Conflict
 from domain.events import ExternalId, Person
 from tests.unit.crm.conftest import BOT, NOW, NUMBER, WORKSPACE, Desk, telegram, whatsapp
 
@@ -97,6 +108,134 @@ async def test_two_who_exchange_their_numbers_can_both_be_reached(desk: Desk) ->
         ("+15550200", "reachable"),
         ("+15550100", "reachable"),
     ]
+
+
+async def owners(desk: Desk) -> list[tuple[object, ...]]:
+    """Of each key its kind and identity, the oldest identity first."""
+    return await desk.rows("SELECT identity_id, kind FROM identity_key ORDER BY identity_id, kind")
+
+
+@pytest.mark.parametrize("address", ["15550100", "+15550100"])
+async def test_a_recycled_number_with_an_unknown_user_id_is_somebody_new(desk: Desk, address: str) -> None:
+    """A user id is stable while somebody keeps a number: two of them with one number are two people."""
+    anna = replace(whatsapp(bsuid="IT.1", phone="15550100"), address=address)
+    bruno = replace(whatsapp(bsuid="IT.2", phone="15550100"), address=address)
+    (old,) = await desk.resolve(anna)
+    (unknown,) = await known(desk, bruno)
+    assert unknown == 0
+    (new,) = await desk.resolve(bruno, now=NOW + 9)
+    assert new.created
+    assert new.contact_id != old.contact_id
+    (same, by_phone) = await desk.resolve(bruno, whatsapp(phone="15550100"))
+    assert same.identity_id == by_phone.identity_id == new.identity_id
+    assert await owners(desk) == [
+        (old.identity_id, "wa_bsuid"),
+        (new.identity_id, "wa_bsuid"),
+        (new.identity_id, "wa_phone"),
+    ]
+    assert await desk.rows("SELECT id, state, state_at FROM identity ORDER BY id") == [
+        (old.identity_id, "gone", NOW + 9),
+        (new.identity_id, "reachable", None),
+    ]
+    (back,) = await desk.resolve(replace(whatsapp(bsuid="IT.1", phone="15550200"), at=NOW + 10))
+    assert (back.contact_id, back.state) == (old.contact_id, "reachable")
+
+
+async def known(desk: Desk, *requests: IdentityRequest) -> list[int]:
+    people = [(one.workspace_id, one.channel_id, one.person) for one in requests]
+    return await desk.do(lambda c: identity_ids_of(c, people, keyed_hash=desk.sealer.keyed_hash))
+
+
+@pytest.mark.parametrize("before", ["nobody", "number", "number and user id"])
+async def test_a_number_that_changes_hands_within_one_call(desk: Desk, before: str) -> None:
+    """Who was known by number alone is the first who comes with it; the last one has it."""
+    anna = whatsapp(bsuid="IT.1", phone="15550100")
+    bruno = whatsapp(bsuid="IT.2", phone="15550100")
+    alone = whatsapp(phone="15550100")
+    earlier = []
+    if before != "nobody":
+        earlier = await desk.resolve(anna if before == "number and user id" else alone)
+    one, two, three, again = await desk.resolve(anna, bruno, alone, bruno)
+    assert [person.identity_id for person in earlier] in ([], [one.identity_id])
+    assert two.identity_id == three.identity_id == again.identity_id != one.identity_id
+    assert await owners(desk) == [
+        (one.identity_id, "wa_bsuid"),
+        (two.identity_id, "wa_bsuid"),
+        (two.identity_id, "wa_phone"),
+    ]
+    assert await desk.rows("SELECT id, state FROM identity ORDER BY id") == [
+        (one.identity_id, "gone"),
+        (two.identity_id, "reachable"),
+    ]
+
+
+async def test_two_new_owners_of_one_number_in_the_same_moment_are_two(desk: Desk) -> None:
+    """Neither sees the other before it writes: who comes second has the number, and is not the first."""
+    import crm.identities as identities
+
+    (first,) = await desk.resolve(whatsapp(bsuid="IT.1", phone="15550100"))
+    look, looks = identities._find, []
+
+    def blind_once(connection: object, keys: list[dict[str, object]], *ahead: object) -> dict[object, object]:
+        looks.append(keys)
+        return {} if len(looks) == 1 else look(connection, keys)  # type: ignore[arg-type, return-value]
+
+    identities._find = blind_once  # type: ignore[assignment]
+    try:
+        (second,) = await desk.resolve(whatsapp(bsuid="IT.2", phone="15550100"))
+    finally:
+        identities._find = look
+    assert second.created
+    assert second.contact_id != first.contact_id
+    assert await owners(desk) == [
+        (first.identity_id, "wa_bsuid"),
+        (second.identity_id, "wa_bsuid"),
+        (second.identity_id, "wa_phone"),
+    ]
+    assert await desk.rows("SELECT id, state FROM identity ORDER BY id") == [
+        (first.identity_id, "gone"),
+        (second.identity_id, "reachable"),
+    ]
+
+
+async def test_only_one_of_two_becomes_who_was_known_by_number_alone(desk: Desk) -> None:
+    """Both come in the same moment, each with a user id: one of them gets the contact, the other begins anew."""
+    import asyncio
+
+    async def comes(bsuid: str) -> ResolvedIdentity:
+        while True:
+            try:
+                (person,) = await desk.resolve(whatsapp(bsuid=bsuid, phone=phone))
+            except Conflict:
+                continue
+            return person
+
+    for n in range(8):
+        phone = f"1555010{n}"
+        (before,) = await desk.resolve(whatsapp(phone=phone))
+        two = await asyncio.gather(comes(f"IT.{n}1"), comes(f"IT.{n}2"))
+        assert len({person.contact_id for person in two}) == 2
+        assert before.identity_id in {person.identity_id for person in two}
+
+
+async def test_an_address_has_the_kind_of_its_id(desk: Desk) -> None:
+    """A number is written with a plus; who changes it is written to at the new one."""
+    await desk.resolve(replace(whatsapp(bsuid="IT.1", phone="15550100"), address="+15550100"))
+    assert await desk.rows("SELECT kind, address FROM identity") == [("wa_phone", "+15550100")]
+    old = (ExternalId("wa_bsuid", "IT.1"),)
+    new = (ExternalId("wa_bsuid", "IT.2"), ExternalId("wa_phone", "15550101"))
+    await desk.do(
+        lambda c: move(
+            c,
+            workspace_id=WORKSPACE,
+            channel_id=NUMBER,
+            old=old,
+            new=new,
+            keyed_hash=desk.sealer.keyed_hash,
+            now=NOW + 1,
+        )
+    )
+    assert await desk.rows("SELECT kind, address FROM identity") == [("wa_phone", "15550101")]
 
 
 class Looked:
