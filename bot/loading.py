@@ -108,7 +108,7 @@ def _identity_request(one: LoadedEvent) -> IdentityRequest | None:
     event, person = one.event, _person(one.event)
     if person is None:
         return None
-    address = person.ids[0].value
+    address = ""
     if isinstance(event, MessageReceived) and event.origin.place is Place.private:
         address = event.origin.address
     return IdentityRequest(

@@ -41,7 +41,8 @@ NUMBER = "wa_phone"  # the only kind of id that goes to a next owner
 class IdentityRequest:
     """Somebody who did something on a channel.
 
-    `address`: what a private message to this person is sent to (not the group that they wrote in).
+    `address`: what a private message to this person is sent to (not the group that they wrote in); "" where this does
+    not tell, as a private message of theirs does.
     `at`: when it was accepted, ms UTC. `inbound`: they wrote or tapped, which opens the platform's answer window and
     shows that they can be reached; False for statuses, imports and the platform's own notices.
     """
@@ -665,7 +666,8 @@ def _update(record: _Record, request: IdentityRequest) -> None:
     display = _clean(f"{person.first_name} {person.last_name}".strip()) or record.display_name
     username = _clean(person.username) if person.username else None
     language = _clean(person.language) if person.language else record.language
-    address = request.address or record.address
+    # What does not tell leaves an address that is theirs: their conversation has it, and who gets it must find it here.
+    address = request.address or (record.address if record.state != "gone" else "") or person.ids[0].value
     kind = next((e.kind for e in person.ids if _is_at(address, e)), record.kind or person.ids[0].kind)
     if not request.inbound:
         username = username or record.username

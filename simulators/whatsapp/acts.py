@@ -69,6 +69,7 @@ class Acts:
             "resume_marketing": lambda number, person, action: self._preference(number, person, "resume"),
             "change_number": self._change_number,
             "change_identity": self._change_identity,
+            "leave": self._leave,
             "block": lambda number, person, action: self._reachable(person, False),
             "unblock": lambda number, person, action: self._reachable(person, True),
             "phone_off": lambda number, person, action: self._switch(person, True),
@@ -451,6 +452,12 @@ class Acts:
         }
         self._tell_message(number, person, item, seen)
         return {"external_id": item["id"], "message_ids": [item["id"]]}
+
+    def _leave(self, number: Number, person: Person, action: Action) -> Result:
+        """The person gives up the number, which somebody else may get; the business is told nothing."""
+        self._state.forget_number_of(person)
+        person.phone, person.on_whatsapp = None, False
+        return {"external_id": None, "message_ids": []}
 
     def _reachable(self, person: Person, reachable: bool) -> Result:
         """Blocking a business sends no webhook: messages to the person just fail."""

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -498,6 +499,32 @@ async def test_somebody_new_whom_another_process_makes_between_the_look_and_the_
     assert await core.said() == ["Ciao Anna!", "Come ti chiami?"]
     assert await core.received() == ["ciao"]
     assert await core.states() == [(DONE, 1)]
+
+
+@pytest.mark.parametrize("flow", [FLOW, TAGGING])
+async def test_the_next_owner_of_a_number_has_a_conversation_of_their_own(core: Core, flow: str) -> None:
+    """Be it that all is written with one statement, or that something needs the new contact before."""
+    await core.publish(flow)
+
+    async def hears(words: str, user_id: str) -> None:
+        message = core.message(words)
+        ids = (ExternalId("wa_bsuid", user_id), ExternalId("wa_phone", "15550100"))
+        origin = msgspec.structs.replace(message.origin, address="+15550100")
+        person = msgspec.structs.replace(message.person, ids=ids)
+        await core.takes(msgspec.structs.replace(message, person=person, origin=origin))
+        await core.work()
+
+    await hears("ciao", "IT.1")
+    await hears("ciao", "IT.2")
+    await hears("Bruno", "IT.2")
+    old, new = await core.rows("SELECT id, contact_id, state FROM identity ORDER BY id")
+    assert (old.state, new.state) == ("gone", "reachable")
+    assert old.contact_id != new.contact_id
+    conversations = await core.rows("SELECT identity_id, contact_id FROM conversation ORDER BY id")
+    assert conversations == [(old.id, old.contact_id), (new.id, new.contact_id)]
+    keys = await core.rows("SELECT identity_id, kind FROM identity_key ORDER BY identity_id, kind")
+    assert keys == [(old.id, "wa_bsuid"), (new.id, "wa_bsuid"), (new.id, "wa_phone")]
+    assert await core.states() == [(DONE, 1)] * 3
 
 
 async def test_a_key_that_leads_to_nobody_stops_nobody(core: Core) -> None:

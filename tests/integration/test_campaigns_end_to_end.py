@@ -106,6 +106,55 @@ async def test_whatsapp_campaign_by_template_with_statuses(any_town: Town) -> No
     await until(delivered, "the delivered status")
 
 
+async def test_the_next_owner_of_a_whatsapp_number_is_somebody_else(any_town: Town) -> None:
+    """Anna agrees and gives up her number, Bruno gets it and writes: he sees nothing of her, and no campaign takes
+    her consent for his or writes to her there."""
+    town = any_town
+    channel = await town.whatsapp()
+    await town.publish_lead()
+    await town.simulators.whatsapp_knobs(bsuid_mode="both", status_delay_ms=5)
+    await town.simulators.whatsapp_template(
+        BUSINESS,
+        name="saldi",
+        language="it",
+        category="MARKETING",
+        components=[{"type": "BODY", "text": "Ciao, ci sono i saldi!"}],
+    )
+    act = town.simulators.whatsapp_act
+    anna = await town.simulators.whatsapp_person(phone="+15550100777", name="Anna")
+    for words, count in (("ciao", 2), ("Anna Prova", 3), ("anna@example.com", 4), ("+15550100778", 5)):
+        await act(NUMBER, anna, "say", text=words)
+        await whatsapp_texts(town, anna, count)
+    for title, count in (("Prezzi", 6), ("Sì", 7), ("Sì, confermo", 8)):
+        await act(NUMBER, anna, "tap", title=title)
+        await whatsapp_texts(town, anna, count)
+    await act(NUMBER, anna, "leave")
+    bruno = await town.simulators.whatsapp_person(phone="+15550100777", id="bruno", name="Bruno")
+    await act(NUMBER, bruno, "say", text="ciao")
+    await whatsapp_texts(town, bruno, 2)
+    await act(NUMBER, bruno, "say", text="/mydata")
+    told = await whatsapp_texts(town, bruno, 3)
+    assert "Bruno" in str(told)
+    assert "Anna" not in str(told)
+    assert "anna@example.com" not in str(told)
+    await town.settle()
+    assert await town.rows(
+        "SELECT c.first_name, c.email, i.kind, i.address, i.state FROM contact c "
+        "JOIN identity i ON i.contact_id = c.id ORDER BY c.id"
+    ) == [
+        ("Anna", "anna@example.com", "wa_phone", "+15550100777", "gone"),
+        ("Bruno", None, "wa_phone", "+15550100777", "reachable"),
+    ]
+    template = {"kind": "template", "name": "saldi", "language": "it", "category": "marketing"}
+    progress = await run_campaign(town, Draft(name="Saldi", channel_id=channel, content={"it": template}))
+    assert progress.total == 0  # though she has not taken it back
+    assert await town.rows(
+        "SELECT i.display_name FROM identity i JOIN consent_state s ON s.identity_id = i.id WHERE s.mailable = 1"
+    ) == [("Anna",)]
+    assert await town.value("SELECT count(*) FROM message WHERE run_id <> 0 AND sent_at IS NOT NULL") == 0
+    assert "saldi" not in str(await whatsapp_texts(town, bruno, 3))
+
+
 async def test_a_post_appears_in_the_channel(town: Town) -> None:
     """Making the bot an administrator connects the channel; a post with a button appears in it."""
     await town.telegram()

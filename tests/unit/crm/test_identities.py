@@ -238,6 +238,21 @@ async def test_an_address_has_the_kind_of_its_id(desk: Desk) -> None:
     assert await desk.rows("SELECT kind, address FROM identity") == [("wa_phone", "15550101")]
 
 
+async def test_what_tells_no_address_leaves_it_to_the_next_owner_of_the_number(desk: Desk) -> None:
+    """The owner's answer on the phone, a message in a group: the conversation stays where it was, and so do we."""
+    both = whatsapp(bsuid="IT.1", phone="15550100")
+    for silent in (replace(both, address=""), replace(whatsapp(bsuid="IT.1"), address="", inbound=False)):
+        await desk.resolve(both)
+        await desk.resolve(silent)
+        assert await desk.rows("SELECT kind, address FROM identity") == [("wa_phone", "15550100")]
+    await desk.resolve(whatsapp(bsuid="IT.2", phone="15550100"))
+    assert await desk.rows("SELECT state FROM identity ORDER BY id") == [("gone",), ("reachable",)]
+    await desk.resolve(replace(whatsapp(bsuid="IT.1"), address="", at=NOW + 1))
+    assert await desk.rows("SELECT address, state FROM identity ORDER BY id LIMIT 1") == [
+        ("IT.1", "reachable")
+    ]
+
+
 class Looked:
     """Who looked for people a moment ago: what was found then."""
 
