@@ -28,6 +28,7 @@ class Lanes:
 
     def __init__(self, runtime: Runtime) -> None:
         self._signals = runtime.signals
+        self._alone = runtime.database.alone
         self._rounds: set[asyncio.Future[None]] = set()
         self._holding = Holding(
             runtime.database,
@@ -74,7 +75,10 @@ class Lanes:
             ended.set_result(None)
 
     def hold(self, connection: Connection, lanes: Iterable[str], fences: Mapping[str, int]) -> set[str]:
-        """Locks these lanes until the transaction ends; gives those that are no longer ours by these fences."""
+        """Locks these lanes until the transaction ends; gives those that are no longer ours by these fences. Where no
+        other server may have the store, those that the round began with are ours without a look."""
+        if self._alone:
+            return set(lanes) - fences.keys()
         lost = leases.hold(connection, {lane: fences.get(lane, -1) for lane in lanes})
         if lost:
             self._holding.lost(lost, fences)

@@ -78,6 +78,7 @@ class Database(ABC):
         self.url = url
         self.dialect = DIALECTS[url.get_backend_name()]
         self.commits = {queue: Durations() for queue in Queue}  # seconds that writing transactions took
+        self.alone = False  # no other server may have the store: then leases cannot pass to somebody else
 
     @staticmethod
     async def open(url: str, *, exclusive: bool = False) -> Database:

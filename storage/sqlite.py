@@ -63,6 +63,7 @@ class SqliteDatabase(Database):
         ).resolve()  # the lock lies beside the file itself, whatever leads to it
         private_file(self._path)
         self._lock_file = _take_file(self._path) if exclusive else None
+        self.alone = exclusive
         self._loop = asyncio.get_running_loop()
         self._engine = sqlite_engine(url)
         self._readers = sqlite_engine(url, reader=True)

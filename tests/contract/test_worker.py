@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from bot import claiming, handlers, handover
 from bot.claiming import MAX_ATTEMPTS, PER_CONVERSATION, RETRY_MS, ROUND
 from bot.intake import DONE, OPEN, PARKED, append_own
+from bot.lanes import Lanes
 from bot.runtime import LANE_NAMES, LANES
 from crm import privacy
 from crm.contacts import load_views
@@ -32,6 +35,7 @@ from domain.messages import (
     Tap,
     decode_received,
 )
+from storage.database import Database
 from storage.direct_postgresql import DirectPostgresqlConnection
 from storage.statements import apart
 from tests.support.core import OTHER_WORKSPACE, WORKSPACE, Core, texts
@@ -382,6 +386,16 @@ async def test_a_conversation_changed_by_somebody_else_gives_the_round_back(
 
 
 # --- lanes
+
+
+async def test_who_has_the_store_alone_holds_lanes_without_a_look(tmp_path: Path) -> None:
+    """The file's lock is the fence: a server on SQLite asks for no lease rows, and handles lanes of its round only."""
+    database = await Database.open(f"sqlite:///{tmp_path / 'alone.sqlite3'}", exclusive=True)
+    core = Core(database)
+    asked = SimpleNamespace()  # a connection that can be asked nothing
+    fences = {"lane:0": 3, "lane:1": 7}
+    assert Lanes(core.runtime).hold(asked, ["lane:0", "lane:2"], fences) == {"lane:2"}  # type: ignore[arg-type]
+    await database.close()
 
 
 async def test_a_worker_that_lost_its_lanes_writes_nothing(core: Core) -> None:
