@@ -104,7 +104,7 @@ class Text(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="text"
     markup: bool = False
     preview_links: bool = True
     reply_to: str | None = None  # external id of the message that is answered
-    ends_request: bool = False  # what an earlier ContactRequest or LocationRequest offered is not asked for any more
+    ends_request: bool = False  # takes the button of an earlier ContactRequest or LocationRequest away
 
 
 class Media(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="media"):
