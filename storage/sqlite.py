@@ -38,6 +38,7 @@ READERS = (
 QUEUE_LIMIT = 20_000  # functions that wait for the writer; past it the caller is told to come back (I7)
 GROUP_LIMIT = 512  # functions in one live transaction: bounds how long the writer is held
 BUSY_TIMEOUT_MS = 5_000  # another process (a backup, a person's sqlite3 shell) may hold the file this long
+BUSY_AGAIN_S = 0.01  # between two tries where SQLite does not wait by itself
 CACHE_KB = 16_384  # pages kept by the writer: more of them only double what the system's own cache holds
 READER_CACHE_KB = 4_096  # and by each reader
 STATEMENTS = 500  # kept compiled by a connection: there are some three hundred, and compiling is dear
@@ -291,8 +292,8 @@ def sqlite_engine(url: URL, *, reader: bool = False) -> Engine:
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
         cursor = connection.cursor()
+        _write_ahead(cursor)
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
             f"busy_timeout={BUSY_TIMEOUT_MS}",
@@ -308,6 +309,24 @@ def sqlite_engine(url: URL, *, reader: bool = False) -> Engine:
             connection.exec_driver_sql("BEGIN DEFERRED" if reader else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Changes a new file to the write-ahead log. While another process does the same, or writes already, SQLite says
+    that it is busy without waiting as it does elsewhere."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            _pause()
+
+
+def _pause() -> None:
+    time.sleep(BUSY_AGAIN_S)
 
 
 def private_file(path: Path) -> None:

@@ -307,6 +307,23 @@ async def test_a_second_server_on_the_file_is_refused(a_file: str) -> None:
     await second.close()
 
 
+async def test_a_new_file_that_somebody_writes_at_this_moment_is_waited_for(
+    a_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several may start at once on a folder that is empty yet."""
+    other = sqlite3.connect(a_file.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE theirs (id INTEGER)")
+    other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr(module, "_pause", lambda: other.execute("ROLLBACK"))
+    file = await Database.open(a_file)
+    try:
+        assert await file.read(lambda c: rows_of(c, "PRAGMA journal_mode")) == [("wal",)]
+        assert not other.in_transaction
+    finally:
+        await file.close()
+        other.close()
+
+
 async def test_foreign_keys_hold_and_the_log_is_a_write_ahead_log(file: Database) -> None:
     assert await file.read(lambda c: rows_of(c, "PRAGMA foreign_keys")) == [(1,)]
     assert await file.read(lambda c: rows_of(c, "PRAGMA journal_mode")) == [("wal",)]
