@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -308,14 +309,15 @@ async def test_a_second_server_on_the_file_is_refused(a_file: str) -> None:
 
 
 async def test_a_new_file_that_somebody_writes_at_this_moment_is_waited_for(
-    a_file: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several may start at once on a folder that is empty yet."""
-    other = sqlite3.connect(a_file.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
+    path = tmp_path / "new.sqlite3"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("CREATE TABLE theirs (id INTEGER)")
     other.execute("BEGIN IMMEDIATE")
     monkeypatch.setattr(module, "_pause", lambda: other.execute("ROLLBACK"))
-    file = await Database.open(a_file)
+    file = await Database.open(f"sqlite:///{path}")
     try:
         assert await file.read(lambda c: rows_of(c, "PRAGMA journal_mode")) == [("wal",)]
         assert not other.in_transaction
