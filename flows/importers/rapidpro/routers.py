@@ -14,6 +14,8 @@ from flows.importers.rapidpro.templates import constant
 if TYPE_CHECKING:
     from flows.importers.rapidpro.conversion import Flow, Made
 
+MAX_HINT = 500  # characters of what an answer should be: RapidPro's are a word
+
 PLACES = ("has_state", "has_district", "has_ward")
 MAX_OPERAND = 4_096
 MAX_SECONDS = 31_536_000  # a year
@@ -61,7 +63,7 @@ def _route(flow: Flow, node: Node, router: Router, *, listens: bool) -> Made:
         if node is flow.definition.nodes[0]:
             data["take_first"] = True
         if router.wait is not None and router.wait.hint:
-            data["comment"] = f"Expects: {router.wait.hint}."
+            data["comment"] = f"Expects: {router.wait.hint[:MAX_HINT]}."
     data["otherwise"] = _target(router.default) if router.default is not None else flow.without_default()
     return made(data, word, name or node.uuid[:8], ends=True)
 

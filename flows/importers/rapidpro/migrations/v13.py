@@ -22,7 +22,8 @@ MAX_RESULT_NAME, MAX_CATEGORY_NAME, MAX_RESULT_KEY = 64, 36, 64
 
 def derived(seed: str) -> str:
     """An id that the source lacks, the same each time it is read."""
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"rapidpro:{seed}"))
+    name = f"rapidpro:{seed}".encode(errors="backslashreplace")  # a file may hold halves of characters
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, name.decode()))
 
 
 @to("13.1.0")
