@@ -243,7 +243,7 @@ def play_audio(flow: Flow, found: Action, node: Node) -> list[Made]:
 
 def _nothing(found: Action) -> Made:
     return made(
-        {"goto": None, "comment": f"{found.type} ({found.uuid[:80]}) says nothing."}, "send", found.uuid[:8]
+        {"goto": None, "comment": f"{found.type} ({found.uuid}) says nothing."}, "send", found.uuid[:8]
     )
 
 
